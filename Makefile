@@ -1,0 +1,37 @@
+# `make` alone says what there is.
+CARGO ?= cargo
+LAB := platform/lab
+export USHER_BIN ?= target/release
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+deps: ## install with apt what is missing (Debian 12)
+	@$(LAB)/deps.sh
+
+build: deps ## release binaries: target/release/{usherd,usher-dataplane,usher}
+	$(CARGO) build --locked --release -p dataplane -p controlplane
+
+demo: build ## the main job as a story: a strongSwan client lands on a gateway (root)
+	@$(LAB)/demo.sh
+
+lab: build ## the same stage, left running, with hints how to look around (root)
+	@$(LAB)/demo.sh --keep
+
+clean-lab: ## end laboratories that `make lab` left running
+	@for end in /tmp/usher-lab.*/end.sh; do [ ! -x "$$end" ] || { echo "$$end"; "$$end"; }; done
+
+test: ## everything: formatting, clippy, unit tests, loom, replay, laboratories (root)
+	@$(LAB)/test.sh
+
+fmt: ## format the Rust sources
+	$(CARGO) fmt --all
+
+lint: ## formatting and clippy, as `make test` wants them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+captures: ## make dataplane/tests/captures anew (root, network; scapy in $$USHER_VENV or .venv)
+	@$(LAB)/captures/make.sh
+
+.PHONY: help deps build demo lab clean-lab test fmt lint captures

@@ -1,0 +1,790 @@
+//! The table of configuration commands: it alone says what is understood, where, and what it does.
+
+use super::model::{
+    Authentication, Cluster, Config, Dpd, Group, Interface, Interval, Preempt, Prefix, ReconnectKey, Secret,
+    StandbyDelay, Timers,
+};
+use super::parse::{Builder, Fault, Mode};
+use crate::grammar::{Kind, Matched, Param};
+use std::net::IpAddr;
+
+/// Whether a command does what it says yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Effect {
+    Now,
+    /// Parsed, kept and shown; the text says what is missing
+    Later(&'static str),
+    /// A slip that operators and manuals make: understood, and the command warns itself
+    Slip,
+}
+
+/// One row of the table.
+pub(super) struct Command {
+    pub mode: Mode,
+    pub syntax: &'static str,
+    /// The `no` form without its first word; empty when there is none
+    pub no: &'static str,
+    pub effect: Effect,
+    pub apply: fn(&mut Builder, &Matched, bool) -> Result<(), Fault>,
+}
+
+const fn row(
+    mode: Mode,
+    syntax: &'static str,
+    no: &'static str,
+    effect: Effect,
+    apply: fn(&mut Builder, &Matched, bool) -> Result<(), Fault>,
+) -> Command {
+    Command { mode, syntax, no, effect, apply }
+}
+
+const ELECTION: Effect = Effect::Later("HSRP elections are not built yet: the node takes its groups at once");
+const FEED: Effect = Effect::Later("the load feed between members is not built yet");
+const AUTH: Effect = Effect::Later("the redirect in IKE_AUTH is not built yet");
+const DAEMON: Effect = Effect::Later("set it in the IKE daemon's own configuration");
+
+const fn param(name: &'static str, kind: Kind, help: &'static str) -> Param {
+    Param { name, kind, help }
+}
+
+pub(super) const PARAMS: &[Param] = &[
+    param("ACTIVEKEY", Kind::Word(128), "key"),
+    param("ADDRESS", Kind::Address, "address"),
+    param("AUTHTEXT", Kind::Word(8), "authentication string"),
+    param("CLIENTS", Kind::Number(1, 9999), "limit of SAs in negotiation"),
+    param("DECREMENT", Kind::Number(1, 255), "decrement"),
+    param("DPDINTERVAL", Kind::Number(10, 3600), "interval in seconds"),
+    param("DPDRETRY", Kind::Number(2, 60), "retry interval in seconds"),
+    param("GROUP", Kind::Number(0, 4095), "group"),
+    param("HELLOMS", Kind::Number(100, 30000), "hello interval in milliseconds"),
+    param("HELLO", Kind::Number(1, 999), "hello time: seconds 1 to 254, msec 15 to 999"),
+    param("HOLD", Kind::Number(1, 3000), "hold time: seconds 1 to 255, msec 50 to 3000"),
+    param("HOLDTIME", Kind::Number(100, 120_000), "hold time in milliseconds"),
+    param("HOSTNAME", Kind::Word(63), "host name"),
+    param("IFNAME", Kind::Interface, "interface"),
+    param("IFTYPE", Kind::InterfaceType, "interface type"),
+    param("IFUNIT", Kind::InterfaceUnit, "interface number"),
+    param("IDLE", Kind::Number(60, 86400), "idle time in seconds"),
+    param("KEY", Kind::Word(128), "key"),
+    param("KEYINDEX", Kind::Number(1, 2), "key index"),
+    param("LIMIT", Kind::Number(50, 99), "overload limit in percent"),
+    param("LINE", Kind::Rest(200), "text"),
+    param("MASK", Kind::Mask, "mask"),
+    param("MD5KEY", Kind::Word(64), "key string"),
+    param("MINIMUM", Kind::Number(0, 3600), "delay in seconds"),
+    param("NAME", Kind::Word(63), "name"),
+    param("NORMALIZATION", Kind::Number(1, 100), "load difference in percentage points"),
+    param("OBJECT", Kind::Number(1, 1000), "tracked object"),
+    param("PORT", Kind::Number(1, 65535), "TCP port"),
+    param("PREFIX6", Kind::V6Prefix, "address and prefix length"),
+    param("PRIORITY", Kind::Number(0, 255), "priority"),
+    param("REDIRECTS", Kind::Number(1, 255), "redirects"),
+    param("RELOAD", Kind::Number(0, 3600), "delay in seconds"),
+    param("SESSIONS", Kind::Number(1, 100_000), "IKE and IPsec SAs"),
+    param("SHARE", Kind::Number(1, 100), "priority"),
+    param("SLIPDIGITS", Kind::Number(0, 4095), "end of a group name"),
+    param("SLIPNAME", Kind::Name(63), "group name"),
+    param("STARTMIN", Kind::Number(0, 10000), "delay in seconds"),
+    param("STARTRELOAD", Kind::Number(0, 10000), "delay in seconds"),
+    param("SYNC", Kind::Number(0, 3600), "delay in seconds"),
+    param("UPDATEMS", Kind::Number(100, 60000), "update interval in milliseconds"),
+    param("V4", Kind::V4, "address"),
+    param("V6", Kind::V6, "address"),
+    param("VERSION", Kind::Number(1, 2), "HSRP version"),
+    param("WEIGHT", Kind::Number(0, 100), "weight"),
+];
+
+use Effect::{Now, Slip};
+use Mode::{Any, Cluster as C, Global as G, Interface as I};
+
+/// The table.
+pub(super) const COMMANDS: &[Command] = &[
+    row(Any, "end", "", Now, |b, _, _| b.leave()),
+    row(Any, "exit", "", Now, |b, _, _| b.leave()),
+    row(Any, "enable", "", Now, |b, _, _| b.leave()),
+    row(Any, "configure terminal", "", Now, |b, _, _| b.leave()),
+    row(G, "hostname HOSTNAME", "hostname [HOSTNAME]", Now, hostname),
+    row(G, "interface {IFNAME|IFTYPE IFUNIT}", "interface {IFNAME|IFTYPE IFUNIT}", Now, interface),
+    row(G, "crypto ikev2 cluster", "crypto ikev2 cluster", Now, cluster),
+    row(G, "crypto ikev2 redirect gateway init", "crypto ikev2 redirect gateway init", Now, |b, _, no| {
+        b.config.redirect_init = !no;
+        Ok(())
+    }),
+    row(G, "crypto ikev2 redirect gateway auth", "crypto ikev2 redirect gateway auth", AUTH, |b, _, no| {
+        b.config.redirect_auth = !no;
+        Ok(())
+    }),
+    row(
+        G,
+        "crypto ikev2 redirect client [max-redirects REDIRECTS]",
+        "crypto ikev2 redirect client [max-redirects [REDIRECTS]]",
+        Effect::Later("this node is a gateway, its IKE daemon decides as a client"),
+        |b, m, no| {
+            b.config.redirect_client =
+                if no { None } else { Some(m.number("REDIRECTS").unwrap_or(Config::MAX_REDIRECTS)) };
+            Ok(())
+        },
+    ),
+    row(
+        G,
+        "crypto ikev2 reconnect key KEYINDEX {[active] KEY|ACTIVEKEY active}",
+        "crypto ikev2 reconnect key KEYINDEX",
+        Effect::Later("session reconnect is not built yet"),
+        reconnect_key,
+    ),
+    row(
+        G,
+        "crypto ikev2 dpd DPDINTERVAL DPDRETRY {on-demand|periodic}",
+        "crypto ikev2 dpd [DPDINTERVAL DPDRETRY {on-demand|periodic}]",
+        DAEMON,
+        dpd,
+    ),
+    row(
+        G,
+        "crypto ikev2 limit max-in-negotation-sa CLIENTS",
+        "crypto ikev2 limit max-in-negotation-sa [CLIENTS]",
+        FEED,
+        limit,
+    ),
+    row(
+        G,
+        "crypto ikev2 limit max-in-negotiation-sa CLIENTS",
+        "crypto ikev2 limit max-in-negotiation-sa [CLIENTS]",
+        FEED,
+        limit,
+    ),
+    row(
+        G,
+        "crypto ipsec security-association idle-time IDLE",
+        "crypto ipsec security-association idle-time [IDLE]",
+        DAEMON,
+        |b, m, no| {
+            b.config.idle_time = set(no, m.number("IDLE"));
+            Ok(())
+        },
+    ),
+    row(I, "description LINE", "description [LINE]", Now, |b, m, no| {
+        b.interface()?.description = set(no, m.text("LINE"));
+        Ok(())
+    }),
+    row(I, "shutdown", "shutdown", Now, |b, _, no| {
+        b.interface()?.shutdown = !no;
+        Ok(())
+    }),
+    row(I, "ip address V4 MASK [secondary]", "ip address [V4 MASK [secondary]]", Now, ip_address),
+    row(I, "ip address V6", "", Slip, |b, m, _| slip_ipv6(b, m, 64)),
+    row(I, "ip address PREFIX6", "", Slip, |b, m, _| slip_ipv6(b, m, 64)),
+    row(I, "ipv6 address PREFIX6", "ipv6 address [PREFIX6]", Now, ipv6_address),
+    row(I, "ipv6 address V6", "", Slip, |b, m, _| slip_ipv6(b, m, 64)),
+    row(I, "standby version VERSION", "standby version [VERSION]", Now, |b, m, no| {
+        b.note_origin("standby version");
+        b.interface()?.standby_version = set(no, m.number("VERSION"));
+        Ok(())
+    }),
+    row(
+        I,
+        "standby delay {minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD}",
+        "standby delay [minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD]",
+        ELECTION,
+        standby_delay,
+    ),
+    row(I, "standby delay mimimum STARTMIN [reload STARTRELOAD]", "", Slip, |b, m, no| {
+        standby_delay(b, m, no)?;
+        let StandbyDelay { minimum, reload } = b.interface()?.standby_delay;
+        let exact = format!(
+            "standby delay minimum {}{}",
+            minimum.unwrap_or(0),
+            reload.map_or(String::new(), |r| format!(" reload {r}"))
+        );
+        b.slip(m.column("mimimum"), "\"mimimum\" is taken as \"minimum\"", &exact);
+        Ok(())
+    }),
+    row(I, "standby [GROUP] ip [V4 [secondary]]", "standby [GROUP] ip [V4 [secondary]]", Now, standby_ip),
+    row(
+        I,
+        "standby [GROUP] ipv6 {PREFIX6|autoconfig}",
+        "standby [GROUP] ipv6 [PREFIX6|autoconfig]",
+        Now,
+        standby_ipv6,
+    ),
+    row(I, "standby [GROUP] ipv6 V6", "", Slip, |b, m, _| {
+        let address = address(m, "V6")?;
+        let group = group_number(m);
+        let interface = b.interface()?;
+        let length = interface.ipv6.iter().find(|p| p.covers(address)).map_or(64, |p| p.length);
+        add(&mut group_of(interface, group).ipv6, Prefix { address, length });
+        b.touch_group(group);
+        let exact = format!("standby {group} ipv6 {address}/{length}");
+        b.slip(m.column("V6"), &format!("{address} is taken as {address}/{length}"), &exact);
+        Ok(())
+    }),
+    row(I, "standby [GROUP] priority PRIORITY", "standby [GROUP] priority [PRIORITY]", ELECTION, |b, m, no| {
+        b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
+        Ok(())
+    }),
+    row(
+        I,
+        "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
+        "standby [GROUP] preempt",
+        ELECTION,
+        |b, m, no| {
+            b.group(m)?.preempt = set(
+                no,
+                Some(Preempt {
+                    minimum: m.number("MINIMUM"),
+                    reload: m.number("RELOAD"),
+                    sync: m.number("SYNC"),
+                }),
+            );
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] timers [msec] HELLO [msec] HOLD",
+        "standby [GROUP] timers [[msec] HELLO [msec] HOLD]",
+        ELECTION,
+        timers,
+    ),
+    row(
+        I,
+        "standby [GROUP] authentication [text] AUTHTEXT",
+        "standby [GROUP] authentication [[text] AUTHTEXT]",
+        ELECTION,
+        |b, m, no| authentication(b, m, no, "AUTHTEXT", Authentication::Text),
+    ),
+    row(
+        I,
+        "standby [GROUP] authentication md5 key-string MD5KEY",
+        "standby [GROUP] authentication md5 [key-string MD5KEY]",
+        ELECTION,
+        |b, m, no| authentication(b, m, no, "MD5KEY", Authentication::Md5),
+    ),
+    row(I, "standby [GROUP] name NAME", "standby [GROUP] name [NAME]", Now, |b, m, no| {
+        b.group(m)?.name = set(no, m.text("NAME"));
+        Ok(())
+    }),
+    row(
+        I,
+        "standby [GROUP] track OBJECT [decrement DECREMENT]",
+        "standby [GROUP] track OBJECT",
+        ELECTION,
+        |b, m, no| {
+            let object = number(m, "OBJECT")?;
+            let decrement = m.number("DECREMENT").unwrap_or(Group::DECREMENT);
+            let tracks = &mut b.group(m)?.tracks;
+            if no {
+                tracks.remove(&object);
+            } else {
+                tracks.insert(object, decrement);
+            }
+            Ok(())
+        },
+    ),
+    row(I, "standby [GROUP] {use-bia|mac-address|follow|bfd} [LINE]", "", Slip, |_, m, _| {
+        let word = ["use-bia", "mac-address", "follow", "bfd"].into_iter().find(|w| m.has(w)).unwrap_or("");
+        Err(Fault::at(word, format!("\"standby {word}\" is not supported: leave the line out")))
+    }),
+    row(I, "", "standby [GROUP]", Now, |b, m, _| {
+        b.interface()?.groups.remove(&group_number(m));
+        Ok(())
+    }),
+    row(I, "standby group SLIPDIGITS", "", Slip, |b, m, _| {
+        let name = format!("group{}", number::<u16>(m, "SLIPDIGITS")?);
+        slip_name(b, m.column("group"), name)
+    }),
+    row(I, "standby SLIPNAME", "", Slip, |b, m, _| {
+        let name = m.text("SLIPNAME").unwrap_or_default();
+        match nearest_standby_word(&name) {
+            Some(word) => Err(Fault::at(
+                "SLIPNAME",
+                format!(
+                    "\"{name}\" is not understood: did you mean \"{word}\"? A name is given by `standby 1 name {name}`"
+                ),
+            )),
+            None => slip_name(b, m.column("SLIPNAME"), name),
+        }
+    }),
+    row(C, "holdtime HOLDTIME", "holdtime [HOLDTIME]", FEED, |b, m, no| {
+        b.cluster()?.holdtime = set(no, m.number("HOLDTIME"));
+        Ok(())
+    }),
+    row(
+        C,
+        "{primary|master} overload-limit LIMIT",
+        "{primary|master} overload-limit [LIMIT]",
+        FEED,
+        |b, m, no| {
+            b.cluster()?.overload_limit = set(no, m.number("LIMIT"));
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "{primary|master} weight {crypto-load|system-load} WEIGHT",
+        "{primary|master} weight {crypto-load|system-load} [WEIGHT]",
+        FEED,
+        weight,
+    ),
+    row(C, "{primary|master} {crypto-load|system-load} WEIGHT", "", Slip, |b, m, no| {
+        weight(b, m, no)?;
+        let role = if m.has("master") { "master" } else { "primary" };
+        let load = if m.has("crypto-load") { "crypto-load" } else { "system-load" };
+        let exact = format!("{role} weight {load} {}", number::<u8>(m, "WEIGHT")?);
+        b.slip(m.column(load), &format!("\"weight\" is missing before \"{load}\""), &exact);
+        Ok(())
+    }),
+    row(C, "port PORT", "port [PORT]", FEED, |b, m, no| {
+        b.cluster()?.port = set(no, m.number("PORT"));
+        Ok(())
+    }),
+    row(
+        C,
+        "{secondary|slave|subordinate} hello HELLOMS",
+        "{secondary|slave|subordinate} hello [HELLOMS]",
+        FEED,
+        |b, m, no| {
+            b.cluster()?.hello = set(no, m.number("HELLOMS"));
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "{secondary|slave|subordinate} update UPDATEMS",
+        "{secondary|slave|subordinate} update [UPDATEMS]",
+        FEED,
+        |b, m, no| {
+            b.cluster()?.update = set(no, m.number("UPDATEMS"));
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "{secondary|slave|subordinate} max-session SESSIONS",
+        "{secondary|slave|subordinate} max-session [SESSIONS]",
+        FEED,
+        |b, m, no| {
+            b.cluster()?.max_session = set(no, m.number("SESSIONS"));
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "{secondary|slave|subordinate} priority SHARE",
+        "{secondary|slave|subordinate} priority [SHARE]",
+        FEED,
+        |b, m, no| {
+            b.cluster()?.priority = set(no, m.number("SHARE"));
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "{secondary|slave|subordinate} load-normalization NORMALIZATION",
+        "{secondary|slave|subordinate} load-normalization [NORMALIZATION]",
+        FEED,
+        |b, m, no| {
+            b.cluster()?.load_normalization = set(no, m.number("NORMALIZATION"));
+            Ok(())
+        },
+    ),
+    row(C, "standby-group NAME", "standby-group [NAME]", Now, |b, m, no| {
+        let groups = &mut b.cluster()?.standby_groups;
+        match (no, m.text("NAME")) {
+            (true, None) => groups.clear(),
+            (true, Some(name)) => groups.retain(|group| *group != name),
+            (false, Some(name)) => add(groups, name),
+            (false, None) => {}
+        }
+        Ok(())
+    }),
+    row(C, "static-gateway ADDRESS [priority SHARE]", "static-gateway ADDRESS [priority [SHARE]]", Now, |b, m, no| {
+        let address = address(m, "ADDRESS")?;
+        if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+            return Err(Fault::at(
+                "ADDRESS",
+                format!("{address} is link-local, clients cannot reach it: use a global address"),
+            ));
+        }
+        let gateways = &mut b.cluster()?.static_gateways;
+        if no {
+            gateways.remove(&address);
+        } else {
+            gateways.insert(address, m.number("SHARE").unwrap_or(Cluster::PRIORITY));
+        }
+        let most = platform::snapshot::MAX_GATEWAYS;
+        if gateways.keys().filter(|other| other.is_ipv4() == address.is_ipv4()).count() > most {
+            return Err(Fault::at(
+                "ADDRESS",
+                format!("{most} gateways of a family is the most: take one out with `no static-gateway`"),
+            ));
+        }
+        Ok(())
+    }),
+    row(C, "fqdn NAME", "fqdn [NAME]", Now, |b, m, no| {
+        b.cluster()?.fqdn = set(no, m.text("NAME"));
+        Ok(())
+    }),
+    row(C, "shutdown", "shutdown", Now, |b, _, no| {
+        b.cluster()?.shutdown = !no;
+        Ok(())
+    }),
+];
+
+fn set<T>(no: bool, value: Option<T>) -> Option<T> {
+    if no { None } else { value }
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, value: T) {
+    if !list.contains(&value) {
+        list.push(value);
+    }
+}
+
+fn number<T: TryFrom<u64>>(m: &Matched, name: &'static str) -> Result<T, Fault> {
+    m.number(name).ok_or_else(|| Fault::at(name, "the number is missing".to_owned()))
+}
+
+fn address(m: &Matched, name: &'static str) -> Result<IpAddr, Fault> {
+    m.address(name).ok_or_else(|| Fault::at(name, "the address is missing".to_owned()))
+}
+
+fn prefix6(m: &Matched) -> Result<Prefix, Fault> {
+    let (address, length) =
+        m.prefix("PREFIX6").ok_or_else(|| Fault::at("PREFIX6", "the address is missing".to_owned()))?;
+    Ok(Prefix { address, length })
+}
+
+pub(super) fn group_number(m: &Matched) -> u16 {
+    m.number("GROUP").unwrap_or(0)
+}
+
+fn group_of(interface: &mut Interface, group: u16) -> &mut Group {
+    interface.groups.entry(group).or_default()
+}
+
+fn hostname(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let name = m.text("HOSTNAME").unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    if !no && !name.chars().all(fits) {
+        return Err(Fault::at("HOSTNAME", format!("\"{name}\" is not a host name: use letters, digits and -")));
+    }
+    b.config.hostname = set(no, Some(name));
+    Ok(())
+}
+
+fn interface(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let name = match m.interface("IFNAME") {
+        Some(name) => name,
+        None => super::IfName::from_parts(
+            &m.text("IFTYPE").unwrap_or_default(),
+            &m.text("IFUNIT").unwrap_or_default(),
+        )
+        .map_err(|message| Fault::at("IFTYPE", message))?,
+    };
+    if no {
+        b.config.interfaces.remove(&name);
+        return b.leave();
+    }
+    b.enter_interface(name)
+}
+
+fn cluster(b: &mut Builder, _: &Matched, no: bool) -> Result<(), Fault> {
+    if no {
+        b.config.cluster = None;
+        return b.leave();
+    }
+    b.enter_cluster()
+}
+
+fn reconnect_key(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let index: u8 = number(m, "KEYINDEX")?;
+    if no {
+        b.config.reconnect_keys.remove(&index);
+        return Ok(());
+    }
+    let (name, key) = match m.text("KEY") {
+        Some(key) => ("KEY", key),
+        None => ("ACTIVEKEY", m.text("ACTIVEKEY").unwrap_or_default()),
+    };
+    let key = secret(name, key)?;
+    let active = m.has("active");
+    let other = 3 - index;
+    if active && b.config.reconnect_keys.get(&other).is_some_and(|key| key.active) {
+        b.warn(m.column("active"), format!("key {index} is the active one now, key {other} only decrypts"));
+        if let Some(key) = b.config.reconnect_keys.get_mut(&other) {
+            key.active = false;
+        }
+    }
+    b.config.reconnect_keys.insert(index, ReconnectKey { key, active });
+    Ok(())
+}
+
+fn secret(name: &'static str, key: String) -> Result<Secret, Fault> {
+    if key.chars().all(|c| c == '*') {
+        return Err(Fault::at(
+            name,
+            "this is a key as `show` masks it: give the key itself, or copy the line from the file".to_owned(),
+        ));
+    }
+    Ok(Secret(key))
+}
+
+fn dpd(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    if no {
+        b.config.dpd = None;
+        return Ok(());
+    }
+    b.config.dpd = Some(Dpd {
+        interval: number(m, "DPDINTERVAL")?,
+        retry: number(m, "DPDRETRY")?,
+        periodic: m.has("periodic"),
+    });
+    Ok(())
+}
+
+fn limit(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    b.config.max_in_negotiation = set(no, m.number("CLIENTS"));
+    Ok(())
+}
+
+fn ip_address(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let secondary = m.has("secondary");
+    let Some(address) = m.address("V4") else {
+        let interface = b.interface()?;
+        interface.ip = None;
+        interface.ip_secondary.clear();
+        return Ok(());
+    };
+    let prefix = Prefix { address, length: number(m, "MASK")? };
+    let interface = b.interface()?;
+    if no {
+        interface.ip_secondary.retain(|other| *other != prefix);
+        if !secondary && interface.ip == Some(prefix) {
+            interface.ip = None;
+        }
+        return Ok(());
+    }
+    if let IpAddr::V4(host) = address {
+        let host_bits = u32::MAX.checked_shr(u32::from(prefix.length)).unwrap_or(0);
+        let host = u32::from(host) & host_bits;
+        if prefix.length < 31 && (host == 0 || host == host_bits) {
+            return Err(Fault::at(
+                "V4",
+                format!("{address} is the subnet's own or its broadcast address: use a host of it"),
+            ));
+        }
+    }
+    if !secondary {
+        interface.ip_secondary.retain(|other| other.address != address);
+        interface.ip = Some(prefix);
+    } else if interface.ip.is_none() {
+        return Err(Fault::at(
+            "secondary",
+            "a secondary address needs a primary one before it: `ip address ADDRESS MASK`".to_owned(),
+        ));
+    } else if interface.ip.is_some_and(|primary| primary.address == address) {
+        return Err(Fault::at("V4", format!("{address} is the primary address already")));
+    } else {
+        interface.ip_secondary.retain(|other| other.address != address);
+        interface.ip_secondary.push(prefix);
+        bounded(interface)?;
+    }
+    Ok(())
+}
+
+fn ipv6_address(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let Ok(prefix) = prefix6(m) else {
+        b.interface()?.ipv6.clear();
+        return Ok(());
+    };
+    let interface = b.interface()?;
+    interface.ipv6.retain(|other| other.address != prefix.address);
+    if !no {
+        interface.ipv6.push(prefix);
+        bounded(interface)?;
+    }
+    Ok(())
+}
+
+/// An interface has room for 64 addresses.
+fn bounded(interface: &Interface) -> Result<(), Fault> {
+    if interface.addresses().count() > 64 {
+        return Err(Fault::line("an interface has at most 64 addresses: take one out".to_owned()));
+    }
+    Ok(())
+}
+
+/// `ip address 2001:DB8::1`: the seed's way to write an IPv6 address.
+fn slip_ipv6(b: &mut Builder, m: &Matched, length: u8) -> Result<(), Fault> {
+    let prefix = match m.address("V6") {
+        Some(address) => Prefix { address, length },
+        None => prefix6(m)?,
+    };
+    let interface = b.interface()?;
+    interface.ipv6.retain(|other| other.address != prefix.address);
+    interface.ipv6.push(prefix);
+    bounded(interface)?;
+    let column = m.column("V6").max(m.column("PREFIX6"));
+    b.slip(column, &format!("this is taken as the IPv6 address {prefix}"), &format!("ipv6 address {prefix}"));
+    Ok(())
+}
+
+fn standby_delay(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    b.interface()?.standby_delay = if no {
+        StandbyDelay::default()
+    } else {
+        StandbyDelay { minimum: m.number("STARTMIN"), reload: m.number("STARTRELOAD") }
+    };
+    Ok(())
+}
+
+fn standby_ip(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let secondary = m.has("secondary");
+    let group = b.group(m)?;
+    let address = match m.address("V4") {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    match (address, no) {
+        (None, false) => group.ip = group.ip.or(Some(None)),
+        (None, true) => {
+            group.ip = None;
+            group.ip_secondary.clear();
+        }
+        (Some(address), true) => {
+            group.ip_secondary.retain(|other| *other != address);
+            if !secondary && group.ip == Some(Some(address)) {
+                group.ip = None;
+            }
+        }
+        (Some(address), false) if secondary => {
+            if !matches!(group.ip, Some(Some(_))) {
+                return Err(Fault::at(
+                    "secondary",
+                    "a secondary virtual address needs a primary one before it: `standby 1 ip ADDRESS`".to_owned(),
+                ));
+            }
+            if group.ip == Some(Some(address)) {
+                return Err(Fault::at("V4", format!("{address} is the primary virtual address already")));
+            }
+            add(&mut group.ip_secondary, address);
+        }
+        (Some(address), false) => {
+            group.ip_secondary.retain(|other| *other != address);
+            group.ip = Some(Some(address));
+        }
+    }
+    Ok(())
+}
+
+fn standby_ipv6(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let group = b.group(m)?;
+    match (prefix6(m), m.has("autoconfig"), no) {
+        (Ok(prefix), _, _) => {
+            group.ipv6.retain(|other| other.address != prefix.address);
+            if !no {
+                group.ipv6.push(prefix);
+            }
+        }
+        (Err(_), true, _) => group.ipv6_autoconfig = !no,
+        (Err(_), false, _) => {
+            group.ipv6.clear();
+            group.ipv6_autoconfig = false;
+        }
+    }
+    Ok(())
+}
+
+fn timers(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    if no {
+        b.group(m)?.timers = None;
+        return Ok(());
+    }
+    let interval = |name, seconds: u16, least: u16, most: u16| {
+        let value: u16 = number(m, name)?;
+        if m.precedes("msec", name) {
+            return match value {
+                v if (least..=most).contains(&v) => Ok(Interval::Millis(v)),
+                v => Err(Fault::at(name, format!("{v} ms is out of range: it is {least} to {most}"))),
+            };
+        }
+        match value {
+            v if v <= seconds => Ok(Interval::Seconds(v)),
+            v => Err(Fault::at(
+                name,
+                format!("{v} s is out of range: it is 1 to {seconds}; write msec before milliseconds"),
+            )),
+        }
+    };
+    let hello = interval("HELLO", 254, 15, 999)?;
+    let hold = interval("HOLD", 255, 50, 3000)?;
+    if hold.millis() <= hello.millis() {
+        return Err(Fault::at("HOLD", "the hold time must be longer than the hello time".to_owned()));
+    }
+    if hold.millis() < 3 * hello.millis() {
+        b.warn(
+            m.column("HOLD"),
+            "the hold time is under three hello times: one lost hello may cost the role".to_owned(),
+        );
+    }
+    b.group(m)?.timers = Some(Timers { hello, hold });
+    Ok(())
+}
+
+fn authentication(
+    b: &mut Builder,
+    m: &Matched,
+    no: bool,
+    name: &'static str,
+    kind: fn(Secret) -> Authentication,
+) -> Result<(), Fault> {
+    let key = if no { None } else { Some(kind(secret(name, m.text(name).unwrap_or_default())?)) };
+    b.group(m)?.authentication = key;
+    Ok(())
+}
+
+fn weight(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let weight = set(no, m.number("WEIGHT"));
+    let cluster = b.cluster()?;
+    if m.has("crypto-load") {
+        cluster.weight_crypto = weight;
+    } else {
+        cluster.weight_system = weight;
+    }
+    Ok(())
+}
+
+/// `standby group1`, `standby group 1`: the name of the group configured last on the interface.
+fn slip_name(b: &mut Builder, column: usize, name: String) -> Result<(), Fault> {
+    let group = b.last_group();
+    let exact = format!("standby {group} name {name}");
+    group_of(b.interface()?, group).name = Some(name.clone());
+    b.touch_group(group);
+    b.slip(column, &format!("this is taken as the name \"{name}\" of group {group}"), &exact);
+    Ok(())
+}
+
+/// A misspelled keyword of `standby`, which must not become a group's name.
+fn nearest_standby_word(name: &str) -> Option<&'static str> {
+    const WORDS: &[&str] = &[
+        "ip", "ipv6", "priority", "preempt", "timers", "authentication", "name", "track", "version", "delay",
+    ];
+    let lower = name.to_ascii_lowercase();
+    WORDS.iter().copied().find(|word| distance(&lower, word) <= if word.len() < 6 { 1 } else { 2 })
+}
+
+/// Levenshtein distance of two words of at most 63 letters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let change = last[j] + usize::from(ca != *cb);
+            row.push(change.min(last[j + 1] + 1).min(row[j] + 1));
+        }
+        last = row;
+    }
+    last[b.len()]
+}

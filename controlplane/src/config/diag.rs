@@ -1,0 +1,90 @@
+//! What the parser has to say about a line: where, what, and what was expected there.
+
+use std::fmt::Write as _;
+
+/// How much a diagnostic matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The text cannot be understood; nothing of the file is taken
+    Error,
+    /// Loaded, but not as written
+    Warning,
+    /// Loaded, and without effect in this version
+    Notice,
+}
+
+/// One remark about one line of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Diagnostic {
+    /// How much it matters
+    pub severity: Severity,
+    /// Line, from 1
+    pub line: usize,
+    /// Column in characters, from 1; 0 where the whole line is meant
+    pub column: usize,
+    /// The line itself
+    pub text: String,
+    /// What is wrong and what to do
+    pub message: String,
+    /// The words that would have been understood at the column
+    pub expected: Vec<String>,
+}
+
+impl Diagnostic {
+    /// The diagnostic as the operator reads it, of a file called `file`.
+    #[must_use]
+    pub fn render(&self, file: &str) -> String {
+        let word = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Notice => "note",
+        };
+        let mut out = String::new();
+        let place = if self.column > 0 {
+            format!("{}:{}", self.line, self.column)
+        } else {
+            self.line.to_string()
+        };
+        let _ = writeln!(out, "{file}:{place}: {word}: {}", self.message);
+        if self.line > 0 {
+            let _ = writeln!(out, "{:6} | {}", self.line, printable(&self.text));
+        }
+        if self.column > 0 {
+            let indent: String =
+                self.text.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let _ = writeln!(out, "       | {indent}^");
+        }
+        if !self.expected.is_empty() {
+            let _ = writeln!(out, "       expected here: {}", self.expected.join(", "));
+        }
+        out
+    }
+}
+
+/// A line as a terminal may show it: control characters replaced, long lines cut.
+fn printable(text: &str) -> String {
+    text.chars().take(400).map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caret_stands_under_the_word_behind_tabs_and_wide_letters() {
+        let diagnostic = Diagnostic {
+            severity: Severity::Error,
+            line: 3,
+            column: 5,
+            text: "\té ab\u{1b}[2J".to_owned(),
+            message: "no".to_owned(),
+            expected: vec!["x".to_owned(), "y".to_owned()],
+        };
+        let shown = diagnostic.render("f");
+        assert_eq!(
+            shown,
+            "f:3:5: error: no\n     3 | \té ab?[2J\n       | \t   ^\n       expected here: x, y\n"
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
+//! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
+
+use super::model::{Config, Family, Group, Interface, virtual_link_local};
+use super::{Cluster, IfName};
+use platform::snapshot::{MAX_GROUPS, MAX_VIPS};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+/// A group of one family: IPv4 and IPv6 have roles, virtual MACs and leases of their own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// The interface
+    pub interface: IfName,
+    /// The group's number
+    pub group: u16,
+    /// The family
+    pub family: Family,
+}
+
+impl fmt::Display for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = if self.family == Family::V6 { " (IPv6)" } else { "" };
+        write!(f, "{} Grp {}{family}", self.interface, self.group)
+    }
+}
+
+/// One group as the node is to run it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Which group
+    pub key: GroupKey,
+    /// `standby G name`, or IOS's default name
+    pub name: String,
+    /// HSRP version, 1 or 2
+    pub version: u8,
+    /// Priority, 0-255
+    pub priority: u8,
+    /// Whether `preempt` is configured
+    pub preempt: bool,
+    /// The virtual addresses, the primary one first
+    pub addresses: Vec<IpAddr>,
+    /// This node's own address on the interface in the family
+    pub own: Option<IpAddr>,
+    /// Index of the data plane's port, where a profile binds the interface
+    pub port: Option<usize>,
+    /// Why the group cannot run; empty when it can
+    pub down: Vec<String>,
+}
+
+/// What the cluster is to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterPlan {
+    /// The groups whose virtual addresses are the cluster's
+    pub groups: Vec<GroupKey>,
+    /// Why the cluster is down; empty when it is up
+    pub down: Vec<String>,
+}
+
+/// The whole configuration, assessed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// All groups in order
+    pub groups: Vec<GroupPlan>,
+    /// The cluster, where one is configured
+    pub cluster: Option<ClusterPlan>,
+    /// What runs, yet perhaps not as meant
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The group of `key`.
+    #[must_use]
+    pub fn group(&self, key: &GroupKey) -> Option<&GroupPlan> {
+        self.groups.iter().find(|plan| plan.key == *key)
+    }
+
+    /// The cluster's virtual addresses, in the order of its groups.
+    pub fn cluster_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.cluster
+            .iter()
+            .flat_map(|cluster| &cluster.groups)
+            .filter_map(|key| self.group(key))
+            .filter(|plan| plan.down.is_empty())
+            .flat_map(|plan| plan.addresses.iter().copied())
+    }
+}
+
+/// Assesses a configuration. `port_of` gives the data plane's port of an interface; `None` in place of the function
+/// when no profile is at hand, as in `usher check` without one.
+#[must_use]
+pub fn assess(config: &Config, port_of: Option<&dyn Fn(&IfName) -> Option<usize>>) -> Plan {
+    let mut plan = Plan::default();
+    let mut taken: BTreeSet<IpAddr> = config.own_addresses().collect();
+    let mut room = MAX_VIPS;
+    for (name, interface) in &config.interfaces {
+        let port = port_of.map(|port_of| port_of(name));
+        for (number, group) in &interface.groups {
+            for family in families(interface, group) {
+                let key = GroupKey { interface: name.clone(), group: *number, family };
+                let mut of = group_plan(interface, group, key, &mut plan.warnings);
+                of.port = port.flatten();
+                if port == Some(None) {
+                    of.down.push(format!(
+                        "no port of the platform profile is bound to {name}: add a [[port]] with interface = \"{name}\""
+                    ));
+                }
+                for address in &of.addresses {
+                    if !taken.insert(*address) {
+                        of.down.push(format!(
+                            "{address} is an address of an interface or of another group already: give the group one of its own"
+                        ));
+                    }
+                }
+                if of.down.is_empty() {
+                    match room.checked_sub(of.addresses.len()) {
+                        Some(rest) if plan.groups.len() < MAX_GROUPS => room = rest,
+                        _ => of.down.push(format!(
+                            "{MAX_GROUPS} groups and {MAX_VIPS} virtual addresses is the most: take some out"
+                        )),
+                    }
+                }
+                plan.groups.push(of);
+            }
+        }
+    }
+    plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups));
+    redirect_warnings(config, &mut plan);
+    plan
+}
+
+/// The families in which a group has to run; a group without any address counts in that of its interface.
+fn families(interface: &Interface, group: &Group) -> Vec<Family> {
+    let v6 = !group.ipv6.is_empty() || group.ipv6_autoconfig;
+    match (group.ip.is_some(), v6) {
+        (true, true) => vec![Family::V4, Family::V6],
+        (false, true) => vec![Family::V6],
+        (true, false) => vec![Family::V4],
+        (false, false) if interface.ip.is_none() && !interface.ipv6.is_empty() => vec![Family::V6],
+        (false, false) => vec![Family::V4],
+    }
+}
+
+fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mut Vec<String>) -> GroupPlan {
+    let GroupKey { interface: name, group: number, family } = &key;
+    let addresses: Vec<IpAddr> = match family {
+        Family::V4 => group.ip.flatten().into_iter().chain(group.ip_secondary.clone()).map(IpAddr::V4).collect(),
+        Family::V6 => {
+            let link_local = group.ipv6_autoconfig.then(|| virtual_link_local(*number).into());
+            group.ipv6.iter().map(|p| p.address).chain(link_local).collect()
+        }
+    };
+    let mut down = Vec::new();
+    if interface.shutdown {
+        down.push(format!("{name} is shut down: enter `no shutdown` under it"));
+    }
+    let (word, line) = match family {
+        Family::V4 => ("IPv4", "ip address ADDRESS MASK"),
+        Family::V6 => ("IPv6", "ipv6 address ADDRESS/LENGTH"),
+    };
+    if !interface.addresses().any(|p| Family::of(p.address) == *family) {
+        down.push(format!("{name} has no {word} address: add `{line}` under it"));
+    }
+    if interface.version() == 1 {
+        if *family == Family::V6 {
+            down.push(format!("group {number} is IPv6 and version 1 has none: enter `standby version 2`"));
+        } else if *number > 255 {
+            down.push(format!("group {number} is beyond 255, the last of version 1: enter `standby version 2`"));
+        }
+    }
+    if addresses.is_empty() {
+        let missing = match family {
+            Family::V4 => format!("standby {number} ip ADDRESS"),
+            Family::V6 => format!("standby {number} ipv6 ADDRESS/LENGTH"),
+        };
+        down.push(format!("group {number} has no virtual address: add `{missing}`"));
+    }
+    for address in &addresses {
+        let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+        if !link_local && !interface.addresses().any(|p| p.covers(*address)) {
+            warnings.push(format!(
+                "{name} group {number}: {address} lies in no subnet of the interface: hosts on the link reach it only by a route"
+            ));
+        }
+    }
+    let own = addresses.first().and_then(|address| interface.own_address(*address));
+    GroupPlan {
+        name: group.name(name, *number),
+        version: interface.version(),
+        priority: group.priority,
+        preempt: group.preempt.is_some(),
+        addresses,
+        own,
+        port: None,
+        down,
+        key,
+    }
+}
+
+fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
+    let mut plan = ClusterPlan::default();
+    if cluster.shutdown {
+        plan.down.push("the cluster is shut down: enter `no shutdown` under `crypto ikev2 cluster`".to_owned());
+    }
+    if cluster.standby_groups.is_empty() {
+        plan.down.push("no HSRP group is named: add `standby-group NAME`".to_owned());
+    }
+    for name in &cluster.standby_groups {
+        let of: Vec<&GroupPlan> = groups.iter().filter(|group| group.name == *name).collect();
+        if of.is_empty() {
+            plan.down.push(format!("no HSRP group is called \"{name}\": add `standby 1 name {name}` under its interface"));
+        }
+        if !of.is_empty() && of.iter().all(|group| !group.down.is_empty()) {
+            plan.down.extend(of.iter().flat_map(|group| group.down.iter().cloned()));
+        }
+        plan.groups.extend(of.into_iter().map(|group| group.key.clone()));
+    }
+    // Gateways that report no load need no limit of their own; a member that reports its load does.
+    if cluster.max_session.is_none() && cluster.static_gateways.is_empty() {
+        plan.down.push(
+            "max-session is mandatory for a member that reports its load: add `secondary max-session N`, \
+             or name gateways that report none with `static-gateway ADDRESS`"
+                .to_owned(),
+        );
+    }
+    plan
+}
+
+fn redirect_warnings(config: &Config, plan: &mut Plan) {
+    let redirects = config.redirect_init || config.redirect_auth;
+    match &config.cluster {
+        None if redirects => plan.warnings.push(
+            "the load balancer is not enabled: redirects need `crypto ikev2 cluster` with `no shutdown`".to_owned(),
+        ),
+        Some(_) if !config.redirect_init => plan.warnings.push(
+            "no request is redirected: add `crypto ikev2 redirect gateway init`".to_owned(),
+        ),
+        _ => {}
+    }
+    let Some(cluster) = &config.cluster else { return };
+    let virtual_addresses: BTreeSet<IpAddr> = plan.groups.iter().flat_map(|g| g.addresses.clone()).collect();
+    for address in cluster.static_gateways.keys().filter(|address| virtual_addresses.contains(address)) {
+        plan.warnings.push(format!(
+            "static-gateway {address} is a virtual address, which no client is sent to: name the gateway's own address"
+        ));
+    }
+    for address in plan.cluster_addresses().collect::<Vec<_>>() {
+        if !cluster.static_gateways.keys().any(|gateway| gateway.is_ipv4() == address.is_ipv4()) {
+            plan.warnings.push(format!(
+                "no gateway has an address of {address}'s family: requests to it go to the local IKE daemon; \
+                 add `static-gateway ADDRESS`"
+            ));
+        }
+    }
+}

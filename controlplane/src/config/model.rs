@@ -1,0 +1,368 @@
+//! The configuration as types. Every default is the one that `show running-config` leaves out.
+
+use super::ifname::IfName;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A whole configuration. Two equal values render to the same text and behave the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `hostname NAME`
+    pub hostname: Option<String>,
+    /// `interface NAME` with its submode
+    pub interfaces: BTreeMap<IfName, Interface>,
+    /// `crypto ikev2 cluster` with its submode
+    pub cluster: Option<Cluster>,
+    /// `crypto ikev2 redirect gateway init`
+    pub redirect_init: bool,
+    /// `crypto ikev2 redirect gateway auth`
+    pub redirect_auth: bool,
+    /// `crypto ikev2 redirect client [max-redirects 1-255]`
+    pub redirect_client: Option<u8>,
+    /// `crypto ikev2 reconnect key {1|2} ...`
+    pub reconnect_keys: BTreeMap<u8, ReconnectKey>,
+    /// `crypto ikev2 dpd INTERVAL RETRY MODE`
+    pub dpd: Option<Dpd>,
+    /// `crypto ikev2 limit max-in-negotation-sa 1-9999`
+    pub max_in_negotiation: Option<u16>,
+    /// `crypto ipsec security-association idle-time 60-86400`, seconds
+    pub idle_time: Option<u32>,
+}
+
+impl Config {
+    /// The redirects that a client follows when `max-redirects` is not given.
+    pub const MAX_REDIRECTS: u8 = 5;
+
+    /// Every address that the interfaces carry themselves, virtual ones not among them.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.interfaces.values().flat_map(Interface::addresses).map(|prefix| prefix.address)
+    }
+}
+
+/// An address with its prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    /// The address, host part included
+    pub address: IpAddr,
+    /// 0-32 or 0-128
+    pub length: u8,
+}
+
+impl Prefix {
+    /// Whether `address` lies in this prefix.
+    #[must_use]
+    pub fn covers(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
+                u32::from(a) & mask == u32::from(b) & mask
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
+                u128::from(a) & mask == u128::from(b) & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// The dotted mask of an IPv4 prefix.
+    #[must_use]
+    pub fn mask(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(self.length.min(32))).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// `description TEXT`
+    pub description: Option<String>,
+    /// `shutdown`
+    pub shutdown: bool,
+    /// `ip address A MASK`
+    pub ip: Option<Prefix>,
+    /// `ip address A MASK secondary`
+    pub ip_secondary: Vec<Prefix>,
+    /// `ipv6 address A/LEN`
+    pub ipv6: Vec<Prefix>,
+    /// `standby version {1|2}`; `None` is the default, 1
+    pub standby_version: Option<u8>,
+    /// `standby delay [minimum S] [reload S]`
+    pub standby_delay: StandbyDelay,
+    /// `standby GROUP ...`
+    pub groups: BTreeMap<u16, Group>,
+}
+
+impl Interface {
+    /// All addresses, the primary IPv4 one first.
+    pub fn addresses(&self) -> impl Iterator<Item = Prefix> {
+        self.ip.iter().chain(&self.ip_secondary).chain(&self.ipv6).copied()
+    }
+
+    /// The HSRP version in force, 1 or 2.
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        self.standby_version.unwrap_or(1)
+    }
+
+    /// The interface's own address in the family of `address`: the one in its subnet, else the first.
+    #[must_use]
+    pub fn own_address(&self, address: IpAddr) -> Option<IpAddr> {
+        let family = || self.addresses().filter(|p| p.address.is_ipv4() == address.is_ipv4());
+        family().find(|p| p.covers(address)).or_else(|| family().next()).map(|p| p.address)
+    }
+}
+
+/// `standby delay`, seconds, 0-10000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandbyDelay {
+    /// `minimum`
+    pub minimum: Option<u16>,
+    /// `reload`
+    pub reload: Option<u16>,
+}
+
+/// One HSRP group of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// `standby G ip [ADDR]`: `Some(None)` learns the address from the active router
+    pub ip: Option<Option<Ipv4Addr>>,
+    /// `standby G ip ADDR secondary`
+    pub ip_secondary: Vec<Ipv4Addr>,
+    /// `standby G ipv6 ADDR/LEN`
+    pub ipv6: Vec<Prefix>,
+    /// `standby G ipv6 autoconfig`
+    pub ipv6_autoconfig: bool,
+    /// 0-255
+    pub priority: u8,
+    /// `standby G preempt [delay ...]`
+    pub preempt: Option<Preempt>,
+    /// `standby G timers ...`
+    pub timers: Option<Timers>,
+    /// `standby G authentication ...`
+    pub authentication: Option<Authentication>,
+    /// `standby G name NAME`
+    pub name: Option<String>,
+    /// `standby G track OBJECT [decrement N]`
+    pub tracks: BTreeMap<u16, u8>,
+}
+
+impl Default for Group {
+    fn default() -> Group {
+        Group {
+            ip: None,
+            ip_secondary: Vec::new(),
+            ipv6: Vec::new(),
+            ipv6_autoconfig: false,
+            priority: Group::PRIORITY,
+            preempt: None,
+            timers: None,
+            authentication: None,
+            name: None,
+            tracks: BTreeMap::new(),
+        }
+    }
+}
+
+impl Group {
+    /// The priority of a group that sets none.
+    pub const PRIORITY: u8 = 100;
+    /// What a tracked object takes off the priority when `decrement` is not given.
+    pub const DECREMENT: u8 = 10;
+
+    /// The group's name: the configured one, else IOS's default `hsrp-<if>-<group>`.
+    #[must_use]
+    pub fn name(&self, interface: &IfName, group: u16) -> String {
+        self.name.clone().unwrap_or_else(|| format!("hsrp-{}-{group}", interface.short()))
+    }
+}
+
+/// `preempt [delay [minimum S] [reload S] [sync S]]`, seconds, 0-3600.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preempt {
+    /// `minimum`
+    pub minimum: Option<u16>,
+    /// `reload`
+    pub reload: Option<u16>,
+    /// `sync`
+    pub sync: Option<u16>,
+}
+
+/// A time as it was written: IOS keeps the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// Seconds
+    Seconds(u16),
+    /// Milliseconds, written `msec N`
+    Millis(u16),
+}
+
+impl Interval {
+    /// The time in milliseconds.
+    #[must_use]
+    pub fn millis(self) -> u32 {
+        match self {
+            Interval::Seconds(s) => u32::from(s) * 1000,
+            Interval::Millis(ms) => u32::from(ms),
+        }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Interval::Seconds(s) => write!(f, "{s}"),
+            Interval::Millis(ms) => write!(f, "msec {ms}"),
+        }
+    }
+}
+
+/// `timers [msec] HELLO [msec] HOLD`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Time between hellos
+    pub hello: Interval,
+    /// Time without a hello after which the sender is gone
+    pub hold: Interval,
+}
+
+/// `authentication ...`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// `[text] STRING`, 1-8 characters
+    Text(Secret),
+    /// `md5 key-string KEY`
+    Md5(Secret),
+}
+
+/// A key: shown only where the running configuration is written to a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(********)")
+    }
+}
+
+/// `crypto ikev2 reconnect key`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconnectKey {
+    /// 1-128 characters
+    pub key: Secret,
+    /// The key that encrypts; the other one only decrypts
+    pub active: bool,
+}
+
+/// `crypto ikev2 dpd INTERVAL RETRY {on-demand|periodic}`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dpd {
+    /// Seconds, 10-3600
+    pub interval: u16,
+    /// Seconds, 2-60
+    pub retry: u8,
+    /// `periodic` instead of `on-demand`
+    pub periodic: bool,
+}
+
+/// `crypto ikev2 cluster`. `None` is the default that the accessor of the same name gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// `holdtime MS`, 100-120000
+    pub holdtime: Option<u32>,
+    /// `primary overload-limit PCT`, 50-99
+    pub overload_limit: Option<u8>,
+    /// `primary weight crypto-load N`, 0-100
+    pub weight_crypto: Option<u8>,
+    /// `primary weight system-load N`, 0-100
+    pub weight_system: Option<u8>,
+    /// `port N`, the load feed's TCP port
+    pub port: Option<u16>,
+    /// `secondary hello MS`, 100-30000
+    pub hello: Option<u32>,
+    /// `secondary update MS`, 100-60000
+    pub update: Option<u32>,
+    /// `secondary max-session N`, 1-100000
+    pub max_session: Option<u32>,
+    /// `secondary priority N`, 1-100
+    pub priority: Option<u8>,
+    /// `secondary load-normalization N`, 1-100
+    pub load_normalization: Option<u8>,
+    /// `standby-group NAME`, repeated for several groups
+    pub standby_groups: Vec<String>,
+    /// `fqdn NAME`
+    pub fqdn: Option<String>,
+    /// `static-gateway ADDRESS [priority N]`, 1-100
+    pub static_gateways: BTreeMap<IpAddr, u8>,
+    /// A new cluster is shut down until `no shutdown`
+    pub shutdown: bool,
+}
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            holdtime: None,
+            overload_limit: None,
+            weight_crypto: None,
+            weight_system: None,
+            port: None,
+            hello: None,
+            update: None,
+            max_session: None,
+            priority: None,
+            load_normalization: None,
+            standby_groups: Vec::new(),
+            fqdn: None,
+            static_gateways: BTreeMap::new(),
+            shutdown: true,
+        }
+    }
+}
+
+impl Cluster {
+    /// The priority of a gateway that sets none.
+    pub const PRIORITY: u8 = 100;
+
+    /// Milliseconds without a message after which a member is dead.
+    #[must_use]
+    pub fn holdtime(&self) -> u32 {
+        self.holdtime.unwrap_or(3000)
+    }
+
+    /// Percent of load from which a member is overloaded.
+    #[must_use]
+    pub fn overload_limit(&self) -> u8 {
+        self.overload_limit.unwrap_or(99)
+    }
+}
+
+/// The two address families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+impl Family {
+    /// The family of `address`.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+/// The virtual link-local address of an IPv6 group: `FE80::5:73FF:FEA0:GGG`.
+#[must_use]
+pub fn virtual_link_local(group: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 5, 0x73ff, 0xfea0, group & 0xfff)
+}

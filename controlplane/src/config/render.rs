@@ -1,0 +1,180 @@
+//! From [`Config`] to the text of `show running-config`, which reads back to the same configuration.
+
+use super::model::{Authentication, Cluster, Config, Group, Interface, Secret};
+use std::fmt::Write as _;
+
+/// Whether keys appear in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// As they are: for the file
+    Shown,
+    /// As asterisks: for eyes
+    Masked,
+}
+
+/// The whole configuration as text.
+#[must_use]
+pub fn render(config: &Config, keys: Keys) -> String {
+    let mut out = String::from("!\n");
+    let mut line = |text: String| {
+        let _ = writeln!(out, "{text}");
+    };
+    if let Some(hostname) = &config.hostname {
+        line(format!("hostname {hostname}"));
+        line("!".to_owned());
+    }
+    let global = global(config, keys);
+    let any = !global.is_empty();
+    global.into_iter().for_each(&mut line);
+    if any {
+        line("!".to_owned());
+    }
+    if let Some(of) = &config.cluster {
+        line("crypto ikev2 cluster".to_owned());
+        cluster(of).into_iter().for_each(|text| line(format!(" {text}")));
+        line("!".to_owned());
+    }
+    for (name, of) in &config.interfaces {
+        line(format!("interface {name}"));
+        interface(of, keys).into_iter().for_each(|text| line(format!(" {text}")));
+        line("!".to_owned());
+    }
+    line("end".to_owned());
+    out
+}
+
+fn key(secret: &Secret, keys: Keys) -> &str {
+    if keys == Keys::Masked { "********" } else { &secret.0 }
+}
+
+fn global(config: &Config, keys: Keys) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (index, reconnect) in &config.reconnect_keys {
+        let active = if reconnect.active { " active" } else { "" };
+        lines.push(format!("crypto ikev2 reconnect key {index}{active} {}", key(&reconnect.key, keys)));
+    }
+    if config.redirect_init {
+        lines.push("crypto ikev2 redirect gateway init".to_owned());
+    }
+    if config.redirect_auth {
+        lines.push("crypto ikev2 redirect gateway auth".to_owned());
+    }
+    match config.redirect_client {
+        Some(Config::MAX_REDIRECTS) => lines.push("crypto ikev2 redirect client".to_owned()),
+        Some(most) => lines.push(format!("crypto ikev2 redirect client max-redirects {most}")),
+        None => {}
+    }
+    if let Some(dpd) = config.dpd {
+        let mode = if dpd.periodic { "periodic" } else { "on-demand" };
+        lines.push(format!("crypto ikev2 dpd {} {} {mode}", dpd.interval, dpd.retry));
+    }
+    if let Some(limit) = config.max_in_negotiation {
+        lines.push(format!("crypto ikev2 limit max-in-negotation-sa {limit}"));
+    }
+    if let Some(seconds) = config.idle_time {
+        lines.push(format!("crypto ipsec security-association idle-time {seconds}"));
+    }
+    lines
+}
+
+fn cluster(cluster: &Cluster) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut put = |word: &str, value: Option<u32>| lines.extend(value.map(|value| format!("{word} {value}")));
+    put("holdtime", cluster.holdtime);
+    put("primary overload-limit", cluster.overload_limit.map(u32::from));
+    put("primary weight crypto-load", cluster.weight_crypto.map(u32::from));
+    put("primary weight system-load", cluster.weight_system.map(u32::from));
+    put("port", cluster.port.map(u32::from));
+    put("secondary hello", cluster.hello);
+    put("secondary update", cluster.update);
+    put("secondary max-session", cluster.max_session);
+    put("secondary priority", cluster.priority.map(u32::from));
+    put("secondary load-normalization", cluster.load_normalization.map(u32::from));
+    lines.extend(cluster.standby_groups.iter().map(|name| format!("standby-group {name}")));
+    for (address, priority) in &cluster.static_gateways {
+        let priority = match *priority {
+            Cluster::PRIORITY => String::new(),
+            priority => format!(" priority {priority}"),
+        };
+        lines.push(format!("static-gateway {address}{priority}"));
+    }
+    lines.extend(cluster.fqdn.iter().map(|name| format!("fqdn {name}")));
+    lines.push(if cluster.shutdown { "shutdown" } else { "no shutdown" }.to_owned());
+    lines
+}
+
+fn interface(interface: &Interface, keys: Keys) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(interface.description.iter().map(|text| format!("description {text}")));
+    lines.extend(interface.ip.iter().map(|p| format!("ip address {} {}", p.address, p.mask())));
+    lines.extend(
+        interface.ip_secondary.iter().map(|p| format!("ip address {} {} secondary", p.address, p.mask())),
+    );
+    lines.extend(interface.ipv6.iter().map(|p| format!("ipv6 address {p}")));
+    lines.extend(interface.standby_version.map(|version| format!("standby version {version}")));
+    let delay = interface.standby_delay;
+    if delay.minimum.is_some() || delay.reload.is_some() {
+        lines.push(format!(
+            "standby delay{}{}",
+            optional(" minimum ", delay.minimum),
+            optional(" reload ", delay.reload)
+        ));
+    }
+    for (number, of) in &interface.groups {
+        lines.extend(group(*number, of, keys));
+    }
+    if interface.shutdown {
+        lines.push("shutdown".to_owned());
+    }
+    lines
+}
+
+fn optional(word: &str, value: Option<u16>) -> String {
+    value.map_or(String::new(), |value| format!("{word}{value}"))
+}
+
+fn group(number: u16, group: &Group, keys: Keys) -> Vec<String> {
+    let mut lines = Vec::new();
+    match group.ip {
+        Some(Some(address)) => lines.push(format!("ip {address}")),
+        Some(None) => lines.push("ip".to_owned()),
+        None => {}
+    }
+    lines.extend(group.ip_secondary.iter().map(|address| format!("ip {address} secondary")));
+    if group.ipv6_autoconfig {
+        lines.push("ipv6 autoconfig".to_owned());
+    }
+    lines.extend(group.ipv6.iter().map(|prefix| format!("ipv6 {prefix}")));
+    if let Some(timers) = group.timers {
+        lines.push(format!("timers {} {}", timers.hello, timers.hold));
+    }
+    if group.priority != Group::PRIORITY || lines.is_empty() {
+        // The line that keeps a group without any other in the configuration.
+        lines.push(format!("priority {}", group.priority));
+    }
+    if let Some(preempt) = group.preempt {
+        let delays = format!(
+            "{}{}{}",
+            optional(" minimum ", preempt.minimum),
+            optional(" reload ", preempt.reload),
+            optional(" sync ", preempt.sync)
+        );
+        lines.push(if delays.is_empty() { "preempt".to_owned() } else { format!("preempt delay{delays}") });
+    }
+    match &group.authentication {
+        Some(Authentication::Text(text)) => lines.push(format!("authentication text {}", key(text, keys))),
+        Some(Authentication::Md5(text)) => {
+            lines.push(format!("authentication md5 key-string {}", key(text, keys)));
+        }
+        None => {}
+    }
+    lines.extend(group.name.iter().map(|name| format!("name {name}")));
+    for (object, decrement) in &group.tracks {
+        let decrement = match *decrement {
+            Group::DECREMENT => String::new(),
+            decrement => format!(" decrement {decrement}"),
+        };
+        lines.push(format!("track {object}{decrement}"));
+    }
+    lines.into_iter().map(|line| format!("standby {number} {line}")).collect()
+}

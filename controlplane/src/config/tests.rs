@@ -1,0 +1,502 @@
+//! The language as operators meet it: the seed's examples, errors, and the way there and back.
+
+use super::health::assess;
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The configuration examples of the seed document, each as printed there.
+const SEED_IPV4: &str = "\
+Device(config)# hostname RouterA
+Device(config)# interface GigabitEthernet 0/0/0
+Device(config-if)# ip address 10.0.0.1 255.255.255.0
+Device(config-if)# standby 1 priority 110
+Device(config-if)# standby group1
+Device(config-if)# end
+Device> enable
+Device# configure terminal
+Device(config)# crypto ikev2 cluster
+Device(config-ikev2-cluster)# holdtime 10000
+Device(config-ikev2-cluster)# master crypto-load 10
+Device(config-ikev2-cluster)# port 2000
+Device(config-ikev2-cluster)# slave priority 90
+Device(config-ikev2-cluster)# standby-group group1
+Device(config-ikev2-cluster)# shutdown
+Device(config-ikev2-cluster)# end
+Device> enable
+Device# configure terminal
+Device(config)# crypto ikev2 redirect client
+Device(config)# crypto ikev2 redirect gateway init
+Device(config)# end
+Device> enable
+Device# configure terminal
+Device(config)# crypto ikev2 reconnect key 1 active key
+Device(config)# crypto ikev2 reconnect key 2 test
+Device(config)# end
+";
+
+const SEED_IPV6: &str = "\
+Device(config)# hostname RouterA
+Device(config)# interface GigabitEthernet 0/0/0
+Device(config-if)# ip address 2001:DB8::1
+Device(config-if)# standby 1 priority 110
+Device(config-if)# standby group 1
+Device(config-if)# standby version 1
+Device(config-if)# end
+Device> enable
+Device# configure terminal
+Device(config)# crypto ikev2 cluster
+Device(config-ikev2-cluster)# holdtime 10000
+Device(config-ikev2-cluster)# primary crypto-load 10
+Device(config-ikev2-cluster)# port 2000
+Device(config-ikev2-cluster)# secondary priority 90
+Device(config-ikev2-cluster)# standby-group group1
+Device(config-ikev2-cluster)# shutdown
+Device(config-ikev2-cluster)# end
+Device> enable
+Device# configure terminal
+Device(config)# crypto ikev2 redirect client
+Device(config)# crypto ikev2 redirect gateway init
+Device(config)# end
+";
+
+/// The single steps of the seed's two procedures, in order.
+const SEED_STEPS: &str = "\
+    Device> enable
+    Device# configure terminal
+    Device(config)# interface GigabitEthernet 0/0/0
+    Device(config-if)# ip address 10.0.0.1 255.255.255.0
+    Device(config-if)# standby 1 priority 110
+    Device(config-if)# standby group1
+    Device(config-if)# standby delay minimum 120
+    Device(config-if)# standby delay mimimum 120
+    Device(config-if)# standby version 2
+    Device(config-if)# exit
+    Device(config)# crypto ikev2 cluster
+    Device(config-ikev2-cluster)# holdtime 10000
+    Device(config-ikev2-cluster)# master weight crypto-load 10
+    Device(config-ikev2-cluster)# primary weight crypto-load 10
+    Device(config-ikev2-cluster)# port 2000
+    Device(config-ikev2-cluster)# slave max-session 90
+    Device(config-ikev2-cluster)# standby-group group1
+    Device(config-ikev2-cluster)# shutdown
+    Device(config-ikev2-cluster)# exit
+    Device(config)# crypto ikev2 reconnect key 1 active test123
+    Device(config-ikev2-cluster)# end
+    Device(config)# crypto ikev2 redirect gateway init
+    Device(config)# crypto ikev2 redirect client max-redirects 15
+    Device(config)# crypto ipsec security-association idle-time 600
+    Device(config)# crypto ikev2 dpd 500 50 on-demand
+    Device(config-if)# exit
+    Device# show crypto ikev2 cluster
+";
+
+fn loaded(text: &str) -> Loaded {
+    parse(text).unwrap_or_else(|remarks| {
+        panic!("{}", remarks.iter().map(|remark| remark.render("test")).collect::<String>())
+    })
+}
+
+fn warnings(loaded: &Loaded) -> Vec<(usize, &str)> {
+    let warnings = loaded.remarks.iter().filter(|r| r.severity == Severity::Warning);
+    warnings.map(|remark| (remark.line, remark.message.as_str())).collect()
+}
+
+/// The first error as the operator sees it.
+fn error(text: &str) -> String {
+    let remarks = parse(text).expect_err("an error");
+    remarks.iter().find(|r| r.severity == Severity::Error).expect("an error").render("usher.conf")
+}
+
+#[test]
+fn the_seeds_ipv4_examples_load_with_a_warning_for_each_slip() {
+    let loaded = loaded(SEED_IPV4);
+    assert_eq!(
+        warnings(&loaded),
+        [
+            (5, "this is taken as the name \"group1\" of group 1; the exact form is `standby 1 name group1`"),
+            (11, "\"weight\" is missing before \"crypto-load\"; the exact form is `master weight crypto-load 10`"),
+        ]
+    );
+    insta::assert_snapshot!("seed_ipv4", render(&loaded.config, Keys::Masked));
+    let plan = assess(&loaded.config, None);
+    assert_eq!(plan.groups[0].down, ["group 1 has no virtual address: add `standby 1 ip ADDRESS`"]);
+    let cluster = plan.cluster.unwrap();
+    assert!(cluster.down[0].contains("shut down"), "{:?}", cluster.down);
+    assert!(cluster.down.iter().any(|why| why.contains("max-session is mandatory")), "{:?}", cluster.down);
+}
+
+#[test]
+fn the_seeds_ipv6_examples_load_with_a_warning_for_each_slip() {
+    let loaded = loaded(SEED_IPV6);
+    assert_eq!(
+        warnings(&loaded),
+        [
+            (3, "this is taken as the IPv6 address 2001:db8::1/64; the exact form is `ipv6 address 2001:db8::1/64`"),
+            (5, "this is taken as the name \"group1\" of group 1; the exact form is `standby 1 name group1`"),
+            (
+                6,
+                "version 1 has no IPv6: the line is kept, the IPv6 groups of the interface stay down; \
+                 the exact form is `standby version 2`"
+            ),
+            (
+                12,
+                "\"weight\" is missing before \"crypto-load\"; the exact form is `primary weight crypto-load 10`"
+            ),
+        ]
+    );
+    insta::assert_snapshot!("seed_ipv6", render(&loaded.config, Keys::Masked));
+    assert_eq!(
+        assess(&loaded.config, None).groups[0].down,
+        [
+            "group 1 is IPv6 and version 1 has none: enter `standby version 2`",
+            "group 1 has no virtual address: add `standby 1 ipv6 ADDRESS/LENGTH`"
+        ]
+    );
+}
+
+#[test]
+fn the_seeds_single_steps_load_as_one_paste() {
+    let loaded = loaded(SEED_STEPS);
+    assert_eq!(loaded.config.redirect_client, Some(15));
+    assert_eq!(loaded.config.dpd, Some(Dpd { interval: 500, retry: 50, periodic: false }));
+    assert_eq!(loaded.config.idle_time, Some(600));
+    assert_eq!(loaded.config.cluster.as_ref().unwrap().max_session, Some(90));
+    let lines: Vec<usize> = warnings(&loaded).into_iter().map(|(line, _)| line).collect();
+    assert_eq!(lines, [6, 8, 27], "standby group1, mimimum, show");
+}
+
+#[test]
+fn every_command_without_effect_says_so() {
+    let loaded = loaded(SEED_IPV4);
+    let notices: Vec<usize> =
+        loaded.remarks.iter().filter(|r| r.severity == Severity::Notice).map(|r| r.line).collect();
+    assert_eq!(notices, [4, 10, 12, 13, 19, 24, 25]);
+}
+
+const LAB: &str = "\
+hostname node1
+crypto ikev2 redirect gateway init
+crypto ikev2 cluster
+ standby-group vpn
+ static-gateway 10.1.0.1
+ static-gateway 10.1.0.2 priority 50
+ static-gateway 2001:db8:1::1
+ no shutdown
+interface Te0/0/0
+ ip address 10.0.0.1 255.255.255.0
+ ip address 10.0.9.1 255.255.255.0 secondary
+ ipv6 address 2001:db8::1/64
+ standby version 2
+ standby 1 ip 10.0.0.100
+ standby 1 ipv6 2001:db8::100/64
+ standby 1 name vpn
+ no shutdown
+";
+
+#[test]
+fn a_cluster_of_static_gateways_runs_without_max_session() {
+    let loaded = loaded(LAB);
+    assert_eq!(loaded.remarks, []);
+    let plan = assess(&loaded.config, None);
+    assert!(plan.groups.iter().all(|group| group.down.is_empty()), "{plan:?}");
+    assert_eq!(plan.groups.len(), 2, "one role a family");
+    assert_eq!(plan.cluster.as_ref().unwrap().down, [""; 0]);
+    assert_eq!(plan.warnings, [""; 0]);
+    let addresses: Vec<String> = plan.cluster_addresses().map(|a| a.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.100", "2001:db8::100"]);
+}
+
+#[test]
+fn what_cannot_run_is_kept_down_and_named() {
+    let down = |text: &str| {
+        let plan = assess(&loaded(text).config, None);
+        let groups = plan.groups.iter().flat_map(|g| g.down.clone());
+        groups.chain(plan.cluster.iter().flat_map(|c| c.down.clone())).collect::<Vec<_>>().join("\n")
+    };
+    let interface = "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n";
+    for (text, reason) in [
+        (format!("{interface} standby 300 ip 10.0.0.9"), "enter `standby version 2`"),
+        (format!("{interface} standby 1 ip"), "add `standby 1 ip ADDRESS`"),
+        (format!("{interface} standby 1 ip 10.0.0.1"), "10.0.0.1 is an address of an interface"),
+        (format!("{interface} standby 1 ip 10.0.0.9\n standby 2 ip 10.0.0.9"), "of another group already"),
+        (format!("{interface} standby 1 ip 10.0.0.9\n shutdown"), "enter `no shutdown` under it"),
+        ("interface Te0/0/0\n standby 1 ip 10.0.0.9".to_owned(), "add `ip address ADDRESS MASK` under it"),
+        ("crypto ikev2 cluster\n no shutdown".to_owned(), "add `standby-group NAME`"),
+        (
+            "crypto ikev2 cluster\n standby-group x\n no shutdown".to_owned(),
+            "no HSRP group is called \"x\": add `standby 1 name x`",
+        ),
+        ("crypto ikev2 cluster\n standby-group x\n no shutdown".to_owned(), "max-session is mandatory"),
+    ] {
+        assert!(down(&text).contains(reason), "{text}\n{}", down(&text));
+    }
+    let unbound = assess(&loaded(LAB).config, Some(&|_: &IfName| None));
+    assert!(unbound.groups[0].down[0].contains("add a [[port]]"), "{unbound:?}");
+}
+
+#[test]
+fn errors_show_the_line_the_caret_and_what_was_expected() {
+    insta::assert_snapshot!(
+        error("hostname a\ninterface Te0/0/0\n ip address 10.0.0.300 255.255.255.0\n"),
+        @r#"
+    usher.conf:3:13: error: "10.0.0.300" is not an IPv4 address: write it as 10.0.0.1
+         3 |  ip address 10.0.0.300 255.255.255.0
+           |             ^
+           expected here: A.B.C.D (address)
+    "#
+    );
+    insta::assert_snapshot!(
+        error("crypto ikev2 cluster\n holdtime 99\n"),
+        @r"
+    usher.conf:2:11: error: 99 is out of range: the hold time in milliseconds is 100 to 120000
+         2 |  holdtime 99
+           |           ^
+           expected here: <100-120000> (hold time in milliseconds)
+    "
+    );
+    insta::assert_snapshot!(
+        error("Device(config)# crypto ikev2 redirekt gateway init\n"),
+        @r#"
+    usher.conf:1:30: error: "redirekt" is not understood here
+         1 | Device(config)# crypto ikev2 redirekt gateway init
+           |                              ^
+           expected here: cluster, dpd, limit, reconnect, redirect
+    "#
+    );
+    insta::assert_snapshot!(
+        error("crypto ikev2 cluster\n s 5\n"),
+        @r#"
+    usher.conf:2:2: error: "s" is ambiguous
+         2 |  s 5
+           |  ^
+           expected here: secondary, shutdown, slave, standby-group, static-gateway, subordinate
+    "#
+    );
+    insta::assert_snapshot!(
+        error("standby 1 ip 10.0.0.1\n"),
+        @r#"
+    usher.conf:1:1: error: this line belongs under `interface TenGigabitEthernet0/0/0`: put that line before it
+         1 | standby 1 ip 10.0.0.1
+           | ^
+    "#
+    );
+    insta::assert_snapshot!(
+        error("crypto ikev2 cluster\n secondary max-session\n"),
+        @r#"
+    usher.conf:2:24: error: the line is incomplete
+         2 |  secondary max-session
+           |                       ^
+           expected here: <1-100000> (IKE and IPsec SAs)
+    "#
+    );
+}
+
+#[test]
+fn what_would_bite_the_operator_is_refused() {
+    let interface = "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n";
+    for (line, message) in [
+        ("standby preemt", "did you mean \"preempt\""),
+        ("standby 1", "the line is incomplete"),
+        ("standby prio", "the line is incomplete"),
+        ("standby 1 prioritty 100", "\"prioritty\" is not understood here"),
+        ("standby 1 priority 256", "256 is out of range"),
+        ("standby 4096 ip 10.0.0.9", "4096 is out of range"),
+        ("standby 1 ip 224.0.0.9", "not a host's address"),
+        ("standby 1 timers 10 5", "must be longer than the hello time"),
+        ("standby 1 timers msec 10 5", "10 ms is out of range: it is 15 to 999"),
+        ("standby 1 timers 255 256", "write msec before milliseconds"),
+        ("standby 1 authentication text 123456789", "9 characters: 8 are allowed"),
+        ("standby 1 authentication md5 key-string ********", "as `show` masks it"),
+        ("standby use-bia", "\"standby use-bia\" is not supported"),
+        ("ip address 10.0.0.0 255.255.255.0", "the subnet's own or its broadcast address"),
+        ("ip address 10.0.0.1 255.0.255.0", "its ones must come first"),
+        ("ipv6 address 2001:db8::1/129", "not a prefix length"),
+        ("interface Te0/0/0.100", "subinterface"),
+    ] {
+        let shown = error(&format!("{interface} {line}\n"));
+        assert!(shown.contains(message), "{line}: {shown}");
+        assert!(shown.starts_with("usher.conf:3:"), "{shown}");
+    }
+    let long = format!("hostname {}\n", "x".repeat(2000));
+    assert!(error(&long).contains("longer than 1000 characters"));
+    assert!(parse(&"!\n".repeat(1 << 20)).unwrap_err()[0].message.contains("is it the right file"));
+    assert_eq!(parse(&"foo\n".repeat(1000)).unwrap_err().len(), 20, "errors are bounded");
+}
+
+#[test]
+fn abbreviations_and_no_forms_work_as_on_ios() {
+    let config = loaded(
+        "host R1\ncry ik cl\n hold 5000\n no hold\n prim ov 80\n no shut\nint te 0/0/0\n ip addr 10.0.0.1 255.255.255.0\n stan 1 pri 90\n no standby 1 prio\n standby 2 ip 10.0.0.2\n no standby 2\n standby 3 preempt\n no standby 3 preempt\n desc  two  words\n",
+    )
+    .config;
+    assert_eq!(config.hostname.as_deref(), Some("R1"));
+    let cluster = config.cluster.as_ref().unwrap();
+    assert_eq!((cluster.holdtime, cluster.overload_limit, cluster.shutdown), (None, Some(80), false));
+    let interface = config.interfaces.values().next().unwrap();
+    assert_eq!(interface.description.as_deref(), Some("two  words"));
+    assert_eq!(interface.groups[&1], Group::default());
+    assert_eq!(interface.groups.keys().copied().collect::<Vec<_>>(), [1, 3]);
+    let empty = loaded("interface Te0/0/0\nno interface Te0/0/0\ncrypto ikev2 cluster\nno crypto ikev2 cluster\n");
+    assert_eq!(empty.config, Config::default());
+    let untouched = loaded("interface Te0/0/0\n no standby 5 priority\n");
+    assert!(untouched.config.interfaces.values().all(|i| i.groups.is_empty()));
+}
+
+#[test]
+fn the_later_active_reconnect_key_takes_over_with_a_warning() {
+    let loaded = loaded("crypto ikev2 reconnect key 1 active one\ncrypto ikev2 reconnect key 2 two active\n");
+    let keys = &loaded.config.reconnect_keys;
+    assert!(!keys[&1].active && keys[&2].active);
+    assert_eq!(keys[&2].key.0, "two");
+    assert!(warnings(&loaded)[0].1.contains("key 2 is the active one now"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_names_itself_and_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = load(&dir.path().join("none")).unwrap_err().to_string();
+    assert!(missing.contains("none: cannot be read") && missing.contains("--config"), "{missing}");
+    assert!(load(dir.path()).unwrap_err().to_string().contains("not a regular file"));
+    let path = dir.path().join("latin1");
+    std::fs::write(&path, b"!\nhostname b\xe9\n").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+}
+
+fn secret() -> impl Strategy<Value = Secret> {
+    "[a-zA-Z0-9!#%]{2,8}".prop_filter("a keyword", |key| key != "active").prop_map(Secret)
+}
+
+fn interval() -> impl Strategy<Value = (Interval, Interval)> {
+    prop_oneof![
+        (1u16..=80).prop_map(|s| (Interval::Seconds(s), Interval::Seconds(s * 3))),
+        (15u16..=999).prop_map(|ms| (Interval::Millis(ms), Interval::Millis(ms * 3))),
+    ]
+}
+
+prop_compose! {
+    fn group()(
+        ip in proptest::option::of(proptest::option::of(2u8..250)), secondary in proptest::option::of(2u8..250),
+        v6 in proptest::collection::btree_set(1u16..99, 0..3), autoconfig in any::<bool>(), priority in any::<u8>(),
+        preempt in proptest::option::of((proptest::option::of(0u16..=3600), proptest::option::of(0u16..=3600), proptest::option::of(0u16..=3600))),
+        timers in proptest::option::of(interval()), auth in proptest::option::of((any::<bool>(), secret())),
+        name in proptest::option::of("[a-z][a-z0-9-]{0,12}"), tracks in proptest::collection::btree_map(1u16..=1000, 1u8..=255, 0..3),
+    ) -> Group {
+        let v4 = |host: u8| std::net::Ipv4Addr::new(10, 9, 0, host);
+        let ip = ip.map(|host| host.map(v4));
+        let secondary = secondary.map(v4).filter(|a| matches!(ip, Some(Some(first)) if first != *a));
+        Group {
+            ip,
+            ip_secondary: secondary.into_iter().collect(),
+            ipv6: v6.into_iter().map(|h| Prefix { address: IpAddr::from([0x2001, 0xdb8, 9, 0, 0, 0, 0, h]), length: 64 }).collect(),
+            ipv6_autoconfig: autoconfig,
+            priority,
+            preempt: preempt.map(|(minimum, reload, sync)| Preempt { minimum, reload, sync }),
+            timers: timers.map(|(hello, hold)| Timers { hello, hold }),
+            authentication: auth.map(|(md5, key)| if md5 { Authentication::Md5(key) } else { Authentication::Text(key) }),
+            name,
+            tracks,
+        }
+    }
+}
+
+prop_compose! {
+    fn interface()(
+        description in proptest::option::of("[a-z]{1,5}( [a-z]{1,5}){0,2}"), shutdown in any::<bool>(),
+        ip in proptest::option::of((1u8..=254, 8u8..=30)), secondary in proptest::option::of(1u8..=6),
+        v6 in proptest::collection::btree_set(1u16..99, 0..3), version in proptest::option::of(1u8..=2),
+        delay in (proptest::option::of(0u16..=10000), proptest::option::of(0u16..=10000)),
+        groups in proptest::collection::btree_map(0u16..=4095, group(), 0..3),
+    ) -> Interface {
+        let ip = ip.map(|(third, length)| Prefix { address: IpAddr::from([10, 1, third, 1]), length });
+        Interface {
+            description,
+            shutdown,
+            ip,
+            ip_secondary: secondary.filter(|_| ip.is_some()).map(|h| Prefix { address: IpAddr::from([10, 2, 0, h]), length: 29 }).into_iter().collect(),
+            ipv6: v6.into_iter().map(|h| Prefix { address: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, h]), length: 48 }).collect(),
+            standby_version: version,
+            standby_delay: StandbyDelay { minimum: delay.0, reload: delay.1 },
+            groups,
+        }
+    }
+}
+
+prop_compose! {
+    fn cluster()(
+        times in (proptest::option::of(100u32..=120_000), proptest::option::of(100u32..=30_000), proptest::option::of(100u32..=60_000)),
+        percent in (proptest::option::of(50u8..=99), proptest::option::of(0u8..=100), proptest::option::of(0u8..=100), proptest::option::of(1u8..=100), proptest::option::of(1u8..=100)),
+        port in proptest::option::of(1u16..), max_session in proptest::option::of(1u32..=100_000),
+        names in proptest::collection::btree_set("[a-z][a-z0-9]{0,8}", 0..3), fqdn in proptest::option::of("[a-z]{1,8}\\.example"),
+        gateways in proptest::collection::btree_map((any::<bool>(), 1u8..), 1u8..=100, 0..6), shutdown in any::<bool>(),
+    ) -> Cluster {
+        Cluster {
+            holdtime: times.0, hello: times.1, update: times.2,
+            overload_limit: percent.0, weight_crypto: percent.1, weight_system: percent.2,
+            priority: percent.3, load_normalization: percent.4,
+            port, max_session,
+            standby_groups: names.into_iter().collect(),
+            fqdn,
+            static_gateways: gateways.into_iter().map(|((v6, host), priority)| {
+                let address = if v6 { IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)]) } else { IpAddr::from([10, 1, 1, host]) };
+                (address, priority)
+            }).collect(),
+            shutdown,
+        }
+    }
+}
+
+prop_compose! {
+    fn config()(
+        hostname in proptest::option::of("[A-Za-z][A-Za-z0-9-]{0,10}"),
+        interfaces in proptest::collection::btree_map((0u8..2, 0u8..4), interface(), 0..3),
+        cluster in proptest::option::of(cluster()), redirects in (any::<bool>(), any::<bool>(), proptest::option::of(1u8..)),
+        keys in proptest::collection::vec(proptest::option::of(secret()), 2), active in 0u8..3,
+        dpd in proptest::option::of((10u16..=3600, 2u8..=60, any::<bool>())), limit in proptest::option::of(1u16..=9999),
+        idle_time in proptest::option::of(60u32..=86400),
+    ) -> Config {
+        let name = |(kind, unit): (u8, u8)| IfName::parse(&format!("{}0/0/{unit}", ["Te", "Gi"][usize::from(kind)])).unwrap();
+        let mut reconnect_keys = BTreeMap::new();
+        for (index, key) in (1u8..).zip(keys) {
+            if let Some(key) = key {
+                reconnect_keys.insert(index, ReconnectKey { key, active: active == index });
+            }
+        }
+        Config {
+            hostname,
+            interfaces: interfaces.into_iter().map(|(key, interface)| (name(key), interface)).collect(),
+            cluster,
+            redirect_init: redirects.0, redirect_auth: redirects.1, redirect_client: redirects.2,
+            reconnect_keys,
+            dpd: dpd.map(|(interval, retry, periodic)| Dpd { interval, retry, periodic }),
+            max_in_negotiation: limit,
+            idle_time,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_running_config_reads_back_to_the_same_configuration(config in config()) {
+        let text = render(&config, Keys::Shown);
+        let back = parse(&text);
+        prop_assert!(back.is_ok(), "{}\n{:?}", text, back);
+        let back = back.unwrap();
+        let harmless = |r: &Diagnostic| r.severity == Severity::Notice || r.message.starts_with("version 1 has no IPv6");
+        prop_assert!(back.remarks.iter().all(harmless), "{}\n{:?}", text, back.remarks);
+        prop_assert_eq!(back.config, config, "{}", text);
+    }
+
+    #[test]
+    fn no_text_panics_and_every_error_points_into_the_text(text in "(\\PC{0,40}\n|interface Te0/0/0\n|standby [0-9a-z ]{0,20}\n|crypto ikev2 cluster\n|[a-z ]{0,30}\n){0,6}") {
+        if let Err(remarks) = parse(&text) {
+            let lines = text.lines().count();
+            for remark in remarks {
+                prop_assert!((1..=lines).contains(&remark.line));
+                let _ = remark.render("f");
+            }
+        }
+        let _ = parse(&text).map(|loaded| assess(&loaded.config, None));
+    }
+}

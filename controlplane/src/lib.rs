@@ -1,0 +1,11 @@
+//! Usher's control plane: configuration, roles, the snapshot for the data plane, and the operator's commands.
+#![forbid(unsafe_code)]
+
+pub mod clb;
+pub mod config;
+pub mod grammar;
+pub mod hsrp;
+pub mod net;
+pub mod publish;
+pub mod show;
+pub mod state;

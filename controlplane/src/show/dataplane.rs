@@ -1,0 +1,319 @@
+//! `show dataplane [counters|workers|ports]`.
+
+use platform::snapshot::FeedbackView;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The data planes and what was published to them.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataplaneView {
+    /// The snapshot
+    pub snapshot: SnapshotView,
+    /// Those attached, the newest first; usually one
+    pub attached: Vec<AttachedView>,
+}
+
+/// The snapshot published last.
+#[derive(Clone, Debug, Serialize)]
+pub struct SnapshotView {
+    /// Instance of this usherd, hexadecimal
+    pub instance: String,
+    /// Generation, from 1
+    pub generation: u64,
+    /// Milliseconds since it was published
+    pub published_ago_ms: u64,
+    /// Its virtual addresses
+    pub vips: Vec<VipView>,
+}
+
+/// A virtual address of the snapshot.
+#[derive(Clone, Debug, Serialize)]
+pub struct VipView {
+    /// The address
+    pub address: IpAddr,
+    /// `Inactive`, `Prepared` or `Active`
+    pub state: &'static str,
+    /// IKE_SA_INIT requests are redirected
+    pub redirect_init: bool,
+    /// The port it lives on; `None`: any
+    pub port: Option<u16>,
+    /// Gains of the role
+    pub epoch: u64,
+    /// Gateways that may be chosen
+    pub gateways: usize,
+}
+
+/// A data plane.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttachedView {
+    /// Milliseconds since it attached
+    pub attached_ms: u64,
+    /// Milliseconds since the oldest heartbeat of its threads; `None`: one has not spoken yet
+    pub heartbeat_age_ms: Option<u64>,
+    /// The heartbeat is old: a thread hangs
+    pub stale: bool,
+    /// Every worker works by the snapshot published last
+    pub applied: bool,
+    /// MAC filters in place; `None`: not told yet
+    pub filters: Option<bool>,
+    /// All that its memory says
+    #[serde(flatten)]
+    pub feedback: FeedbackView,
+}
+
+const NONE: &str = "No data plane is attached: start it with `systemctl start usher-dataplane`.\n";
+
+/// `show dataplane`
+#[must_use]
+pub fn summary(view: &DataplaneView) -> String {
+    let mut out = String::new();
+    if view.attached.is_empty() {
+        out.push_str(NONE);
+    }
+    for attached in &view.attached {
+        let feedback = &attached.feedback;
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(out, "{name:<15}: {value}");
+        };
+        let up = super::age(Duration::from_millis(attached.attached_ms));
+        line("Data plane", format!("attached for {up}, process {}", feedback.pid));
+        line(
+            "Heartbeat",
+            match (attached.stale, attached.heartbeat_age_ms) {
+                (_, None) => "none yet".to_owned(),
+                (true, Some(ms)) => format!("OLD: {ms} msec ago, a thread hangs: restart usher-dataplane"),
+                (false, Some(ms)) => format!("{ms} msec ago"),
+            },
+        );
+        let applied = if attached.applied { "in force on all workers" } else { "NOT yet in force on all workers" };
+        line("Snapshot", format!("generation {}, {applied}", view.snapshot.generation));
+        line(
+            "MAC filters",
+            match attached.filters {
+                Some(true) => "in place".to_owned(),
+                Some(false) => "NOT in place: see `show dataplane ports`".to_owned(),
+                None => "not told yet".to_owned(),
+            },
+        );
+        line("Workers", feedback.workers.len().to_string());
+        line("Ports", feedback.ports.len().to_string());
+        let sum = |action: &str| {
+            let of = feedback.counters.iter().filter(|counter| counter.action == action);
+            of.map(|counter| counter.total).fold(0, u64::wrapping_add)
+        };
+        line("Frames", format!("{} answered, {} passed, {} dropped", sum("answer"), sum("pass"), sum("drop")));
+    }
+    let rows: Vec<Vec<String>> = view
+        .snapshot
+        .vips
+        .iter()
+        .map(|vip| {
+            vec![
+                vip.address.to_string(),
+                vip.state.to_owned(),
+                if vip.redirect_init { "init" } else { "off" }.to_owned(),
+                vip.port.map_or("any".to_owned(), |port| port.to_string()),
+                vip.gateways.to_string(),
+                vip.epoch.to_string(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let head = ["Virtual IP", "State", "Redirect", "Port", "Gateways", "Epoch"];
+        let _ = write!(out, "\n{}", super::table(&head, &[false, false, false, true, true, true], &rows));
+    }
+    out
+}
+
+/// `show dataplane counters [all]`
+#[must_use]
+pub fn counters(view: &DataplaneView, all: bool) -> String {
+    let mut out = String::new();
+    for attached in &view.attached {
+        let counters = &attached.feedback.counters;
+        let shown = counters.iter().filter(|counter| all || counter.total > 0);
+        let rows: Vec<Vec<String>> = shown
+            .map(|c| vec![c.name.clone(), c.action.clone(), c.total.to_string(), c.help.clone()])
+            .collect();
+        out.push_str(&super::table(&["Counter", "Action", "Total", "Meaning"], &[false, false, true, false], &rows));
+        let zero = counters.len() - rows.len();
+        if zero > 0 {
+            let _ = writeln!(out, "{zero} counters are 0: `show dataplane counters all` lists them");
+        }
+    }
+    if view.attached.is_empty() { NONE.to_owned() } else { out }
+}
+
+/// `show dataplane workers`
+#[must_use]
+pub fn workers(view: &DataplaneView, now_ns: u64) -> String {
+    let mut out = String::new();
+    for attached in &view.attached {
+        let rows: Vec<Vec<String>> = attached
+            .feedback
+            .workers
+            .iter()
+            .map(|worker| {
+                let busy = match worker.total_cycles {
+                    0 => "--".to_owned(),
+                    total => format!("{:.1}%", worker.busy_cycles as f64 * 100.0 / total as f64),
+                };
+                let heartbeat = match worker.heartbeat_ns {
+                    0 => "none yet".to_owned(),
+                    at => format!("{} ms ago", now_ns.saturating_sub(at) / 1_000_000),
+                };
+                vec![
+                    worker.index.to_string(),
+                    worker.core.to_string(),
+                    busy,
+                    heartbeat,
+                    worker.applied_generation.to_string(),
+                    worker.loops.to_string(),
+                    worker.kept.to_string(),
+                ]
+            })
+            .collect();
+        let head = ["Worker", "Core", "Busy", "Heartbeat", "Generation", "Loops", "Kept"];
+        out.push_str(&super::table(&head, &[true; 7], &rows));
+    }
+    if view.attached.is_empty() { NONE.to_owned() } else { out }
+}
+
+/// `show dataplane ports`
+#[must_use]
+pub fn ports(view: &DataplaneView) -> String {
+    let mut out = String::new();
+    for port in view.attached.iter().flat_map(|attached| &attached.feedback.ports) {
+        let id = &port.identity;
+        let _ = writeln!(out, "Port {}: {}", port.index, id.name);
+        let mac = super::standby::dotted_mac(id.mac);
+        let exception = if id.exception.is_empty() { "none" } else { &id.exception };
+        let _ = writeln!(out, "  Driver {}, MAC {mac}, MTU {}, exception device {exception}", id.driver, id.mtu);
+        let Some(status) = port.status else {
+            out.push_str("  State not told yet\n");
+            continue;
+        };
+        let link = if status.link_up { "up" } else { "down" };
+        let _ = writeln!(out, "  Link is {link}, {} Mbit/s", status.speed_mbps);
+        let filters = match (status.filter_ok, status.promisc_forced) {
+            (true, false) => "in place",
+            (true, true) => "in place by promiscuous mode: the port takes no further MAC address",
+            (false, _) => "NOT in place: frames to the virtual MAC do not arrive; set promiscuous in the profile",
+        };
+        let _ = writeln!(out, "  MAC filters {filters}");
+        let _ = writeln!(
+            out,
+            "  In  {} packets, {} bytes, {} missed, {} errors, {} without buffer",
+            status.ipackets, status.ibytes, status.imissed, status.ierrors, status.rx_nombuf
+        );
+        let _ = writeln!(
+            out,
+            "  Out {} packets, {} bytes, {} errors",
+            status.opackets, status.obytes, status.oerrors
+        );
+    }
+    if view.attached.is_empty() { NONE.to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use platform::snapshot::{CounterName, Feedback, FeedbackReader, FeedbackSpec, PortIdentity, PortStatus};
+
+    const NAMES: &[CounterName<'static>] = &[
+        CounterName { name: "redirected", action: "answer", help: "IKE_SA_INIT answered with a REDIRECT" },
+        CounterName { name: "not_ours", action: "pass", help: "no virtual address" },
+        CounterName { name: "bad_checksum", action: "drop", help: "checksum wrong" },
+    ];
+
+    fn view() -> DataplaneView {
+        let port = PortIdentity {
+            name: "TenGigabitEthernet0/0/0".to_owned(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            driver: "net_af_xdp".to_owned(),
+            exception: "exc0".to_owned(),
+        };
+        let spec = FeedbackSpec { workers: 1, ports: vec![port], counters: NAMES };
+        let feedback = Feedback::create(&spec).unwrap();
+        let worker = feedback.worker(0).unwrap();
+        worker.add(0, 12);
+        worker.add(2, 3);
+        worker.set_core(1);
+        worker.add_cycles(25, 100);
+        worker.set_heartbeat(4_000_000);
+        worker.set_applied(7, 9);
+        let status = PortStatus { link_up: true, speed_mbps: 10_000, filter_ok: true, imissed: 4, ..PortStatus::default() };
+        feedback.set_port(0, &status);
+        let read = FeedbackReader::map(feedback.fd().try_clone_to_owned().unwrap()).unwrap().read();
+        DataplaneView {
+            snapshot: SnapshotView {
+                instance: "7".to_owned(),
+                generation: 9,
+                published_ago_ms: 5,
+                vips: vec![VipView {
+                    address: "10.0.0.100".parse().unwrap(),
+                    state: "Active",
+                    redirect_init: true,
+                    port: Some(0),
+                    epoch: 1,
+                    gateways: 2,
+                }],
+            },
+            attached: vec![AttachedView {
+                attached_ms: 62_000,
+                heartbeat_age_ms: Some(2),
+                stale: false,
+                applied: true,
+                filters: Some(true),
+                feedback: FeedbackView { pid: 123, ..read },
+            }],
+        }
+    }
+
+    #[test]
+    fn the_summary_tells_whether_all_is_in_force() {
+        insta::assert_snapshot!(summary(&view()), @r"
+        Data plane     : attached for 00:01:02, process 123
+        Heartbeat      : 2 msec ago
+        Snapshot       : generation 9, in force on all workers
+        MAC filters    : in place
+        Workers        : 1
+        Ports          : 1
+        Frames         : 12 answered, 0 passed, 3 dropped
+
+        Virtual IP  State   Redirect  Port  Gateways  Epoch
+        10.0.0.100  Active  init         0         2      1
+        ");
+        assert!(summary(&DataplaneView { attached: Vec::new(), ..view() }).starts_with("No data plane is attached"));
+    }
+
+    #[test]
+    fn counters_that_are_zero_are_left_out_unless_asked_for() {
+        insta::assert_snapshot!(counters(&view(), false), @r"
+        Counter       Action  Total  Meaning
+        redirected    answer     12  IKE_SA_INIT answered with a REDIRECT
+        bad_checksum  drop        3  checksum wrong
+        1 counters are 0: `show dataplane counters all` lists them
+        ");
+        assert!(counters(&view(), true).contains("not_ours"));
+    }
+
+    #[test]
+    fn workers_and_ports_show_what_they_said() {
+        insta::assert_snapshot!(workers(&view(), 6_000_000), @r"
+        Worker  Core   Busy  Heartbeat  Generation  Loops  Kept
+             0     1  25.0%   2 ms ago           9      0     0
+        ");
+        insta::assert_snapshot!(ports(&view()), @r"
+        Port 0: TenGigabitEthernet0/0/0
+          Driver net_af_xdp, MAC 0200.0000.0001, MTU 1500, exception device exc0
+          Link is up, 10000 Mbit/s
+          MAC filters in place
+          In  0 packets, 0 bytes, 4 missed, 0 errors, 0 without buffer
+          Out 0 packets, 0 bytes, 0 errors
+        ");
+    }
+}

@@ -1,0 +1,461 @@
+//! What a frame is: a request that we answer, something for the kernel's side, or nothing for anybody.
+//!
+//! One function over bytes and a [`View`]; it knows no DPDK type, no clock and no IO. Checks stand in the order in
+//! which frames of a headend fail them, and nothing behind the destination address is looked at in a frame that goes
+//! elsewhere.
+
+use platform::wire::ethernet::{self, Frame, Mac, ethertype};
+use platform::wire::{Error, arp, icmpv6, ike, ipv4, ipv6, notify, redirect, udp};
+
+use crate::{Class, Gate, Reason, View};
+
+/// A request that may be answered, as offsets into its frame. It borrows nothing, so that the answer can be written
+/// over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Index of the virtual address in the view.
+    pub vip: usize,
+    /// 4 or 6.
+    pub family: u8,
+    /// Where the IP header starts.
+    pub ip: usize,
+    /// Where the UDP header starts.
+    pub udp: usize,
+    /// Where the IKE header starts: behind the marker on port 4500.
+    pub ike: usize,
+    /// Where the IKE message ends.
+    pub end: usize,
+    /// Where the nonce's data starts.
+    pub nonce: usize,
+    /// Bytes of nonce data, 16 to 256.
+    pub nonce_len: usize,
+    /// The initiator's SPI.
+    pub spi_i: u64,
+    /// The client's address; IPv4 in the first 4 bytes.
+    pub source: [u8; 16],
+    /// The gateway named by REDIRECTED_FROM, if the client sent one with an address of this family.
+    pub redirected_from: Option<[u8; 16]>,
+}
+
+/// A fragment of a datagram to a virtual address that is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FragmentInfo {
+    /// Source address; IPv4 in the first 4 bytes.
+    pub source: [u8; 16],
+    /// Destination address; IPv4 in the first 4 bytes.
+    pub destination: [u8; 16],
+    /// The identification that the fragments share.
+    pub id: u32,
+    /// 4 or 6.
+    pub family: u8,
+    /// The header that the datagram's payload starts with.
+    pub protocol: u8,
+    /// Where the IP header starts in the frame.
+    pub ip: usize,
+    /// Where the fragment's payload starts in the frame.
+    pub payload: usize,
+    /// Bytes of payload.
+    pub len: usize,
+    /// Where the payload stands in the datagram's, in bytes.
+    pub offset: usize,
+    /// Whether more fragments follow.
+    pub more: bool,
+}
+
+/// What a frame from the wire is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A request to decide about.
+    Request(Request),
+    /// One of two fragments that may make a request.
+    Fragment(FragmentInfo),
+    /// For the kernel's side, in this class.
+    Pass(Class, Reason),
+    /// For nobody.
+    Drop(Reason),
+}
+
+/// What a worker knows of the port a frame came from.
+#[derive(Debug, Clone, Copy)]
+pub struct PortView {
+    /// Its index in the profile.
+    pub index: u16,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Every destination MAC is ours: replay of a capture whose node is not known.
+    pub any_mac: bool,
+    /// A frame to a foreign address is taken as if it had been addressed to the first virtual address of its family:
+    /// replay only. Its checksums, which cover the address, are then not checked; captures that were made anonymous
+    /// have wrong ones.
+    pub any_address: bool,
+    /// The NIC has checked the checksums of this frame and found them right.
+    pub checksums_good: bool,
+}
+
+use Verdict::{Drop, Pass};
+
+/// Says what a frame from the wire is.
+#[inline]
+pub fn classify(frame: &[u8], view: &View, port: &PortView) -> Verdict {
+    let Ok(eth) = Frame::new_checked(frame) else { return Drop(Reason::BadEthernet) };
+    let destination = eth.destination();
+    let ours = destination == port.mac || ethernet::is_group(&destination) || port.any_mac;
+    if !ours && !view.owns_mac(&destination) {
+        return Drop(Reason::ForeignMac);
+    }
+    if view.any_fenced() && touches_fenced(&eth, view) {
+        return Drop(Reason::Fenced);
+    }
+    let verdict = match eth.ethertype() {
+        ethertype::IPV4 => v4(&eth, view, port),
+        ethertype::IPV6 => v6(&eth, view, port),
+        ethertype::ARP => Pass(Class::ArpNd, Reason::Arp),
+        _ => Pass(Class::Rest, Reason::OtherEthertype),
+    };
+    // An answer to a frame that came to a group address would be an answer in many nodes' names.
+    match verdict {
+        Verdict::Request(_) | Verdict::Fragment(_) if ethernet::is_group(&destination) => {
+            Pass(Class::VipOther, Reason::GroupAddress)
+        }
+        verdict => verdict,
+    }
+}
+
+fn v4(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
+    let ip = match ipv4::Packet::new_checked(eth.payload()) {
+        Ok(ip) => ip,
+        Err(_) => return Drop(Reason::BadIp),
+    };
+    let destination = ip.destination();
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&destination);
+    let (vip, checksums_good) = find(view, port, 4, &address);
+    let Some(vip) = vip else {
+        return if destination[0] >= 224 {
+            let hsrp = ip.protocol() == udp::PROTOCOL
+                && matches!(destination, [224, 0, 0, 2 | 102])
+                && udp::Datagram::new_checked(ip.payload()).is_ok_and(|udp| udp.destination_port() == 1985);
+            if hsrp { Pass(Class::Hsrp, Reason::Hsrp) } else { Pass(Class::Rest, Reason::GroupAddress) }
+        } else {
+            Pass(Class::Rest, Reason::OtherAddress)
+        };
+    };
+    let gate = view.gate(vip);
+    if let Gate::Fence = gate {
+        return Drop(Reason::Fenced);
+    }
+    if !checksums_good && !ip.verify_checksum() {
+        return Drop(Reason::BadIpChecksum);
+    }
+    if ip.header_len() > ipv4::HEADER_LEN && ip.source_routed() {
+        return Pass(Class::VipOther, Reason::SourceRouted);
+    }
+    let mut source = [0; 16];
+    source[..4].copy_from_slice(&ip.source());
+    let payload = eth.payload_offset() + ip.header_len();
+    if ip.is_fragment() {
+        let info = FragmentInfo {
+            source,
+            destination: address,
+            id: u32::from(ip.id()),
+            family: 4,
+            protocol: ip.protocol(),
+            ip: eth.payload_offset(),
+            payload,
+            len: ip.payload().len(),
+            offset: ip.fragment_offset(),
+            more: ip.more_fragments(),
+        };
+        return fragment(info, gate);
+    }
+    let found = Found { vip, gate, family: 4, source, ip: eth.payload_offset(), payload };
+    upper(&found, ip.protocol(), ip.payload(), ip.addresses(), checksums_good)
+}
+
+fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
+    let Ok(ip) = ipv6::Packet::new_checked(eth.payload()) else { return Drop(Reason::BadIp) };
+    let destination = ip.destination();
+    let (vip, checksum_good) = find(view, port, 6, &destination);
+    let Some(vip) = vip else { return v6_elsewhere(&ip) };
+    let gate = view.gate(vip);
+    if let Gate::Fence = gate {
+        return Drop(Reason::Fenced);
+    }
+    let Ok(end) = ip.upper() else { return Drop(Reason::BadIp) };
+    if end.source_routed {
+        return Pass(Class::VipOther, Reason::SourceRouted);
+    }
+    let payload = ip.as_bytes().get(end.offset..).unwrap_or_default();
+    let source = ip.source();
+    match end.fragment {
+        Some(header) if header.more || header.offset != 0 => {
+            let info = FragmentInfo {
+                source,
+                destination,
+                id: header.id,
+                family: 6,
+                protocol: header.next,
+                ip: eth.payload_offset(),
+                payload: eth.payload_offset() + header.payload,
+                len: payload.len(),
+                offset: header.offset,
+                more: header.more,
+            };
+            return fragment(info, gate);
+        }
+        _ => {}
+    }
+    if end.protocol == ipv6::next::ICMPV6 && icmpv6::is_neighbour_discovery(payload) {
+        return Pass(Class::ArpNd, Reason::NeighbourDiscovery);
+    }
+    let found = Found {
+        vip,
+        gate,
+        family: 6,
+        source,
+        ip: eth.payload_offset(),
+        payload: eth.payload_offset() + end.offset,
+    };
+    upper(&found, end.protocol, payload, ip.addresses(), checksum_good)
+}
+
+fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
+    let destination = ip.destination();
+    let Ok(end) = ip.upper() else { return Pass(Class::Rest, Reason::OtherAddress) };
+    let payload = ip.as_bytes().get(end.offset..).unwrap_or_default();
+    if end.fragment.is_none() && end.protocol == ipv6::next::ICMPV6 && icmpv6::is_neighbour_discovery(payload)
+    {
+        return Pass(Class::ArpNd, Reason::NeighbourDiscovery);
+    }
+    if destination[0] != 0xff {
+        return Pass(Class::Rest, Reason::OtherAddress);
+    }
+    // ff02::66, UDP 2029, hop limit 255: HSRP version 2 over IPv6.
+    let hsrp = destination[..2] == [0xff, 2]
+        && destination[15] == 0x66
+        && ip.hop_limit() == 255
+        && end.protocol == udp::PROTOCOL
+        && udp::Datagram::new_checked(payload).is_ok_and(|udp| udp.destination_port() == 2029);
+    if hsrp { Pass(Class::Hsrp, Reason::Hsrp) } else { Pass(Class::Rest, Reason::GroupAddress) }
+}
+
+/// The virtual address that a destination is, and whether the NIC's word about checksums holds for the frame.
+#[inline]
+fn find(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> (Option<usize>, bool) {
+    let found = view.find(family, address, port.index);
+    if found.is_some() || !port.any_address {
+        return (found, port.checksums_good);
+    }
+    let first = view.body().vips().iter().position(|vip| vip.family == family);
+    (first, true)
+}
+
+fn fragment(info: FragmentInfo, gate: Gate) -> Verdict {
+    match gate {
+        Gate::Answer => Verdict::Fragment(info),
+        Gate::Pass(_) | Gate::Fence => Pass(Class::VipOther, Reason::FragmentOther),
+    }
+}
+
+/// A packet to a virtual address, up to its upper layer.
+struct Found {
+    vip: usize,
+    gate: Gate,
+    family: u8,
+    source: [u8; 16],
+    ip: usize,
+    payload: usize,
+}
+
+#[inline]
+fn upper(found: &Found, protocol: u8, payload: &[u8], addresses: &[u8], checksum_good: bool) -> Verdict {
+    if protocol != udp::PROTOCOL {
+        return other_protocol(protocol, payload);
+    }
+    let Ok(datagram) = udp::Datagram::new_checked(payload) else { return Drop(Reason::BadUdp) };
+    let destination_port = datagram.destination_port();
+    if destination_port != ike::PORT && destination_port != ike::PORT_NAT {
+        return Pass(Class::VipOther, Reason::OtherPort);
+    }
+    if datagram.checksum() == 0 {
+        // RFC 8200 section 8.1: over IPv6 a zero checksum MUST be discarded. Over IPv4 it says that there is none.
+        if found.family == 6 {
+            return Drop(Reason::BadUdpChecksum);
+        }
+    } else if !checksum_good && !datagram.verify(addresses) {
+        return Drop(Reason::BadUdpChecksum);
+    }
+    let mut message = datagram.payload();
+    let mut start = found.payload + udp::HEADER_LEN;
+    if destination_port == ike::PORT_NAT {
+        match message {
+            [0, 0, 0, 0, rest @ ..] => (message, start) = (rest, start + ike::MARKER_LEN),
+            [0xff] => return Pass(Class::Session, Reason::Keepalive),
+            _ => return Pass(Class::Session, Reason::EspInUdp),
+        }
+    }
+    request(found, message, start)
+}
+
+fn other_protocol(protocol: u8, payload: &[u8]) -> Verdict {
+    const TCP: u8 = 6;
+    const ESP: u8 = 50;
+    match (protocol, payload) {
+        // The default port of the load feed; a cluster on another port is metered with the rest of its address.
+        (TCP, [_, _, high, low, ..]) if u16::from_be_bytes([*high, *low]) == 2012 => {
+            Pass(Class::Clb, Reason::Clb)
+        }
+        (ESP, _) => Pass(Class::Session, Reason::OtherProtocol),
+        _ => Pass(Class::VipOther, Reason::OtherProtocol),
+    }
+}
+
+/// The IKE message itself: header, then one walk over all payloads.
+#[inline]
+fn request(found: &Found, message: &[u8], start: usize) -> Verdict {
+    let Ok(ike) = ike::Message::new_checked(message) else { return Drop(Reason::BadIke) };
+    if ike.major_version() != ike::VERSION >> 4 {
+        return Pass(Class::Ike, Reason::OtherVersion);
+    }
+    if ike.exchange() != ike::exchange::IKE_SA_INIT {
+        return Pass(Class::Session, Reason::LaterExchange);
+    }
+    if ike.flags() & (ike::flag::INITIATOR | ike::flag::RESPONSE) != ike::flag::INITIATOR {
+        return Pass(Class::Ike, Reason::NotARequest);
+    }
+    if !ike.length_is_exact() {
+        return Drop(Reason::BadIke);
+    }
+    if ike.spi_i() == 0 {
+        return Drop(Reason::ZeroSpi);
+    }
+    if ike.spi_r() != 0 {
+        return Pass(Class::Ike, Reason::ResponderSpi);
+    }
+    if ike.message_id() != 0 {
+        return Pass(Class::Ike, Reason::MessageId);
+    }
+    if let Gate::Pass(reason) = found.gate {
+        return Pass(Class::Ike, reason);
+    }
+    let contents = match Contents::read(&ike, found.family) {
+        Ok(contents) => contents,
+        Err(reason) => return Drop(reason),
+    };
+    let Some((nonce, nonce_len)) = contents.nonce.filter(|_| contents.sa && contents.ke) else {
+        return Pass(Class::Ike, Reason::Incomplete);
+    };
+    if contents.critical {
+        return Pass(Class::Ike, Reason::CriticalPayload);
+    }
+    // RFC 5685 section 3: "The gateway MUST NOT send REDIRECT to a client that did not indicate support."
+    if !contents.supported && !contents.redirected {
+        return Pass(Class::Ike, Reason::Unsignalled);
+    }
+    if redirect::prefix_len(found.family == 6) + nonce_len > message.len() {
+        return Pass(Class::Ike, Reason::AnswerTooLong);
+    }
+    Verdict::Request(Request {
+        vip: found.vip,
+        family: found.family,
+        ip: found.ip,
+        udp: found.payload,
+        ike: start,
+        end: start + message.len(),
+        nonce: start + nonce,
+        nonce_len,
+        spi_i: ike.spi_i(),
+        source: found.source,
+        redirected_from: contents.redirected_from,
+    })
+}
+
+/// What the walk over the payloads found.
+#[derive(Default)]
+struct Contents {
+    sa: bool,
+    ke: bool,
+    nonce: Option<(usize, usize)>,
+    supported: bool,
+    redirected: bool,
+    redirected_from: Option<[u8; 16]>,
+    critical: bool,
+}
+
+impl Contents {
+    #[inline]
+    fn read(message: &ike::Message<'_>, family: u8) -> Result<Self, Reason> {
+        let mut contents = Contents::default();
+        let mut walk = message.payloads();
+        for payload in walk.by_ref() {
+            let payload = payload.map_err(|error| match error {
+                Error::Truncated | Error::Malformed => Reason::BadPayload,
+            })?;
+            match payload.kind {
+                ike::payload::NOTIFY => contents.notify(payload.body, family)?,
+                ike::payload::NONCE => {
+                    // RFC 7296 section 3.9: "The size of the Nonce Data MUST be between 16 and 256 octets."
+                    if contents.nonce.is_some() || !redirect::NONCE_LEN.contains(&payload.body.len()) {
+                        return Err(Reason::BadNonce);
+                    }
+                    contents.nonce = Some((payload.offset, payload.body.len()));
+                }
+                ike::payload::SA => contents.sa = true,
+                ike::payload::KE => contents.ke = true,
+                // RFC 7296 section 2.5: the critical bit counts only for payloads that one does not understand.
+                kind => contents.critical |= payload.critical && !ike::payload::KNOWN.contains(&kind),
+            }
+        }
+        if walk.ended_exactly() { Ok(contents) } else { Err(Reason::BadIke) }
+    }
+
+    #[inline]
+    fn notify(&mut self, body: &[u8], family: u8) -> Result<(), Reason> {
+        let notify = notify::Notify::new_checked(body).map_err(|_| Reason::BadPayload)?;
+        match notify.kind() {
+            notify::kind::REDIRECT_SUPPORTED => self.supported = true,
+            notify::kind::REDIRECTED_FROM => {
+                let (from, _) = redirect::parse(notify.data()).map_err(|_| Reason::BadPayload)?;
+                self.redirected = true;
+                let same_family = from.filter(|from| from.is_ipv4() == (family == 4));
+                self.redirected_from = same_family.map(platform::snapshot::addr16);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether a frame, from the wire or to it, speaks in the name of a fenced address: its virtual MAC, or ARP or
+/// neighbour discovery about the address.
+#[cold]
+pub fn touches_fenced(eth: &Frame<'_>, view: &View) -> bool {
+    let (source, destination) = (eth.source(), eth.destination());
+    let subject = subjects(eth);
+    let mut fenced = view.fenced();
+    fenced.any(|vip| {
+        vip.mac == source
+            || vip.mac == destination
+            || subject.iter().flatten().any(|(family, address)| *family == vip.family && *address == vip.addr)
+    })
+}
+
+/// The addresses that a frame of ARP or neighbour discovery is about.
+fn subjects(eth: &Frame<'_>) -> [Option<(u8, [u8; 16])>; 2] {
+    match eth.ethertype() {
+        ethertype::ARP => match arp::Packet::new_checked(eth.payload()) {
+            Ok(packet) => [packet.sender_ip(), packet.target_ip()]
+                .map(|ip| Some((4, platform::snapshot::addr16(std::net::IpAddr::from(ip))))),
+            Err(_) => [None; 2],
+        },
+        ethertype::IPV6 => {
+            let target = ipv6::Packet::new_checked(eth.payload()).ok().and_then(|ip| {
+                let end = ip.upper().ok()?;
+                let message = ip.as_bytes().get(end.offset..)?;
+                (end.protocol == ipv6::next::ICMPV6).then(|| icmpv6::neighbour_target(message))?
+            });
+            [target.map(|target| (6, target)), None]
+        }
+        _ => [None; 2],
+    }
+}

@@ -1,0 +1,245 @@
+//! Ports: from the profile to configured queues, one exception device each, their MAC filters and their state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
+use platform::host;
+use platform::host::cores::{CorePlan, WorkerCore};
+use platform::host::devices::exception_vdev;
+use platform::profile::{ExceptionKind, PortProfile, Profile, Promiscuous};
+use platform::snapshot::{PortIdentity, PortStatus};
+use tracing::{debug, info, warn};
+
+use crate::PortView;
+use crate::reassemble::Reassembler;
+use crate::worker::Queues;
+
+type PortWithQueues = (Port, Vec<RxQueue>, Vec<TxQueue>);
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A port and its exception device, from the control thread's side.
+pub struct OpenPort {
+    /// The port.
+    pub port: Port,
+    name: String,
+    exception_name: String,
+    exception: Option<Port>,
+    filters: BTreeSet<[u8; 6]>,
+    filters_of: (u64, u64),
+    filters_ok: bool,
+}
+
+/// A port for a device of the command line, without an exception device.
+///
+/// # Errors
+/// The specification is none.
+pub fn vdev(spec: &str, index: usize) -> Result<PortProfile, Failure> {
+    Ok(PortProfile {
+        interface: format!("vdev{index}"),
+        device: format!("vdev:{}", spec.trim_start_matches("vdev:")).parse()?,
+        queues: 1,
+        rx_descriptors: 1024,
+        tx_descriptors: 1024,
+        mtu: 1500,
+        exception: None,
+        exception_kind: ExceptionKind::Auto,
+        rss: false,
+        numa: -1,
+        promiscuous: Promiscuous::Auto,
+    })
+}
+
+/// Starts EAL with the profile's arguments and the devices of its ports.
+///
+/// # Errors
+/// What EAL said.
+pub fn start_eal(profile: &Profile, plan: &CorePlan) -> Result<Eal, Failure> {
+    for port in &profile.port {
+        if let (true, Some(interface)) =
+            (port.device.name().starts_with("net_af_xdp"), port.device.arg("iface"))
+        {
+            // A program that a killed predecessor left attached would refuse the next start.
+            host::link::xdp_off(interface)?;
+        }
+    }
+    let prefix = format!("usher-{}", std::process::id());
+    let args = profile.eal_args(&prefix, &[], plan);
+    for arg in &args {
+        debug!(arg = arg.arg, why = arg.why, "EAL argument");
+    }
+    Ok(Eal::init(&args)?)
+}
+
+/// Opens all ports of the profile and deals their queues out to the workers of the plan.
+///
+/// # Errors
+/// What the driver said, with the port's name.
+pub fn open(
+    eal: &Eal,
+    profile: &Profile,
+    plan: &CorePlan,
+) -> Result<(Vec<OpenPort>, Vec<Vec<Queues>>), Failure> {
+    let mut open = Vec::new();
+    let mut by_place = BTreeMap::new();
+    for (index, port) in profile.port.iter().enumerate() {
+        let (opened, queues) = open_one(eal, profile, index, port)?;
+        by_place
+            .extend(queues.into_iter().enumerate().map(|(queue, queues)| ((index, queue as u16), queues)));
+        open.push(opened);
+    }
+    let mut deal =
+        |place: &WorkerCore| place.queues.iter().filter_map(|place| by_place.remove(place)).collect();
+    let per_worker = plan.workers.iter().map(&mut deal).collect();
+    Ok((open, per_worker))
+}
+
+fn open_one(
+    eal: &Eal,
+    profile: &Profile,
+    index: usize,
+    settings: &PortProfile,
+) -> Result<(OpenPort, Vec<Queues>), Failure> {
+    let id = eal.port_by_name(settings.device.name()).ok_or_else(|| {
+        let (interface, device) = (&settings.interface, &settings.device);
+        format!("port {interface}: DPDK found no {device}: the lines above say why; is its driver installed?")
+    })?;
+    let pool_name = format!("port{index}");
+    let pool = &profile.mempool;
+    let pool = Mempool::new(eal, &pool_name, pool.mbufs, pool.cache, pool.data_room, settings.numa)?;
+    let config = PortConfig {
+        rx_queues: settings.queues,
+        tx_queues: settings.queues,
+        rx_desc: settings.rx_descriptors,
+        tx_desc: settings.tx_descriptors,
+        mtu: settings.mtu,
+        rss: settings.rss && settings.queues > 1,
+        rx_checksum: true,
+        tx_checksum: false,
+        promiscuous: settings.promiscuous == Promiscuous::On,
+    };
+    let (mut port, rx, tx) = Port::configure(eal, id, &config, &pool)?;
+    // HSRP and neighbour discovery are multicast; the kernel's side sorts them.
+    match port.set_allmulticast(true) {
+        Ok(MacFilter::Exact) => {}
+        Ok(filter) => debug!(port = port.name(), ?filter, "all multicast by other means"),
+        Err(error) => warn!(%error, "multicast may not reach the kernel's side"),
+    }
+    let (exception, sides): (_, Vec<_>) = match open_exception(eal, settings, &port, &pool, index)? {
+        None => (None, rx.iter().map(|_| None).collect()),
+        Some((exception, rx, tx)) => (Some(exception), rx.into_iter().zip(tx).map(Some).collect()),
+    };
+    let view = PortView {
+        index: index as u16,
+        mac: port.mac(),
+        any_mac: false,
+        any_address: false,
+        checksums_good: false,
+    };
+    let timeout_ns = profile.reassembly.timeout_ms * 1_000_000;
+    let mut queues = Vec::new();
+    for ((rx, tx), exception) in rx.into_iter().zip(tx).zip(sides) {
+        let mut key = [0; 16];
+        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
+        let (high, low) = key.split_at(8);
+        let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let fragments = Reassembler::new(profile.reassembly.entries, timeout_ns, [word(high), word(low)]);
+        queues.push(Queues { port: view, rx, tx, exception, fragments });
+    }
+    info!(
+        port = settings.interface,
+        device = %settings.device,
+        driver = port.driver(),
+        mtu = port.mtu(),
+        queues = queues.len(),
+        exception = settings.exception().unwrap_or("none"),
+        "port up"
+    );
+    let opened = OpenPort {
+        port,
+        name: settings.interface.clone(),
+        exception_name: settings.exception().unwrap_or_default().to_owned(),
+        exception,
+        filters: BTreeSet::new(),
+        filters_of: (0, 0),
+        filters_ok: true,
+    };
+    Ok((opened, queues))
+}
+
+/// The exception device has the port's MAC and MTU, so that the kernel behind it is the same station.
+fn open_exception(
+    eal: &Eal,
+    settings: &PortProfile,
+    port: &Port,
+    pool: &Mempool,
+    index: usize,
+) -> Result<Option<PortWithQueues>, Failure> {
+    let Some(name) = settings.exception() else { return Ok(None) };
+    let Some(spec) = exception_vdev(settings, index, port.mac(), settings.queues) else { return Ok(None) };
+    // A TAP that exists before the data plane and after it keeps its addresses and macvlans over a restart.
+    host::link::ensure_tap(name)?;
+    let id = eal.plug(&spec)?;
+    let config = PortConfig {
+        rx_queues: settings.queues,
+        tx_queues: settings.queues,
+        mtu: settings.mtu,
+        ..PortConfig::default()
+    };
+    let opened = Port::configure(eal, id, &config, pool)?;
+    host::link::set_mtu(name, settings.mtu)?;
+    host::link::up(name)?;
+    Ok(Some(opened))
+}
+
+impl OpenPort {
+    /// Who it is, for usherd.
+    pub fn identity(&self) -> PortIdentity {
+        PortIdentity {
+            name: self.name.clone(),
+            mac: self.port.mac(),
+            mtu: self.port.mtu(),
+            driver: self.port.driver().to_owned(),
+            exception: self.exception_name.clone(),
+        }
+    }
+
+    /// Sets the virtual MACs that the port lets in, for a generation of the snapshot.
+    pub fn set_filters(&mut self, wanted: BTreeSet<[u8; 6]>, instance: u64, generation: u64) {
+        self.filters_ok = true;
+        for mac in self.filters.difference(&wanted) {
+            if let Err(error) = self.port.remove_mac(*mac) {
+                debug!(%error, "a MAC filter that is no longer needed stays");
+            }
+        }
+        for mac in wanted.difference(&self.filters.clone()) {
+            if let Err(error) = self.port.add_mac(*mac) {
+                warn!(%error, "frames to a virtual MAC may not come in");
+                self.filters_ok = false;
+            }
+        }
+        self.filters = wanted;
+        self.filters_of = (instance, generation);
+    }
+
+    /// How it is now.
+    pub fn status(&mut self) -> PortStatus {
+        let (link, stats) = (self.port.link(), self.port.stats());
+        let lost = self.exception.as_ref().map_or(0, |exception| exception.stats().rx_nombuf);
+        PortStatus {
+            link_up: link.up,
+            speed_mbps: link.speed_mbps,
+            promisc_forced: self.port.promisc_forced(),
+            filter_instance: self.filters_of.0,
+            filter_generation: self.filters_of.1,
+            filter_ok: self.filters_ok,
+            ipackets: stats.ipackets,
+            opackets: stats.opackets,
+            ibytes: stats.ibytes,
+            obytes: stats.obytes,
+            imissed: stats.imissed,
+            ierrors: stats.ierrors,
+            oerrors: stats.oerrors,
+            rx_nombuf: stats.rx_nombuf + lost,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! `usher-dataplane run`: brings ports and workers up, keeps them in step with usherd, and takes them down.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
+use dpdk::{Eal, ThreadRegistration, rdtsc};
+use platform::clock::monotonic_ns;
+use platform::host;
+use platform::profile::{Idle, Profile};
+use platform::snapshot::{Feedback, FeedbackSpec, Reader};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing::{info, warn};
+
+use crate::idle::Sleeper;
+use crate::limit::AnswerLimit;
+use crate::link::Link;
+use crate::ports::{self, OpenPort};
+use crate::worker::{Settings, Source, Worker};
+use crate::{Police, Reason, View, fixed};
+
+/// The control thread looks after the snapshot's generation this often: it bounds how late a MAC filter is set.
+const TICK: Duration = Duration::from_millis(2);
+/// Ports' own counters and link are read this often.
+const PORT_TICK: Duration = Duration::from_millis(100);
+/// A worker does its housekeeping at least every so many passes.
+const HOUSEKEEPING: u32 = 256;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Platform profile: ports, cores, memory, meters
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// usherd's socket for the data plane
+    #[arg(long, value_name = "PATH", default_value = "/run/usher/dataplane.sock")]
+    socket: PathBuf,
+    /// One more port: a DPDK virtual device such as net_af_xdp0,iface=eth1; may be repeated
+    #[arg(long, value_name = "SPEC")]
+    vdev: Vec<String>,
+    /// Static mode, without usherd: a virtual address to answer for; may be repeated
+    #[arg(long, value_name = "ADDR", requires = "redirect_to")]
+    vip: Vec<IpAddr>,
+    /// Static mode: a gateway to name; may be repeated
+    #[arg(long, value_name = "ADDR", requires = "vip")]
+    redirect_to: Vec<IpAddr>,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One message with the remedy.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut profile = Profile::load(&args.profile)?;
+    for (index, spec) in args.vdev.iter().enumerate() {
+        profile.port.push(ports::vdev(spec, index)?);
+    }
+    if profile.port.is_empty() {
+        let file = args.profile.display();
+        return Err(format!("profile {file} has no [[port]]: add one, or name a device with --vdev").into());
+    }
+    let is_static = !args.vip.is_empty();
+    if is_static {
+        // Checked before anything is touched; the MAC follows with the port.
+        fixed::body(&args.vip, &args.redirect_to, [0; 6], [0; 2])?;
+    }
+    let _instance = host::instance::take("usher-dataplane")?;
+    let plan = host::preflight(&profile)?;
+    for warning in &plan.warnings {
+        warn!("{warning}");
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let eal = ports::start_eal(&profile, &plan)?;
+    let (open, per_worker) = ports::open(&eal, &profile, &plan)?;
+    let workers = plan.workers.len();
+    let identities = open.iter().map(OpenPort::identity).collect();
+    let feedback =
+        Feedback::create(&FeedbackSpec { workers, ports: identities, counters: Reason::COUNTERS })?;
+
+    let mac = open.first().map(|port| port.port.mac()).unwrap_or_default();
+    let key = [random()?, random()?];
+    let mut team = Team { stop: Arc::clone(&stop), workers: Vec::new() };
+    for (index, (place, queues)) in plan.workers.iter().zip(per_worker).enumerate() {
+        let (view, source) = if is_static {
+            (View::fixed(fixed::body(&args.vip, &args.redirect_to, mac, key)?), Source::Fixed)
+        } else {
+            (View::new(), Source::Snapshot(None))
+        };
+        let block =
+            feedback.worker(index).ok_or_else(|| format!("the counters of worker {index} are taken"))?;
+        block.set_core(place.core as u32);
+        let settings = Settings {
+            burst: profile.worker.burst,
+            police: Police::new(&profile.police, workers),
+            limit: AnswerLimit::new(
+                profile.answer_limit.rate.div_ceil(workers as u64),
+                profile.answer_limit.v4_prefix,
+                profile.answer_limit.v6_prefix,
+                key,
+            ),
+        };
+        let worker = Worker::new(queues, view, source, block, settings, ());
+        team.start(&eal, index, place.core, worker, &profile)?;
+    }
+    info!(workers = workers, ports = open.len(), r#static = is_static, "data plane up");
+    let result = control(args, is_static, &feedback, open, &team);
+    team.stop.store(true, Ordering::Relaxed);
+    for worker in team.workers {
+        if worker.thread.join().is_err() {
+            warn!("a worker ended by a panic");
+        }
+    }
+    info!("data plane down");
+    result
+}
+
+/// The control thread's loop: usherd's snapshot to the workers, MAC filters to the ports, the ports' state back.
+fn control(
+    args: &Args,
+    is_static: bool,
+    feedback: &Feedback,
+    mut open: Vec<OpenPort>,
+    team: &Team,
+) -> Result<(), Failure> {
+    let mut link = (!is_static).then(|| Link::new(args.socket.clone()));
+    let mut next_ports = Instant::now();
+    while !team.stop.load(Ordering::Relaxed) {
+        if let Some(dead) = team.workers.iter().position(|worker| worker.thread.is_finished()) {
+            return Err(format!("worker {dead} ended: the lines above say why").into());
+        }
+        let mut filters_moved = false;
+        if let Some(link) = &mut link {
+            if let Some(reader) = link.poll(feedback) {
+                team.hand_over(&reader);
+            }
+            filters_moved = link.filters(&mut open);
+        }
+        team.collect_old();
+        let now = Instant::now();
+        if filters_moved || now >= next_ports {
+            next_ports = now + PORT_TICK;
+            for (index, port) in open.iter_mut().enumerate() {
+                feedback.set_port(index, &port.status());
+            }
+        }
+        feedback.heartbeat(monotonic_ns());
+        std::thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+fn random() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// A worker's thread and its mailboxes. Snapshots go in; old ones come back, so that no worker unmaps memory.
+struct Member {
+    thread: JoinHandle<()>,
+    new: Arc<ArrayQueue<Arc<Reader>>>,
+    old: Arc<ArrayQueue<Arc<Reader>>>,
+}
+
+struct Team {
+    stop: Arc<AtomicBool>,
+    workers: Vec<Member>,
+}
+
+impl Team {
+    fn start(
+        &mut self,
+        eal: &Eal,
+        index: usize,
+        core: usize,
+        worker: Worker<()>,
+        profile: &Profile,
+    ) -> Result<(), Failure> {
+        let (new, old) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(4)));
+        let (mailbox, returns, stop, eal) =
+            (Arc::clone(&new), Arc::clone(&old), Arc::clone(&self.stop), eal.clone());
+        let sleeper = match profile.worker.idle {
+            Idle::Spin => None,
+            Idle::Adaptive => Some(Sleeper::new(Duration::from_micros(profile.worker.idle_max_us))),
+        };
+        let thread = std::thread::Builder::new().name(format!("worker{index}")).spawn(move || {
+            if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+                warn!(
+                    worker = index,
+                    core, "cannot be pinned to its core: it runs where the scheduler puts it"
+                );
+            }
+            let registration = match eal.register_thread() {
+                Ok(registration) => registration,
+                Err(error) => return tracing::error!(worker = index, %error, "cannot register with DPDK"),
+            };
+            turn(worker, &registration, sleeper, &mailbox, &returns, &stop);
+        })?;
+        self.workers.push(Member { thread, new, old });
+        Ok(())
+    }
+
+    /// Gives every worker the new snapshot; one that it has not fetched yet is overtaken.
+    fn hand_over(&self, reader: &Arc<Reader>) {
+        for worker in &self.workers {
+            drop(worker.new.force_push(Arc::clone(reader)));
+        }
+    }
+
+    fn collect_old(&self) {
+        for worker in &self.workers {
+            while worker.old.pop().is_some() {}
+        }
+    }
+}
+
+/// A worker's life.
+fn turn(
+    mut worker: Worker<()>,
+    _registration: &ThreadRegistration,
+    mut sleeper: Option<Sleeper>,
+    mailbox: &ArrayQueue<Arc<Reader>>,
+    returns: &ArrayQueue<Arc<Reader>>,
+    stop: &AtomicBool,
+) {
+    let mut last_tsc = rdtsc();
+    let mut passes = 0u32;
+    loop {
+        let moved = worker.pass(monotonic_ns(), &mut last_tsc);
+        passes += 1;
+        let idle = moved == 0 && sleeper.is_some();
+        if passes >= HOUSEKEEPING || idle {
+            worker.housekeep(monotonic_ns(), false);
+            worker.block().add_loops(u64::from(passes));
+            passes = 0;
+            if let Some(reader) = mailbox.pop()
+                && let Some(old) = worker.set_reader(reader)
+            {
+                // A full queue would mean that the control thread is stuck; the mapping is then dropped here.
+                drop(returns.push(old));
+            }
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        if let Some(sleeper) = &mut sleeper {
+            sleeper.after(moved);
+        }
+    }
+    worker.housekeep(monotonic_ns(), true);
+}

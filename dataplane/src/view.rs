@@ -1,0 +1,151 @@
+//! A worker's view of the snapshot: its private copy, what follows from it, and what each address may do right now.
+
+use platform::snapshot::{ANY_PORT, Body, Copy, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState};
+use platform::wire::ethernet::Mac;
+
+use crate::Reason;
+
+/// What requests to one virtual address get at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// The lease runs: answer.
+    Answer,
+    /// Not ours to answer: the kernel's side gets it, for this reason.
+    Pass(Reason),
+    /// The lease ended while a peer is known: nothing may leave or enter in this address's name.
+    Fence,
+}
+
+/// The private copy and its gates. Everything that is asked per packet is plain memory of this thread.
+pub struct View {
+    copy: Copy,
+    gates: Vec<Gate>,
+    fenced: bool,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl View {
+    /// A view without any virtual address.
+    pub fn new() -> Self {
+        let gates = Vec::with_capacity(platform::snapshot::MAX_VIPS);
+        View { copy: Copy::empty(), gates, fenced: false }
+    }
+
+    /// A view of a body that never changes and whose addresses are answered for ever: static mode and replay.
+    pub fn fixed(body: Box<Body>) -> Self {
+        let gates = body.vips().iter().map(|vip| gate(vip, true, false)).collect();
+        let mut copy = Copy::empty();
+        copy.body = body;
+        View { copy, gates, fenced: false }
+    }
+
+    /// Once a burst: copies the snapshot if it moved, and reads leases and their end.
+    #[inline]
+    pub fn refresh(&mut self, reader: &Reader, now_ns: u64) -> Refresh {
+        let refresh = reader.refresh(&mut self.copy);
+        if let Refresh::Copied = refresh {
+            self.gates.clear();
+            self.gates.resize(self.copy.body.vips().len(), Gate::Fence);
+        }
+        self.fenced = false;
+        for (vip, slot) in self.copy.body.vips().iter().zip(&mut self.gates) {
+            let lease = reader.lease(usize::from(vip.group));
+            *slot = gate(vip, now_ns < lease.until_ns, lease.peer_known);
+            self.fenced |= *slot == Gate::Fence;
+        }
+        refresh
+    }
+
+    /// The snapshot's instance and generation that this view shows.
+    pub fn applied(&self) -> (u64, u64) {
+        (self.copy.instance, self.copy.generation)
+    }
+
+    /// The body.
+    #[inline]
+    pub fn body(&self) -> &Body {
+        &self.copy.body
+    }
+
+    /// The virtual address with this index.
+    #[inline]
+    pub fn vip(&self, index: usize) -> Option<&Vip> {
+        self.copy.body.vips().get(index)
+    }
+
+    /// What requests to this address get.
+    #[inline]
+    pub fn gate(&self, index: usize) -> Gate {
+        self.gates.get(index).copied().unwrap_or(Gate::Pass(Reason::GroupInactive))
+    }
+
+    /// The index of a virtual address on a port.
+    #[inline]
+    pub fn find(&self, family: u8, address: &[u8; 16], port: u16) -> Option<usize> {
+        let found = |vip: &Vip| {
+            vip.family == family && vip.addr == *address && (vip.port == port || vip.port == ANY_PORT)
+        };
+        self.copy.body.vips().iter().position(found)
+    }
+
+    /// Whether an address is one of our virtual addresses, whatever its state.
+    pub fn is_virtual(&self, address: &[u8; 16], family: u8) -> bool {
+        let found = |vip: &Vip| vip.family == family && vip.addr == *address && vip.flags & VIP_OWN == 0;
+        self.copy.body.vips().iter().any(found)
+    }
+
+    /// Whether a MAC is the virtual MAC of a group that is or may become ours.
+    pub fn owns_mac(&self, mac: &Mac) -> bool {
+        self.copy.body.vips().iter().any(|vip| vip.mac == *mac && vip.state() != VipState::Inactive)
+    }
+
+    /// Whether any address is fenced: the rare case in which more must be looked at.
+    #[inline]
+    pub fn any_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// The fenced addresses.
+    pub fn fenced(&self) -> impl Iterator<Item = &Vip> {
+        let pairs = self.copy.body.vips().iter().zip(&self.gates);
+        pairs.filter(|(_, gate)| **gate == Gate::Fence).map(|(vip, _)| vip)
+    }
+}
+
+fn gate(vip: &Vip, lease_runs: bool, peer_known: bool) -> Gate {
+    match (vip.state(), lease_runs, peer_known) {
+        (VipState::Active, true, _) if vip.flags & VIP_REDIRECT_INIT != 0 => Gate::Answer,
+        (VipState::Active, true, _) => Gate::Pass(Reason::RedirectOff),
+        (VipState::Active, false, true) => Gate::Fence,
+        (VipState::Active, false, false) => Gate::Pass(Reason::LeaseExpired),
+        _ => Gate::Pass(Reason::GroupInactive),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_follows_state_lease_and_peer() {
+        let mut vip = Vip::empty();
+        let mut at = |state: VipState, flags, lease, peer| {
+            (vip.state, vip.flags) = (state as u8, flags);
+            gate(&vip, lease, peer)
+        };
+        let on = VIP_REDIRECT_INIT;
+        assert_eq!(at(VipState::Active, on, true, true), Gate::Answer);
+        assert_eq!(at(VipState::Active, on, true, false), Gate::Answer);
+        assert_eq!(at(VipState::Active, 0, true, false), Gate::Pass(Reason::RedirectOff));
+        assert_eq!(at(VipState::Active, on, false, true), Gate::Fence);
+        assert_eq!(at(VipState::Active, on, false, false), Gate::Pass(Reason::LeaseExpired));
+        for state in [VipState::Inactive, VipState::Prepared] {
+            assert_eq!(at(state, on, true, true), Gate::Pass(Reason::GroupInactive));
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The worker: one thread, one pass after the other over its queues.
+//!
+//! A pass takes a burst from each port, ends every frame of it, sends what is to be sent, and does the same for the
+//! exception device's side. It allocates nothing, takes no lock and makes no system call.
+
+use std::sync::Arc;
+
+use dpdk::{Burst, Mbuf, RxQueue, TxQueue, rdtsc};
+use platform::snapshot::{Reader, Refresh, WorkerBlock};
+use platform::wire::ethernet::Frame;
+
+use crate::classify::touches_fenced;
+use crate::limit::AnswerLimit;
+use crate::reassemble::{Offer, Reassembler, SCRATCH_LEN, assemble};
+use crate::{
+    Action, Class, Decision, FragmentInfo, Police, PortView, Reason, Request, Verdict, View, answer,
+    classify, decide,
+};
+
+/// Tries to hand a burst to a full queue before the rest of it is counted lost.
+const SEND_TRIES: usize = 4;
+
+/// Is told how each frame ended; production uses `()`, which compiles to nothing.
+pub trait Observer {
+    /// Frame number `frame` (counted from 0 in the order of reception) ended for `reason`.
+    fn ended(&mut self, frame: u64, reason: Reason);
+}
+
+impl Observer for () {
+    #[inline(always)]
+    fn ended(&mut self, _: u64, _: Reason) {}
+}
+
+/// The queues that a worker owns on one port, and on the port's exception device.
+pub struct Queues {
+    /// What the worker knows of the port.
+    pub port: PortView,
+    /// Frames from the wire.
+    pub rx: RxQueue,
+    /// Frames to the wire.
+    pub tx: TxQueue,
+    /// The kernel's side.
+    pub exception: Option<(RxQueue, TxQueue)>,
+    /// Fragments from this port that wait for their other half.
+    pub fragments: Fragments,
+}
+
+/// The fragments that wait on one port.
+pub type Fragments = Reassembler<Numbered>;
+
+/// Where the worker's view comes from.
+pub enum Source {
+    /// A snapshot that the control plane publishes; `None` until there is one.
+    Snapshot(Option<Arc<Reader>>),
+    /// A body that never changes.
+    Fixed,
+}
+
+/// A frame with its number.
+pub struct Numbered {
+    mbuf: Mbuf,
+    frame: u64,
+}
+
+/// One worker.
+pub struct Worker<O: Observer> {
+    queues: Vec<Queues>,
+    state: State<O>,
+    inbox: Burst,
+    burst: usize,
+}
+
+/// All of a worker but its queues, so that both can be borrowed at once.
+struct State<O: Observer> {
+    view: View,
+    source: Source,
+    scratch: Vec<u8>,
+    police: Police,
+    limit: Option<AnswerLimit>,
+    counts: Counts,
+    observer: O,
+    to_wire: Burst,
+    to_kernel: Burst,
+    now_ns: u64,
+    received: u64,
+}
+
+/// Settings of a worker.
+pub struct Settings {
+    /// Frames taken from a queue at once, 1 to 64.
+    pub burst: usize,
+    /// Meters of what passes.
+    pub police: Police,
+    /// Limit of answers per source prefix.
+    pub limit: Option<AnswerLimit>,
+}
+
+impl<O: Observer> Worker<O> {
+    /// A worker over its queues.
+    pub fn new(
+        queues: Vec<Queues>,
+        view: View,
+        source: Source,
+        block: WorkerBlock,
+        settings: Settings,
+        observer: O,
+    ) -> Self {
+        let state = State {
+            view,
+            source,
+            scratch: vec![0; SCRATCH_LEN],
+            police: settings.police,
+            limit: settings.limit,
+            counts: Counts { block, dirty: 0, pending: [0; Reason::COUNT] },
+            observer,
+            to_wire: Burst::new(),
+            to_kernel: Burst::new(),
+            now_ns: 0,
+            received: 0,
+        };
+        Worker { queues, state, inbox: Burst::new(), burst: settings.burst.clamp(1, dpdk::BURST) }
+    }
+
+    /// The counters' words, for the loop's own figures.
+    pub fn block(&self) -> &WorkerBlock {
+        &self.state.counts.block
+    }
+
+    /// The observer.
+    pub fn observer(&mut self) -> &mut O {
+        &mut self.state.observer
+    }
+
+    /// Frames received from the wire so far.
+    pub fn received(&self) -> u64 {
+        self.state.received
+    }
+
+    /// Exchanges the snapshot for that of a newer instance; gives back the old one, for somebody else to unmap.
+    pub fn set_reader(&mut self, reader: Arc<Reader>) -> Option<Arc<Reader>> {
+        match &mut self.state.source {
+            Source::Snapshot(slot) => slot.replace(reader),
+            Source::Fixed => Some(reader),
+        }
+    }
+
+    /// One pass at `now_ns` (CLOCK_MONOTONIC). Returns the frames moved, and adds the pass's cycles to the figures.
+    #[inline]
+    pub fn pass(&mut self, now_ns: u64, last_tsc: &mut u64) -> usize {
+        self.state.now_ns = now_ns;
+        self.state.refresh();
+        let mut moved = 0;
+        for queues in &mut self.queues {
+            moved += self.state.take_from_wire(queues, &mut self.inbox, self.burst);
+            moved += self.state.take_from_kernel(queues, &mut self.inbox, self.burst);
+        }
+        let now = rdtsc();
+        let cycles = now.wrapping_sub(*last_tsc);
+        *last_tsc = now;
+        self.state.counts.block.add_cycles(if moved > 0 { cycles } else { 0 }, cycles);
+        moved
+    }
+
+    /// Now and then: fragments whose time is over pass on. With `all`, every fragment that waits does.
+    pub fn housekeep(&mut self, now_ns: u64, all: bool) {
+        self.state.now_ns = now_ns;
+        let limit = if all { u64::MAX } else { now_ns };
+        for queues in &mut self.queues {
+            while let Some(held) = queues.fragments.expire(limit) {
+                self.state.pass(held.mbuf, held.frame, Class::VipOther, Reason::FragmentTimeout);
+                self.state.send(queues);
+            }
+        }
+        self.state.counts.flush();
+        self.state.counts.block.set_heartbeat(now_ns);
+    }
+}
+
+impl<O: Observer> State<O> {
+    #[inline]
+    fn refresh(&mut self) {
+        if let Source::Snapshot(Some(reader)) = &self.source {
+            match self.view.refresh(reader, self.now_ns) {
+                Refresh::Unchanged => {}
+                Refresh::Copied => {
+                    let (instance, generation) = self.view.applied();
+                    self.counts.block.set_applied(instance, generation);
+                }
+                Refresh::Kept => self.counts.block.add_kept(),
+            }
+        }
+    }
+
+    #[inline]
+    fn take_from_wire(&mut self, queues: &mut Queues, inbox: &mut Burst, burst: usize) -> usize {
+        let count = queues.rx.burst_at_most(inbox, burst);
+        if count == 0 {
+            return 0;
+        }
+        for mbuf in inbox.as_slice() {
+            mbuf.prefetch();
+        }
+        for mbuf in inbox.drain() {
+            let frame = self.received;
+            self.received += 1;
+            self.one(mbuf, frame, queues);
+        }
+        self.send(queues);
+        self.counts.flush();
+        count
+    }
+
+    #[inline]
+    fn one(&mut self, mut mbuf: Mbuf, frame: u64, queues: &mut Queues) {
+        if !mbuf.is_contiguous() && mbuf.linearize().is_err() {
+            return self.pass(mbuf, frame, Class::Rest, Reason::Scattered);
+        }
+        queues.port.checksums_good = mbuf.ip_cksum_good() && mbuf.l4_cksum_good();
+        match classify(mbuf.data(), &self.view, &queues.port) {
+            Verdict::Request(request) => self.request(mbuf, frame, &request),
+            Verdict::Pass(class, reason) => self.pass(mbuf, frame, class, reason),
+            Verdict::Drop(reason) => self.ended(frame, reason),
+            Verdict::Fragment(info) => self.fragment(Numbered { mbuf, frame }, info, queues),
+        }
+    }
+
+    #[inline]
+    fn request(&mut self, mut mbuf: Mbuf, frame: u64, request: &Request) {
+        match self.redirect(mbuf.data_mut(), request) {
+            Ok((len, reason)) => {
+                // The answer is never longer than the request: it fits.
+                let _ = mbuf.set_len(len);
+                self.ended(frame, reason);
+                let _ = self.to_wire.push(mbuf);
+            }
+            Err(reason) if reason.action() == Action::Drop => self.ended(frame, reason),
+            Err(reason) => self.pass(mbuf, frame, Class::Ike, reason),
+        }
+    }
+
+    /// Decides about a request and writes the answer over it.
+    #[inline]
+    fn redirect(&mut self, frame: &mut [u8], request: &Request) -> Result<(usize, Reason), Reason> {
+        let (address, gateway, reason) = match decide(request, &self.view) {
+            Decision::Redirect { address, gateway, reason } => (address, gateway, reason),
+            Decision::Pass(reason) => return Err(reason),
+        };
+        if let Some(limit) = &mut self.limit
+            && !limit.admit(request.family, &request.source, self.now_ns)
+        {
+            return Err(Reason::AnswerLimit);
+        }
+        let mac = self.view.vip(request.vip).map_or([0; 6], |vip| vip.mac);
+        let len = answer(frame, request, &address, mac).ok_or(Reason::AnswerTooLong)?;
+        if let Some(gateway) = gateway {
+            self.counts.block.add_redirect(request.vip, gateway, 1);
+        }
+        Ok((len, reason))
+    }
+
+    #[cold]
+    fn fragment(&mut self, held: Numbered, info: FragmentInfo, queues: &mut Queues) {
+        match queues.fragments.offer(info, held, self.now_ns) {
+            Offer::Held(evicted) => {
+                self.counts.add(Reason::FragmentHeld);
+                if let Some(old) = evicted {
+                    self.pass(old.mbuf, old.frame, Class::VipOther, Reason::FragmentEvicted);
+                }
+            }
+            Offer::Pair { first, last } => self.pair(first, last, &queues.port),
+            Offer::Overlap(a, b) => {
+                self.ended(a.frame, Reason::FragmentOverlap);
+                self.ended(b.frame, Reason::FragmentOverlap);
+            }
+            Offer::Other(this, other) => {
+                for held in [other, Some(this)].into_iter().flatten() {
+                    self.pass(held.mbuf, held.frame, Class::VipOther, Reason::FragmentOther);
+                }
+            }
+        }
+    }
+
+    /// Both halves are here: the whole datagram takes the way of any frame, in the scratch buffer. Its answer leaves in
+    /// the first half's buffer; unanswered, both halves share its end, in the order in which they came.
+    fn pair(&mut self, first: (Numbered, FragmentInfo), last: (Numbered, FragmentInfo), port: &PortView) {
+        let ((mut first, first_info), (last, last_info)) = (first, last);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let whole = assemble(&mut scratch, (first.mbuf.data(), &first_info), (last.mbuf.data(), &last_info));
+        let port = PortView { checksums_good: false, ..*port };
+        let outcome = match whole.map(|len| classify(&scratch[..len], &self.view, &port)) {
+            Some(Verdict::Request(request)) => {
+                self.redirect(&mut scratch, &request).map_err(|reason| (Class::Ike, reason))
+            }
+            Some(Verdict::Pass(class, reason)) => Err((class, reason)),
+            Some(Verdict::Drop(reason)) => Err((Class::VipOther, reason)),
+            Some(Verdict::Fragment(_)) | None => Err((Class::VipOther, Reason::FragmentOther)),
+        };
+        let outcome = outcome.and_then(|(len, reason)| {
+            first.mbuf.set_len(len).map_err(|_| (Class::Ike, Reason::AnswerTooLong))?;
+            first.mbuf.data_mut().copy_from_slice(&scratch[..len]);
+            Ok(reason)
+        });
+        self.scratch = scratch;
+        let (class, reason) = match outcome {
+            Ok(reason) => {
+                self.ended(first.frame.max(last.frame), reason);
+                self.ended(first.frame.min(last.frame), Reason::FragmentJoined);
+                let _ = self.to_wire.push(first.mbuf);
+                return;
+            }
+            Err(unanswered) => unanswered,
+        };
+        let halves = if first.frame < last.frame { [first, last] } else { [last, first] };
+        for half in halves {
+            if reason.action() == Action::Drop {
+                self.ended(half.frame, reason);
+            } else {
+                self.pass(half.mbuf, half.frame, class, reason);
+            }
+        }
+    }
+
+    #[inline]
+    fn pass(&mut self, mbuf: Mbuf, frame: u64, class: Class, reason: Reason) {
+        if self.police.admit(class, self.now_ns) {
+            self.ended(frame, reason);
+            if self.to_kernel.push(mbuf).is_err() {
+                self.counts.add(Reason::ExceptionFull);
+            }
+        } else {
+            self.ended(frame, class.policed());
+        }
+    }
+
+    #[inline]
+    fn ended(&mut self, frame: u64, reason: Reason) {
+        self.counts.add(reason);
+        self.observer.ended(frame, reason);
+    }
+
+    #[inline]
+    fn take_from_kernel(&mut self, queues: &Queues, inbox: &mut Burst, burst: usize) -> usize {
+        let Some((rx, _)) = &queues.exception else { return 0 };
+        let count = rx.burst_at_most(inbox, burst);
+        if count == 0 {
+            return 0;
+        }
+        let fenced = self.view.any_fenced();
+        for mbuf in inbox.drain() {
+            let out =
+                fenced && Frame::new_checked(mbuf.data()).is_ok_and(|eth| touches_fenced(&eth, &self.view));
+            if out {
+                self.counts.add(Reason::FencedOut);
+            } else {
+                self.counts.add(Reason::FromKernel);
+                let _ = self.to_wire.push(mbuf);
+            }
+        }
+        self.send(queues);
+        self.counts.flush();
+        count
+    }
+
+    #[inline]
+    fn send(&mut self, queues: &Queues) {
+        if !self.to_wire.is_empty() {
+            self.counts.add_n(Reason::PortFull, send_all(&queues.tx, &mut self.to_wire));
+        }
+        if !self.to_kernel.is_empty() {
+            match &queues.exception {
+                Some((_, tx)) => self.counts.add_n(Reason::ExceptionFull, send_all(tx, &mut self.to_kernel)),
+                None => {
+                    self.counts.add_n(Reason::NoException, self.to_kernel.len());
+                    self.to_kernel.clear();
+                }
+            }
+        }
+    }
+}
+
+/// Sends a burst; what a full queue does not take after a few tries is freed. Returns how many were lost.
+#[inline]
+fn send_all(tx: &TxQueue, burst: &mut Burst) -> usize {
+    for _ in 0..SEND_TRIES {
+        tx.burst(burst);
+        if burst.is_empty() {
+            return 0;
+        }
+    }
+    let lost = burst.len();
+    burst.clear();
+    lost
+}
+
+/// Counters of the pass, written to shared memory once a burst.
+struct Counts {
+    block: WorkerBlock,
+    dirty: u128,
+    pending: [u32; Reason::COUNT],
+}
+
+impl Counts {
+    #[inline(always)]
+    fn add(&mut self, reason: Reason) {
+        self.add_n(reason, 1);
+    }
+
+    #[inline(always)]
+    fn add_n(&mut self, reason: Reason, count: usize) {
+        self.pending[reason.index()] += count as u32;
+        self.dirty |= 1 << reason.index();
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        while self.dirty != 0 {
+            let index = self.dirty.trailing_zeros() as usize;
+            self.dirty &= self.dirty - 1;
+            let count = std::mem::take(&mut self.pending[index]);
+            self.block.add(index, u64::from(count));
+        }
+    }
+}
+
+const _: () = assert!(Reason::COUNT <= 128);

@@ -1,0 +1,353 @@
+# shellcheck shell=bash
+# The laboratory: network namespaces, strongSwan and Usher's own processes, all named after this run and all gone
+# when the script ends, however it ends. Source it, call `lab_start NAME`, build, check, and end with `lab_end`.
+#
+#   client --- router === node (usher-dataplane owns v0; exc0 is the kernel's side)
+#                     === gw1
+#                     === gw2      (=== is the LAN, a bridge in the router's namespace)
+
+set -uo pipefail
+LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$LAB_DIR/../.." && pwd)
+USHER_BIN=${USHER_BIN:-$ROOT/target/release}
+case $USHER_BIN in /*) ;; *) USHER_BIN=$ROOT/$USHER_BIN ;; esac
+USHER_VENV=${USHER_VENV:-$ROOT/.venv}
+PY=/usr/bin/python3
+[ -x $PY ] || PY=$(command -v python3)
+
+VIP4=192.0.2.1 VIP6=2001:db8::1
+NODE4=192.0.2.11 NODE6=2001:db8::11
+GW1_4=192.0.2.21 GW1_6=2001:db8::21
+GW2_4=192.0.2.22 GW2_6=2001:db8::22
+ROUTER4=192.0.2.254 ROUTER6=2001:db8::fe
+CLIENT4=198.51.100.2 CLIENT6=2001:db8:c::2
+VMAC4=00:00:0c:9f:f0:01
+PSK=lab-secret-of-no-value
+
+PASS=0 FAIL=0 LAB_KEEP=${LAB_KEEP:-} LAB_NAME= RUN= PFX=
+PIDS=() SPACES=()
+
+# ---- story and checks -------------------------------------------------------------------------------------------
+story() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+say() { printf '    %s\n' "$*"; }
+indent() { sed 's/^/    | /'; }
+ok() { PASS=$((PASS + 1)); printf '  ok    %s\n' "$*"; }
+bad() { FAIL=$((FAIL + 1)); printf '  FAIL  %s\n' "$*"; }
+# check TEXT COMMAND...: the command's exit status decides; what it says is shown only when it fails.
+check() {
+    local text=$1 said
+    shift
+    if said=$("$@" 2>&1); then ok "$text"; else bad "$text"; [ -z "$said" ] || tail -n 8 <<<"$said" | indent; fi
+}
+# equal TEXT WANTED FOUND
+equal() { if [ "$2" = "$3" ]; then ok "$1: $3"; else bad "$1: wanted '$2', found '$3'"; fi; }
+# has TEXT PATTERN INPUT
+has() { if grep -qE -- "$2" <<<"$3"; then ok "$1"; else bad "$1: no /$2/ in: $(tail -n 5 <<<"$3" | tr '\n' ' ')"; fi; }
+hasnt() { if grep -qE -- "$2" <<<"$3"; then bad "$1: found $(grep -E -m1 -- "$2" <<<"$3")"; else ok "$1"; fi; }
+# The scenario cannot go on.
+die() { printf '  FAIL  %s\n' "$*" >&2; FAIL=$((FAIL + 1)); exit 1; }
+
+# wait_for SECONDS WHAT COMMAND...: polls ten times a second, never longer than told (the machine may be busy).
+wait_for() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || { printf '        waited in vain for %s\n' "$what" >&2; return 1; }
+        sleep 0.1
+    done
+}
+# need SECONDS WHAT COMMAND...: wait, or end the scenario. USHER_NEED caps the seconds.
+need() {
+    local seconds=$1
+    shift
+    wait_for "${USHER_NEED:-$seconds}" "$@" || die "$1"
+}
+now() { "$PY" -c 'import time; print(time.monotonic())'; }
+
+# ---- life of a run ----------------------------------------------------------------------------------------------
+lab_start() {
+    LAB_NAME=$1
+    [ "$(id -u)" = 0 ] || { echo "$LAB_NAME: network namespaces need root: run it with sudo" >&2; exit 1; }
+    local tool
+    for tool in ip ethtool nft tshark swanctl ping; do
+        command -v "$tool" >/dev/null || { echo "$LAB_NAME: $tool is missing: run platform/lab/deps.sh" >&2; exit 1; }
+    done
+    RUN=$(mktemp -d "/tmp/usher-lab.$$.XXXXXX")
+    chmod 755 "$RUN"
+    PFX=ul$$
+    trap lab_cleanup EXIT
+    trap 'echo; echo "interrupted: cleaning up" >&2; exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+lab_end() {
+    printf '\n%s: %d checks passed, %d failed\n' "$LAB_NAME" "$PASS" "$FAIL"
+    [ "$FAIL" = 0 ]
+    exit
+}
+
+lab_cleanup() {
+    local status=$? pid space end
+    trap '' INT TERM HUP
+    trap - EXIT
+    if [ "$status" != 0 ] && [ "$status" != 130 ] && [ "$status" != 143 ]; then lab_logs; fi
+    if [ -n "$LAB_KEEP" ] && [ "$status" = 0 ]; then exit 0; fi
+    # Own processes: those started here, and whatever they left inside the namespaces made here.
+    for pid in "${PIDS[@]}"; do kill -TERM "$pid" 2>/dev/null; done
+    end=$((SECONDS + 5))
+    while [ "$SECONDS" -lt "$end" ] && lab_alive; do sleep 0.1; done
+    for pid in "${PIDS[@]}"; do kill -KILL "$pid" 2>/dev/null; done
+    for space in "${SPACES[@]}"; do
+        for pid in $(ip netns pids "$space" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
+    done
+    wait 2>/dev/null
+    for space in "${SPACES[@]}"; do ip netns del "$space" 2>/dev/null; done
+    [ -z "$RUN" ] || rm -rf "$RUN"
+    exit "$status"
+}
+lab_alive() { local pid; for pid in "${PIDS[@]}"; do kill -0 "$pid" 2>/dev/null && return 0; done; return 1; }
+lab_logs() {
+    local log
+    for log in "$RUN"/*.log "$RUN"/charon-*.txt; do
+        [ -s "$log" ] || continue
+        printf -- '---- last lines of %s\n' "${log##*/}" >&2
+        tail -n "${LAB_LOG_LINES:-15}" "$log" >&2
+    done
+}
+
+# ---- namespaces -------------------------------------------------------------------------------------------------
+ns() { echo "$PFX-$1"; }
+on() { local where=$1; shift; ip netns exec "$PFX-$where" "$@"; }
+# spawn NAME WHERE COMMAND...: in the background, log in $RUN/NAME.log, pid in $RUN/NAME.pid
+spawn() {
+    local name=$1 where=$2
+    shift 2
+    ip netns exec "$PFX-$where" "$@" >>"$RUN/$name.log" 2>&1 </dev/null &
+    echo $! >"$RUN/$name.pid"
+    PIDS+=($!)
+    disown $! 2>/dev/null
+}
+pid_of() { cat "$RUN/$1.pid"; }
+running() { kill -0 "$(pid_of "$1")" 2>/dev/null; }
+# kill_wait NAME SIGNAL: and wait until it is gone
+kill_wait() {
+    local pid; pid=$(pid_of "$1")
+    kill "-$2" "$pid" 2>/dev/null
+    wait_for 10 "$1 to end" bash -c "! kill -0 $pid" || die "$1 (pid $pid) does not end on SIG$2"
+}
+
+make_space() {
+    local name
+    for name in "$@"; do
+        ip netns add "$PFX-$name" || die "cannot make the namespace $PFX-$name"
+        SPACES+=("$PFX-$name")
+        on "$name" ip link set lo up
+        on "$name" sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
+    done
+}
+# make_link A IF_A B IF_B: a veth between two namespaces; a DPDK port may sit behind either end, and the kernel
+# would leave checksums unfinished on a veth, so that offload is switched off.
+make_link() {
+    ip link add "$2" netns "$(ns "$1")" type veth peer name "$4" netns "$(ns "$3")" || die "veth $1:$2 - $3:$4"
+    on "$1" ethtool -K "$2" tx off >/dev/null
+    on "$3" ethtool -K "$4" tx off >/dev/null
+    on "$1" ip link set "$2" up
+    on "$3" ip link set "$4" up
+}
+address() { # WHERE IF ADDR/LEN...
+    local where=$1 dev=$2 a
+    shift 2
+    for a in "$@"; do
+        case $a in
+        *:*) on "$where" ip addr add "$a" dev "$dev" nodad || die "address $a on $where" ;;
+        *) on "$where" ip addr add "$a" dev "$dev" || die "address $a on $where" ;;
+        esac
+    done
+}
+
+# The whole topology of the page's head. The node's v0 stays without an address: the data plane owns it.
+make_network() {
+    make_space client router node gw1 gw2
+    on router sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    on router ip link add lan address 02:00:00:00:00:fe type bridge mcast_snooping 0
+    on router ip link set lan up
+    make_link client eth0 router cl0
+    local name
+    for name in node:v0 gw1:eth0 gw2:eth0; do
+        make_link "${name%:*}" "${name#*:}" router "${name%:*}0"
+        on router ip link set "${name%:*}0" master lan
+    done
+    on node sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
+    on node ip link set v0 address 02:00:00:00:00:01
+    on node sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+    address router lan $ROUTER4/24 $ROUTER6/64
+    address router cl0 198.51.100.1/24 2001:db8:c::1/64
+    address client eth0 $CLIENT4/24 $CLIENT6/64
+    address gw1 eth0 $GW1_4/24 $GW1_6/64
+    address gw2 eth0 $GW2_4/24 $GW2_6/64
+    on client ip route add default via 198.51.100.1
+    on client ip -6 route add default via 2001:db8:c::1
+    for name in gw1 gw2; do
+        on $name ip route add default via $ROUTER4
+        on $name ip -6 route add default via $ROUTER6
+    done
+}
+# Routes of the node, once its exception device has its addresses.
+node_routes() {
+    on node ip route replace default via $ROUTER4
+    on node ip -6 route replace default via $ROUTER6 2>/dev/null
+}
+make_nat() {
+    on router nft -f - <<'NFT' || die "nft masquerade"
+table inet nat {
+    chain post {
+        type nat hook postrouting priority srcnat; policy accept;
+        iifname "cl0" oifname "lan" masquerade random
+    }
+}
+NFT
+}
+
+# ---- strongSwan -------------------------------------------------------------------------------------------------
+# A charon in its own mount namespace (its pid file lies in /run) with its vici socket in the run's folder.
+# The binary is copied: a distribution's AppArmor profile is bound to its path and forbids this folder.
+charon_start() { # NAME (also the namespace) [strongswan.conf lines]
+    local name=$1 extra=${2:-} dir=$RUN/$1
+    mkdir -p "$dir/swanctl"
+    cp /usr/lib/ipsec/charon "$dir/charon-$name"
+    cat >"$dir/strongswan.conf" <<EOC
+charon {
+  load = random nonce openssl aes sha1 sha2 hmac gmp curve25519 x509 pubkey pem pkcs1 pkcs8 kdf gcm kernel-libipsec kernel-netlink socket-default vici
+  install_routes = yes
+  make_before_break = no
+  retransmit_timeout = 1.0
+  retransmit_tries = 4
+  retransmit_base = 1.4
+  plugins {
+    vici {
+      socket = unix://$dir/vici
+    }
+  }
+  filelog {
+    file {
+      path = $RUN/charon-$name.txt
+      default = 1
+      flush_line = yes
+    }
+  }
+  ${extra:-dos_protection = no}
+}
+EOC
+    STRONGSWAN_CONF=$dir/strongswan.conf spawn "charon-$name" "$name" unshare -m sh -c \
+        'mount -t tmpfs tmpfs /run && exec "$0"' "$dir/charon-$name"
+}
+swan() { # NAME swanctl arguments
+    local name=$1 command=$2
+    shift 2
+    SWANCTL_DIR=$RUN/$name/swanctl STRONGSWAN_CONF=$RUN/$name/strongswan.conf timeout "${SWAN_TIMEOUT:-40}" \
+        swanctl "$command" --uri "unix://$RUN/$name/vici" "$@"
+}
+swan_ready() { need 30 "charon of $1" swan "$1" --stats && swan "$1" --load-all --noprompt >"$RUN/load-$1.txt" 2>&1 || die "swanctl --load-all for $1: $(cat "$RUN/load-$1.txt")"; }
+# Every gateway presents the same identity, as RFC 5685 wants; which one a client reached is seen on the gateway.
+gateway_start() { # NAME, gives inner addresses 10.N.0.1
+    local name=$1 n=${1#gw}
+    [ "$n" != node ] || n=9
+    charon_start "$name"
+    cat >"$RUN/$name/swanctl/swanctl.conf" <<EOC
+connections {
+  vpn {
+    version = 2
+    proposals = aes128-sha256-x25519,aes128-sha256-modp2048,aes128-sha1-modp1024,default
+    local { auth = psk
+      id = vpn.example.net }
+    remote { auth = psk }
+    pools = pool4
+    children { net { local_ts = 10.$n.0.1/32
+      esp_proposals = aes128-sha256 } }
+  }
+}
+pools { pool4 { addrs = 10.200.$n.0/24 } }
+secrets { ike { secret = $PSK } }
+EOC
+    address "$name" lo "10.$n.0.1/32"
+}
+# client_config NAME REMOTE_ADDRESS [lines of the connection]
+client_config() {
+    cat >"$RUN/client/swanctl/swanctl.conf" <<EOC
+connections {
+  $1 {
+    version = 2
+    remote_addrs = $2
+    ${3:-}
+    proposals = aes128-sha256-x25519
+    vips = 0.0.0.0
+    local { auth = psk
+      id = roadwarrior@example.net }
+    remote { auth = psk
+      id = vpn.example.net }
+    children { net { remote_ts = 10.0.0.0/8
+      esp_proposals = aes128-sha256 } }
+  }
+}
+secrets { ike { secret = $PSK } }
+EOC
+    swan client --load-all --noprompt >"$RUN/load-client.txt" 2>&1 || die "swanctl --load-all of the client"
+}
+# sa_on GATEWAY: the established SA's line there, empty when none
+sa_on() { swan "$1" --list-sas 2>/dev/null | grep -E 'ESTABLISHED' ; }
+forget_sas() { local n; for n in client gw1 gw2; do swan "$n" --terminate --ike '*' --force >/dev/null 2>&1; done; swan client --terminate --ike v --force >/dev/null 2>&1; }
+
+# ---- Usher ------------------------------------------------------------------------------------------------------
+need_usher() {
+    local b
+    for b in usherd usher-dataplane usher; do
+        [ -x "$USHER_BIN/$b" ] || { echo "$LAB_NAME: $USHER_BIN/$b is missing: run \`make build\` (or set USHER_BIN)" >&2; exit 1; }
+    done
+}
+# The shipped lab profile and a configuration for the node. USHER_GATEWAYS overrides the static-gateway lines.
+usher_files() {
+    cp "$ROOT/platform/profiles/lab.toml" "$RUN/profile.toml"
+    cat >"$RUN/usher.conf" <<EOC
+hostname node
+!
+interface GigabitEthernet0/0/0
+ ip address $NODE4 255.255.255.0
+ ipv6 address $NODE6/64
+ standby version 2
+ standby 1 ip $VIP4
+ standby 1 name vpn
+ standby 2 ipv6 $VIP6/64
+ standby 2 name vpn
+!
+crypto ikev2 redirect gateway init
+!
+crypto ikev2 cluster
+ standby-group vpn
+ slave max-session 1000
+${USHER_GATEWAYS:-$(printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW2_4 $GW2_6)}
+ no shutdown
+!
+end
+EOC
+}
+usherd_start() {
+    spawn usherd node "$USHER_BIN/usherd" --config "$RUN/usher.conf" --run-dir "$RUN/run" --profile "$RUN/profile.toml"
+}
+dataplane_start() {
+    spawn dataplane node "$USHER_BIN/usher-dataplane" run --profile "$RUN/profile.toml" --socket "$RUN/run/dataplane.sock"
+}
+usher() { on node timeout 20 "$USHER_BIN/usher" --run-dir "$RUN/run" "$@"; }
+knock() { local where=$1; shift; on "$where" "$PY" "$LAB_DIR/knock.py" "$@"; }
+# Usher up and answering for both families.
+usher_start() {
+    need_usher
+    usher_files
+    mkdir -p "$RUN/run"
+    usherd_start
+    dataplane_start
+    need 60 "the exception device exc0" on node ip link show exc0
+    need 60 "the node's own address on exc0" on node sh -c "ip addr show | grep -q $NODE4/"
+    node_routes
+    need 60 "redirects over IPv4" knock client --timeout 1 "$VIP4"
+    need 60 "redirects over IPv6" knock client --timeout 1 "$VIP6"
+}

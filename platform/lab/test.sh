@@ -1,0 +1,76 @@
+#!/bin/bash
+# What `make test` does. Every Rust test counts as one, every gate and every laboratory as one; the last line is the
+# sum: `N passed, N failed`. Logs of what failed are printed; all of them lie in target/test-logs.
+#   test.sh [NAME...]   only these laboratories (the release binaries must be built)
+set -uo pipefail
+LAB=$(cd "$(dirname "$0")" && pwd)
+ROOT=$(cd "$LAB/../.." && pwd)
+cd "$ROOT" || exit 1
+export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
+LOGS=$ROOT/target/test-logs
+passed=0 failed=0
+SCENARIOS=(redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo)
+LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
+
+# step NAME SECONDS COMMAND...: one gate
+step() {
+    local name=$1 limit=$2 began=$SECONDS
+    shift 2
+    printf '%-34s' "$name"
+    if timeout -k 30 "$limit" "$@" >"$LOGS/$name.log" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+        printf 'ok    %4d s\n' $((SECONDS - began))
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %4d s\n' $((SECONDS - began))
+        grep -E 'FAIL|panicked|^error|warning: unused|^ +\| ' "$LOGS/$name.log" | head -n 30
+        tail -n 25 "$LOGS/$name.log"
+        return 1
+    fi
+}
+# rust NAME SECONDS COMMAND...: a test run of cargo, counted test by test
+rust() {
+    local name=$1 limit=$2 began=$SECONDS status good bad
+    shift 2
+    printf '%-34s' "$name"
+    timeout -k 30 "$limit" "$@" >"$LOGS/$name.log" 2>&1 </dev/null
+    status=$?
+    good=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$LOGS/$name.log" | awk '{n += $1} END {print n + 0}')
+    bad=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$LOGS/$name.log" | awk '{n += $1} END {print n + 0}')
+    # It did not compile, crashed, or ran out of time; or there was nothing to run.
+    if [ "$bad" = 0 ] && { [ $status != 0 ] || [ "$good" = 0 ]; }; then bad=1; fi
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    if [ "$bad" = 0 ]; then
+        printf 'ok    %4d s, %d tests\n' $((SECONDS - began)) "$good"
+    else
+        printf 'FAIL  %4d s, %d passed, %d failed\n' $((SECONDS - began)) "$good" "$bad"
+        grep -E '^test .*FAILED|panicked at|^error' "$LOGS/$name.log" | head -n 40
+        tail -n 40 "$LOGS/$name.log"
+    fi
+}
+no_dpdk_in() { ! cargo tree --locked -p "$1" -e normal,build | grep -q 'dpdk'; }
+export -f no_dpdk_in
+
+mkdir -p "$LOGS"
+if [ $# -gt 0 ]; then
+    for name in "$@"; do step "$name" $LIMIT "$LAB/$name.sh"; done
+else
+    "$LAB/deps.sh" || exit 1
+    step build 1200 cargo build --locked --release -p dataplane -p controlplane
+    step fmt 120 cargo fmt --all --check
+    step clippy 900 cargo clippy --locked --workspace --all-targets -- -D warnings
+    step controlplane-without-dpdk 60 bash -c 'no_dpdk_in controlplane'
+    rust cargo-test 1200 cargo test --locked --workspace --no-fail-fast
+    rust loom 900 env RUSTFLAGS='--cfg loom' cargo test --locked -p platform --release --target-dir target/loom --lib snapshot_loom
+    step replay 600 python3 "$LAB/replay-check.py"
+    grep -E '^ +(ok|FAIL)? *corpus' "$LOGS/replay.log"
+    if [ "$(id -u)" = 0 ]; then
+        for name in "${SCENARIOS[@]}"; do step "$name" $LIMIT "$LAB/$name.sh"; done
+    else
+        echo "the laboratories need root (network namespaces): run \`sudo make test\`" >&2
+        failed=$((failed + ${#SCENARIOS[@]}))
+    fi
+fi
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

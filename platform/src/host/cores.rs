@@ -1,0 +1,361 @@
+//! Which worker runs on which core and polls which queues.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::{HostError, read};
+use crate::profile::{Cores, Profile};
+
+/// A core of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Core {
+    /// Its NUMA node.
+    pub node: usize,
+    /// It is the first of the hyperthreads of its physical core.
+    pub first_thread: bool,
+    /// The kernel keeps other work off it (isolcpus).
+    pub isolated: bool,
+    /// This process may run there.
+    pub allowed: bool,
+}
+
+/// The cores that are online, by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Cores by number.
+    pub cores: BTreeMap<usize, Core>,
+}
+
+/// A worker's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerCore {
+    /// The core it is pinned to.
+    pub core: usize,
+    /// The NUMA node of that core.
+    pub node: usize,
+    /// What it polls: (port, queue), each by its number.
+    pub queues: Vec<(usize, u16)>,
+}
+
+/// Who runs where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CorePlan {
+    /// The workers, in the order of their numbers.
+    pub workers: Vec<WorkerCore>,
+    /// Where everything else of the process runs.
+    pub main: Vec<usize>,
+    /// Ports on each NUMA node; one entry on a machine with one node.
+    pub node_ports: Vec<usize>,
+    /// What costs speed, for the log.
+    pub warnings: Vec<String>,
+}
+
+impl Topology {
+    /// What this machine has.
+    ///
+    /// # Errors
+    /// /sys or /proc is not there.
+    pub fn read() -> Result<Topology, HostError> {
+        let base = Path::new("/sys/devices/system/cpu");
+        let online = parse_list(&read(base.join("online"))?);
+        let isolated = parse_list(&fs::read_to_string(base.join("isolated")).unwrap_or_default());
+        let status = read("/proc/self/status")?;
+        let allowed =
+            status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+        let allowed = parse_list(allowed);
+        let mut node_of = BTreeMap::new();
+        for entry in fs::read_dir("/sys/devices/system/node").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let node = name.to_str().and_then(|name| name.strip_prefix("node")?.parse::<usize>().ok());
+            if let (Some(node), Ok(list)) = (node, fs::read_to_string(entry.path().join("cpulist"))) {
+                node_of.extend(parse_list(&list).into_iter().map(|core| (core, node)));
+            }
+        }
+        let cores = online
+            .into_iter()
+            .map(|number| {
+                let siblings = base.join(format!("cpu{number}/topology/thread_siblings_list"));
+                let siblings = parse_list(&fs::read_to_string(siblings).unwrap_or_default());
+                let core = Core {
+                    node: node_of.get(&number).copied().unwrap_or(0),
+                    first_thread: siblings.first().is_none_or(|first| *first == number),
+                    isolated: isolated.contains(&number),
+                    allowed: allowed.contains(&number),
+                };
+                (number, core)
+            })
+            .collect();
+        Ok(Topology { cores })
+    }
+
+    /// Cores that a worker may be pinned to: an isolated one is outside the usual affinity and yet may be.
+    fn usable(&self) -> impl Iterator<Item = (usize, Core)> {
+        self.cores
+            .iter()
+            .map(|(number, core)| (*number, *core))
+            .filter(|(_, core)| core.allowed || core.isolated)
+    }
+}
+
+/// The kernel's list format: `0-3,8`.
+fn parse_list(text: &str) -> BTreeSet<usize> {
+    text.trim()
+        .split(',')
+        .filter_map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first <= last && last < 8192).then_some(first..=last)
+        })
+        .flatten()
+        .collect()
+}
+
+fn show_list(cores: impl Iterator<Item = usize>) -> String {
+    cores.map(|core| core.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Places the workers. `nodes` has the NUMA node of each port, where it is known.
+///
+/// # Errors
+/// A listed core is not there or not ours, or there are more cores than queues.
+pub fn plan(profile: &Profile, topology: &Topology, nodes: &[Option<usize>]) -> Result<CorePlan, HostError> {
+    let queues: Vec<(usize, u16)> = profile
+        .port
+        .iter()
+        .enumerate()
+        .flat_map(|(port, config)| (0..config.queues).map(move |queue| (port, queue)))
+        .collect();
+    let node_of = |port: usize| nodes.get(port).copied().flatten();
+    let mut workers: Vec<WorkerCore> = match &profile.worker.cores {
+        Cores::List(list) => listed(list, topology, queues.len())?,
+        Cores::Auto => automatic(topology, &queues, node_of),
+    };
+    let mut warnings = Vec::new();
+    for (port, queue) in queues {
+        let node = node_of(port);
+        // The worker on the port's node that polls least; the first of equals.
+        let Some(worker) = workers
+            .iter_mut()
+            .min_by_key(|worker| (node.is_some_and(|node| node != worker.node), worker.queues.len()))
+        else {
+            break;
+        };
+        if let Some(node) = node
+            && node != worker.node
+        {
+            warnings.push(format!(
+                "port {} is on NUMA node {node}, its worker on core {} of node {}: list cores of node {node} in [worker] cores",
+                profile.port[port].interface, worker.core, worker.node
+            ));
+        }
+        worker.queues.push((port, queue));
+    }
+    let taken: BTreeSet<usize> = workers.iter().map(|worker| worker.core).collect();
+    let allowed = || {
+        topology.cores.iter().filter(|(_, core)| core.allowed && !core.isolated).map(|(number, _)| *number)
+    };
+    let mut main: Vec<usize> = allowed().filter(|core| !taken.contains(core)).collect();
+    if main.is_empty() {
+        main = allowed().collect();
+        if main.is_empty() {
+            main = taken.iter().copied().collect();
+        }
+        warnings.push("no core is left beside the workers': they share theirs with all else".into());
+    }
+    let last_node = topology.cores.values().map(|core| core.node).max().unwrap_or(0);
+    let mut node_ports = vec![0; last_node + 1];
+    for port in 0..profile.port.len() {
+        if let Some(count) = node_ports.get_mut(node_of(port).unwrap_or(0)) {
+            *count += 1;
+        }
+    }
+    Ok(CorePlan { workers, main, node_ports, warnings })
+}
+
+/// Confines the calling thread, and threads that it starts, to `cores`. Done before EAL starts, it keeps EAL's control
+/// threads off the workers' cores.
+///
+/// # Errors
+/// None of them may be used by this process.
+pub fn confine(cores: &[usize]) -> Result<(), HostError> {
+    let mut set = CpuSet::new();
+    for core in cores.iter().filter(|core| **core < CpuSet::MAX_CPU) {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).map_err(|_| HostError::Core {
+        core: cores.first().copied().unwrap_or(0),
+        problem: "cannot be used by this process",
+        usable: "those of `taskset -p $$`".into(),
+    })
+}
+
+fn listed(list: &[usize], topology: &Topology, queues: usize) -> Result<Vec<WorkerCore>, HostError> {
+    let usable = || show_list(topology.usable().map(|(number, _)| number));
+    if list.len() > queues.max(1) {
+        return Err(HostError::IdleCores { cores: list.len(), queues });
+    }
+    list.iter()
+        .map(|&number| {
+            let problem = match topology.cores.get(&number) {
+                None => "is not online on this machine",
+                Some(core) if !core.allowed && !core.isolated => {
+                    "is not among the cores this process may use"
+                }
+                Some(core) => return Ok(WorkerCore { core: number, node: core.node, queues: Vec::new() }),
+            };
+            Err(HostError::Core { core: number, problem, usable: usable() })
+        })
+        .collect()
+}
+
+/// A core a queue while there are cores: on the port's node first, isolated before others, whole cores before hyperthreads.
+/// One core is left to the rest of the process where there is more than one.
+fn automatic(
+    topology: &Topology,
+    queues: &[(usize, u16)],
+    node_of: impl Fn(usize) -> Option<usize>,
+) -> Vec<WorkerCore> {
+    let mut free: Vec<(usize, Core)> = topology.usable().collect();
+    if free.len() > 1
+        && let Some(first) = free.iter().position(|(_, core)| !core.isolated)
+    {
+        free.remove(first);
+    }
+    let mut workers = Vec::new();
+    let one = [(0, 0)];
+    for (port, _) in if queues.is_empty() { &one } else { queues } {
+        let node = node_of(*port);
+        let best = free.iter().enumerate().min_by_key(|(_, (_, core))| {
+            (node.is_some_and(|node| node != core.node), !core.isolated, !core.first_thread)
+        });
+        let Some((index, _)) = best else { break };
+        let (core, Core { node, .. }) = free.remove(index);
+        workers.push(WorkerCore { core, node, queues: Vec::new() });
+    }
+    workers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `nodes` x `physical` cores of two threads each, numbered as Linux does on AMD and Intel: first threads first.
+    fn machine(nodes: usize, physical: usize) -> Topology {
+        let first = nodes * physical;
+        let cores = (0..2 * first)
+            .map(|number| {
+                let core = Core {
+                    node: number % first / physical,
+                    first_thread: number < first,
+                    isolated: false,
+                    allowed: true,
+                };
+                (number, core)
+            })
+            .collect();
+        Topology { cores }
+    }
+
+    fn profile(ports: usize, queues: u16, cores: &str) -> Profile {
+        let mut text = format!("[mempool]\nmbufs = 1023\n[worker]\ncores = {cores}\n");
+        for port in 0..ports {
+            text += &format!(
+                "[[port]]\ninterface = \"Te0/0/{port}\"\ndevice = \"vdev:net_null{port}\"\nqueues = {queues}\n"
+            );
+        }
+        Profile::parse(&text, Path::new("test.toml")).unwrap()
+    }
+
+    #[test]
+    fn twelve_ports_get_a_whole_core_each_on_their_node() {
+        let nodes: Vec<_> = (0..12).map(|port| Some(port / 6)).collect();
+        let plan = plan(&profile(12, 1, "\"auto\""), &machine(2, 8), &nodes).unwrap();
+        assert_eq!(plan.workers.len(), 12);
+        for worker in &plan.workers {
+            assert_eq!(worker.queues.len(), 1);
+            assert_eq!(worker.node, worker.queues[0].0 / 6);
+            assert!(worker.core < 16, "core {} is a hyperthread", worker.core);
+        }
+        let cores: BTreeSet<_> = plan.workers.iter().map(|worker| worker.core).collect();
+        assert_eq!(cores.len(), 12);
+        assert!(plan.main.iter().all(|core| !cores.contains(core)) && plan.main.contains(&0));
+        assert_eq!(plan.node_ports, [6, 6]);
+        assert_eq!(plan.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn few_cores_are_shared_evenly_and_one_is_left() {
+        let two = Topology { cores: machine(1, 1).cores };
+        let plan_two = plan(&profile(3, 1, "\"auto\""), &two, &[]).unwrap();
+        assert_eq!(plan_two.workers.len(), 1);
+        assert_eq!(plan_two.workers[0].queues, [(0, 0), (1, 0), (2, 0)]);
+        assert_eq!((plan_two.workers[0].core, plan_two.main), (1, vec![0]));
+
+        let one =
+            Topology { cores: [(0, Core { allowed: true, first_thread: true, ..Core::default() })].into() };
+        let plan_one = plan(&profile(1, 2, "\"auto\""), &one, &[]).unwrap();
+        assert_eq!((plan_one.workers[0].core, plan_one.main), (0, vec![0]));
+        assert_eq!(plan_one.warnings.len(), 1);
+
+        let four = plan(&profile(2, 4, "[2, 3, 4]"), &machine(1, 4), &[]).unwrap();
+        assert_eq!(four.workers.iter().map(|worker| worker.queues.len()).collect::<Vec<_>>(), [3, 3, 2]);
+    }
+
+    #[test]
+    fn isolated_cores_come_first() {
+        let mut topology = machine(1, 4);
+        for number in [2, 3] {
+            let core = topology.cores.get_mut(&number).unwrap();
+            (core.isolated, core.allowed) = (true, false);
+        }
+        let plan = plan(&profile(2, 1, "\"auto\""), &topology, &[]).unwrap();
+        assert_eq!(plan.workers.iter().map(|worker| worker.core).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(plan.main, [0, 1, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn wrong_cores_are_refused_with_the_right_ones() {
+        let mut topology = machine(1, 2);
+        topology.cores.get_mut(&3).unwrap().allowed = false;
+        let refused = |cores| plan(&profile(1, 4, cores), &topology, &[]).unwrap_err().to_string();
+        assert_eq!(
+            refused("[1, 9]"),
+            "[worker] cores: core 9 is not online on this machine: choose among 0, 1, 2"
+        );
+        assert!(refused("[3]").contains("not among the cores this process may use"));
+        let many = plan(&profile(1, 1, "[0, 1]"), &topology, &[]).unwrap_err().to_string();
+        assert!(many.contains("2 cores for 1 receive queue(s)"), "{many}");
+    }
+
+    #[test]
+    fn a_confined_thread_runs_there() {
+        let core = *Topology::read().unwrap().cores.iter().find(|(_, core)| core.allowed).unwrap().0;
+        let here = std::thread::spawn(move || {
+            confine(&[core]).unwrap();
+            assert!(confine(&[]).is_err());
+            std::thread::spawn(rustix::thread::sched_getcpu).join().unwrap()
+        });
+        assert_eq!(here.join().unwrap(), core);
+    }
+
+    #[test]
+    fn a_far_worker_is_told() {
+        let plan = plan(&profile(1, 1, "[0]"), &machine(2, 2), &[Some(1)]).unwrap();
+        assert!(
+            plan.warnings[0].contains("node 1") && plan.warnings[0].contains("core 0"),
+            "{:?}",
+            plan.warnings
+        );
+    }
+
+    #[test]
+    fn lists_of_the_kernel_are_read() {
+        assert_eq!(parse_list("0-2,7\n").into_iter().collect::<Vec<_>>(), [0, 1, 2, 7]);
+        assert!(parse_list("").is_empty() && parse_list("x,3-1,0-99999999").is_empty());
+        let here = Topology::read().unwrap();
+        assert!(here.cores.values().any(|core| core.allowed));
+    }
+}

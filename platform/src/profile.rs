@@ -1,0 +1,582 @@
+//! The platform profile: what the machine is and how the data plane uses it, in TOML.
+//!
+//! Every key has a default save `interface` and `device` of a port. An unknown key, a value out of range or a
+//! contradiction ends in one message with file, line and column.
+
+mod eal_args;
+mod error;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+pub use eal_args::EalArg;
+pub use error::ProfileError;
+
+/// Ports that a profile may have: the data plane's limit (DPDK's is 32, and exception devices are ports too).
+pub const MAX_PORTS: usize = 16;
+/// A profile is some kilobytes; what is larger is another kind of file.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// A validated profile.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Its name, for `show`; the file's when absent.
+    #[serde(default)]
+    pub name: String,
+    /// How DPDK's environment starts.
+    #[serde(default)]
+    pub eal: EalProfile,
+    /// The threads that forward.
+    #[serde(default)]
+    pub worker: WorkerProfile,
+    /// The buffers.
+    #[serde(default)]
+    pub mempool: MempoolProfile,
+    /// The ports, in the order of their numbers.
+    #[serde(default)]
+    pub port: Vec<PortProfile>,
+    /// What may pass to the kernel.
+    #[serde(default)]
+    pub police: PoliceProfile,
+    /// Requests in two fragments.
+    #[serde(default)]
+    pub reassembly: ReassemblyProfile,
+    /// Answers a source prefix may have.
+    #[serde(default)]
+    pub answer_limit: AnswerLimitProfile,
+}
+
+/// `[eal]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct EalProfile {
+    /// Packet memory in hugepages. Without them no NIC works, only software devices.
+    pub huge: bool,
+    /// Packet memory, MiB, 16 to 1048576; reserved at the start.
+    #[serde(deserialize_with = "within::<_, _, 16, 1_048_576>")]
+    pub memory_mib: u32,
+    /// Name of this instance among DPDK processes; one of its own when empty.
+    #[serde(deserialize_with = "file_prefix")]
+    pub file_prefix: String,
+    /// Probe all PCI devices bound to a DPDK driver, beside those that ports name.
+    pub pci: bool,
+}
+
+/// `[worker]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerProfile {
+    /// Where workers run.
+    pub cores: Cores,
+    /// Frames received at once, 1 to 64. NIC drivers want a multiple of 8.
+    #[serde(deserialize_with = "within::<_, _, 1, 64>")]
+    pub burst: usize,
+    /// What a worker does when nothing arrives.
+    pub idle: Idle,
+    /// The longest sleep of `idle = "adaptive"`, microseconds, 1 to 100000.
+    #[serde(deserialize_with = "within::<_, _, 1, 100_000>")]
+    pub idle_max_us: u64,
+}
+
+/// Where workers run.
+#[derive(Clone, Debug, Default, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Cores {
+    /// One core a receive queue, on the NUMA node of its port, as long as cores last.
+    #[default]
+    Auto,
+    /// One worker on each of these cores.
+    List(Vec<usize>),
+}
+
+/// What a worker does when nothing arrives.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// Poll on: least latency, a whole core.
+    #[default]
+    Spin,
+    /// Sleep longer and longer, up to `idle_max_us`.
+    Adaptive,
+}
+
+/// `[mempool]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct MempoolProfile {
+    /// Buffers for each port (its exception device included), 512 to 4194304; 2^n - 1 wastes no memory.
+    #[serde(deserialize_with = "within::<_, _, 512, 4_194_304>")]
+    pub mbufs: u32,
+    /// Bytes of a buffer, 128 of headroom included, 2048 to 16384.
+    #[serde(deserialize_with = "within::<_, _, 2048, 16_384>")]
+    pub data_room: u16,
+    /// Buffers that each worker keeps at hand, 0 to 512.
+    #[serde(deserialize_with = "within::<_, _, 0, 512>")]
+    pub cache: u32,
+}
+
+/// `[[port]]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct PortProfile {
+    /// The name of the configuration: `TenGigabitEthernet0/0/0`.
+    #[serde(deserialize_with = "interface")]
+    pub interface: String,
+    /// What it is bound to.
+    pub device: Device,
+    /// Receive queues, 1 to 64; workers share them.
+    #[serde(default = "one", deserialize_with = "within::<_, _, 1, 64>")]
+    pub queues: u16,
+    /// Descriptors of a receive queue, 64 to 32768.
+    #[serde(default = "descriptors", deserialize_with = "within::<_, _, 64, 32_768>")]
+    pub rx_descriptors: u16,
+    /// Descriptors of a transmit queue, 64 to 32768.
+    #[serde(default = "descriptors", deserialize_with = "within::<_, _, 64, 32_768>")]
+    pub tx_descriptors: u16,
+    /// Bytes of the largest IP packet, 1280 (IPv6's least) to 9600.
+    #[serde(default = "mtu", deserialize_with = "within::<_, _, 1280, 9600>")]
+    pub mtu: u16,
+    /// The kernel's name of the exception device; empty: none. When absent, `exc` and the port's number.
+    #[serde(default, deserialize_with = "kernel_name")]
+    pub exception: Option<String>,
+    /// How the exception device is made.
+    #[serde(default)]
+    pub exception_kind: ExceptionKind,
+    /// Spread frames over the queues by their addresses and ports.
+    #[serde(default = "yes")]
+    pub rss: bool,
+    /// NUMA node of the device, 0 to 63; -1: what the system says.
+    #[serde(default = "minus_one", deserialize_with = "within::<_, _, -1, 63>")]
+    pub numa: i32,
+    /// Receive all frames.
+    #[serde(default)]
+    pub promiscuous: Promiscuous,
+}
+
+impl PortProfile {
+    /// The exception device's name, if the port has one.
+    pub fn exception(&self) -> Option<&str> {
+        self.exception.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
+/// What a port is bound to.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// `vdev:NAME,ARGS`: a software device of DPDK.
+    Vdev(String),
+    /// `pci:0000:03:00.0`: a NIC.
+    Pci(String),
+}
+
+impl Device {
+    /// The name under which DPDK lists the device: what stands before the first comma.
+    pub fn name(&self) -> &str {
+        match self {
+            Device::Vdev(spec) => spec.split(',').next().unwrap_or_default(),
+            Device::Pci(address) => address,
+        }
+    }
+
+    /// The value of an argument of a vdev (`iface`, `rx_pcap`, `path`).
+    pub fn arg(&self, key: &str) -> Option<&str> {
+        match self {
+            Device::Vdev(spec) => {
+                spec.split(',').skip(1).find_map(|arg| arg.strip_prefix(key)?.strip_prefix('='))
+            }
+            Device::Pci(_) => None,
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        if let Some(spec) = text.strip_prefix("vdev:") {
+            let name = spec.split(',').next().unwrap_or_default();
+            let named = name.starts_with(|c: char| c.is_ascii_alphabetic())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+            if named && spec.chars().all(|c| c.is_ascii_graphic()) {
+                return Ok(Device::Vdev(spec.to_owned()));
+            }
+        } else if let Some(address) = text.strip_prefix("pci:")
+            && is_pci_address(address)
+        {
+            return Ok(Device::Pci(address.to_ascii_lowercase()));
+        }
+        Err(format!(
+            "device {text:?} is neither `vdev:NAME,ARGUMENT=VALUE,...` (`vdev:net_af_xdp0,iface=v0`) nor \
+             `pci:DOMAIN:BUS:SLOT.FUNCTION` (`pci:0000:03:00.0`)"
+        ))
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Vdev(spec) => write!(f, "vdev:{spec}"),
+            Device::Pci(address) => write!(f, "pci:{address}"),
+        }
+    }
+}
+
+/// How an exception device is made.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ExceptionKind {
+    /// virtio_user where there is /dev/vhost-net and the port is a NIC, else tap.
+    #[default]
+    Auto,
+    /// net_tap attached to a persistent TAP.
+    Tap,
+    /// virtio_user over /dev/vhost-net: faster; the device goes with the process.
+    VirtioUser,
+}
+
+/// When a port receives all frames.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Promiscuous {
+    /// When the device cannot filter by the virtual MAC addresses.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+}
+
+/// `[police]`: what passes to the kernel, each class by itself.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoliceProfile {
+    /// HSRP with the right group, port and TTL.
+    pub hsrp: Meter,
+    /// Cluster load balancing from members.
+    pub clb: Meter,
+    /// ARP and neighbour discovery.
+    pub arp_nd: Meter,
+    /// IKE requests to virtual addresses that the data plane does not answer.
+    pub ike: Meter,
+    /// Later messages and ESP of sessions on a virtual address.
+    pub session: Meter,
+    /// Anything else to a virtual address.
+    pub vip_other: Meter,
+    /// Everything else.
+    pub rest: Meter,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Meter {
+    /// Packets a second, up to 100 million; 0: not metered.
+    #[serde(deserialize_with = "within::<_, _, 0, 100_000_000>")]
+    pub rate: u64,
+    /// Packets at once, 1 to a million; a tenth of the rate, at least 32, when absent.
+    #[serde(default, deserialize_with = "burst")]
+    pub burst: Option<u64>,
+}
+
+impl Meter {
+    const fn new(rate: u64, burst: u64) -> Meter {
+        Meter { rate, burst: Some(burst) }
+    }
+
+    /// Packets at once.
+    pub fn burst(&self) -> u64 {
+        self.burst.unwrap_or((self.rate / 10).max(32))
+    }
+}
+
+/// `[reassembly]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReassemblyProfile {
+    /// Datagrams in the making for each worker, 1 to 4096.
+    #[serde(deserialize_with = "within::<_, _, 1, 4096>")]
+    pub entries: usize,
+    /// How long a first fragment waits, milliseconds, 10 to 5000.
+    #[serde(deserialize_with = "within::<_, _, 10, 5000>")]
+    pub timeout_ms: u64,
+}
+
+/// `[answer_limit]`: off unless `rate` is set.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnswerLimitProfile {
+    /// Answers a second for a source prefix, up to 10 million; 0: no limit.
+    #[serde(deserialize_with = "within::<_, _, 0, 10_000_000>")]
+    pub rate: u64,
+    /// Answers at once, 1 to a million.
+    #[serde(deserialize_with = "within::<_, _, 1, 1_000_000>")]
+    pub burst: u64,
+    /// Bits of an IPv4 source prefix, 8 to 32.
+    #[serde(deserialize_with = "within::<_, _, 8, 32>")]
+    pub v4_prefix: u8,
+    /// Bits of an IPv6 source prefix, 16 to 128.
+    #[serde(deserialize_with = "within::<_, _, 16, 128>")]
+    pub v6_prefix: u8,
+}
+
+impl Default for EalProfile {
+    fn default() -> Self {
+        EalProfile { huge: true, memory_mib: 256, file_prefix: String::new(), pci: false }
+    }
+}
+
+impl Default for WorkerProfile {
+    fn default() -> Self {
+        WorkerProfile { cores: Cores::Auto, burst: 32, idle: Idle::Spin, idle_max_us: 500 }
+    }
+}
+
+impl Default for MempoolProfile {
+    fn default() -> Self {
+        MempoolProfile { mbufs: 8191, data_room: 2176, cache: 250 }
+    }
+}
+
+impl Default for PoliceProfile {
+    fn default() -> Self {
+        PoliceProfile {
+            hsrp: Meter::new(2_000, 200),
+            clb: Meter::new(20_000, 2_000),
+            arp_nd: Meter::new(5_000, 500),
+            ike: Meter::new(5_000, 500),
+            session: Meter::new(100_000, 4_096),
+            vip_other: Meter::new(2_000, 200),
+            rest: Meter::new(0, 1),
+        }
+    }
+}
+
+impl Default for ReassemblyProfile {
+    fn default() -> Self {
+        ReassemblyProfile { entries: 64, timeout_ms: 500 }
+    }
+}
+
+impl Default for AnswerLimitProfile {
+    fn default() -> Self {
+        AnswerLimitProfile { rate: 0, burst: 32, v4_prefix: 24, v6_prefix: 56 }
+    }
+}
+
+impl Profile {
+    /// Reads and checks a profile.
+    ///
+    /// # Errors
+    /// The file cannot be read, or it is wrong: the message has file, line, column and what to write instead.
+    pub fn load(path: impl AsRef<Path>) -> Result<Profile, ProfileError> {
+        let path = path.as_ref();
+        let unreadable =
+            |source: std::io::Error| ProfileError::Read { path: path.to_owned(), reason: source.to_string() };
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() || metadata.len() > MAX_BYTES {
+            return Err(ProfileError::Read {
+                path: path.to_owned(),
+                reason: format!("not a regular file of at most {MAX_BYTES} bytes"),
+            });
+        }
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        Profile::parse(&text, path)
+    }
+
+    /// Checks the text of a profile; `path` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Profile::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Profile, ProfileError> {
+        let mut profile: Profile =
+            toml::from_str(text).map_err(|err| ProfileError::from_toml(&err, text, path))?;
+        if profile.name.is_empty() {
+            profile.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        }
+        for (index, port) in profile.port.iter_mut().enumerate() {
+            port.exception.get_or_insert_with(|| format!("exc{index}"));
+        }
+        profile
+            .check()
+            .map_err(|message| ProfileError::Contradiction { path: PathBuf::from(path), message })?;
+        Ok(profile)
+    }
+
+    /// What no single key can be blamed for.
+    fn check(&self) -> Result<(), String> {
+        if self.port.len() > MAX_PORTS {
+            return Err(format!("{} ports are more than {MAX_PORTS}: remove some [[port]]", self.port.len()));
+        }
+        unique("interface", self.port.iter().map(|port| port.interface.as_str()))?;
+        unique("device", self.port.iter().map(|port| port.device.name()))?;
+        unique("exception", self.port.iter().filter_map(PortProfile::exception))?;
+        if u64::from(self.mempool.cache) * 3 > u64::from(self.mempool.mbufs) * 2 {
+            return Err(format!(
+                "[mempool] cache {} is more than two thirds of {} mbufs: lower cache or raise mbufs",
+                self.mempool.cache, self.mempool.mbufs
+            ));
+        }
+        for port in &self.port {
+            if matches!(port.device, Device::Pci(_)) && !self.eal.huge {
+                return Err(format!(
+                    "port {} is a NIC, whose memory must be hugepages: set `huge = true` in [eal]",
+                    port.interface
+                ));
+            }
+        }
+        let pools = self.port.len().max(1) as u64;
+        // What an mbuf costs beside its data: its header, the object header, and rounding.
+        let bytes = pools * u64::from(self.mempool.mbufs) * (u64::from(self.mempool.data_room) + 256);
+        if bytes.div_ceil(1 << 20) > u64::from(self.eal.memory_mib) {
+            return Err(format!(
+                "{} mbufs for each of {pools} port(s) need {} MiB, [eal] has memory_mib = {}: raise memory_mib or lower mbufs",
+                self.mempool.mbufs,
+                bytes.div_ceil(1 << 20),
+                self.eal.memory_mib
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn unique<'a>(key: &str, values: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut seen = BTreeMap::new();
+    for (index, value) in values.enumerate() {
+        if let Some(first) = seen.insert(value.to_ascii_lowercase(), index) {
+            return Err(format!(
+                "{key} {value:?} stands in [[port]] {} and {}: name each once",
+                first + 1,
+                index + 1
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_pci_address(text: &str) -> bool {
+    let parts: Vec<&str> = text.split([':', '.']).collect();
+    let hex = |part: &str, len| part.len() == len && part.chars().all(|c| c.is_ascii_hexdigit());
+    matches!(parts.as_slice(), [domain, bus, slot, function]
+        if hex(domain, 4) && hex(bus, 2) && hex(slot, 2) && hex(function, 1))
+        && text.as_bytes().get(10) == Some(&b'.')
+}
+
+fn one() -> u16 {
+    1
+}
+fn descriptors() -> u16 {
+    1024
+}
+fn mtu() -> u16 {
+    1500
+}
+fn minus_one() -> i32 {
+    -1
+}
+fn yes() -> bool {
+    true
+}
+
+/// An integer from MIN to MAX; the parser adds line and column.
+fn within<'de, D: Deserializer<'de>, T: TryFrom<i64>, const MIN: i64, const MAX: i64>(
+    from: D,
+) -> Result<T, D::Error> {
+    let value = i64::deserialize(from)?;
+    let fitting = if (MIN..=MAX).contains(&value) { T::try_from(value).ok() } else { None };
+    fitting.ok_or_else(|| de::Error::custom(format!("{value} is out of range: choose {MIN} to {MAX}")))
+}
+
+fn burst<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    within::<D, u64, 1, 1_000_000>(from).map(Some)
+}
+
+fn interface<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | ' '));
+    if text.is_empty() || text.len() > 48 || !plain {
+        return Err(de::Error::custom(format!(
+            "interface {text:?} is no interface name: write one like TenGigabitEthernet0/0/0"
+        )));
+    }
+    Ok(text)
+}
+
+fn kernel_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(from)?;
+    if !text.is_empty() && !is_kernel_name(&text) {
+        return Err(de::Error::custom(format!(
+            "{text:?} is no name the kernel takes: choose 1 to 15 letters, digits, `_`, `-` or `.`"
+        )));
+    }
+    Ok(Some(text))
+}
+
+/// A network device name that the kernel takes and that needs no quoting anywhere.
+pub(crate) fn is_kernel_name(text: &str) -> bool {
+    (1..=15).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && !text.starts_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+fn file_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if text.len() > 32 || !plain {
+        return Err(de::Error::custom(format!(
+            "file_prefix {text:?}: choose at most 32 letters, digits, `_` or `-`"
+        )));
+    }
+    Ok(text)
+}
+
+impl<'de> Deserialize<'de> for Device {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Cores, D::Error> {
+        struct CoresVisitor;
+
+        impl<'de> Visitor<'de> for CoresVisitor {
+            type Value = Cores;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\" or a list of core numbers like [1, 2]")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cores, E> {
+                match text {
+                    "auto" => Ok(Cores::Auto),
+                    other => Err(E::custom(format!("cores {other:?}: write \"auto\" or a list like [1, 2]"))),
+                }
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Cores, A::Error> {
+                let mut list = Vec::new();
+                while let Some(core) = seq.next_element::<i64>()? {
+                    let core = usize::try_from(core).ok().filter(|core| *core < 1024 && !list.contains(core));
+                    list.push(core.ok_or_else(|| {
+                        de::Error::custom("a core is a number from 0 to 1023 and stands in the list once")
+                    })?);
+                }
+                if list.is_empty() || list.len() > 64 {
+                    return Err(de::Error::custom(
+                        "the list of cores has 1 to 64 entries: name one or write \"auto\"",
+                    ));
+                }
+                Ok(Cores::List(list))
+            }
+        }
+
+        from.deserialize_any(CoresVisitor)
+    }
+}

@@ -1,0 +1,84 @@
+//! EAL's arguments, built from the profile, each with its reason.
+
+use super::{Device, Profile};
+use crate::host::cores::CorePlan;
+
+/// One argument for `Eal::init`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EalArg {
+    /// The argument as EAL reads it.
+    pub arg: String,
+    /// Why it is there, for logs.
+    pub why: &'static str,
+}
+
+impl AsRef<str> for EalArg {
+    fn as_ref(&self) -> &str {
+        &self.arg
+    }
+}
+
+impl Profile {
+    /// The arguments for EAL. `file_prefix` stands in for an empty one in the profile; `extra_vdevs` are devices beside
+    /// the ports' (`net_null0`); `plan` says where EAL's own threads may run and on which NUMA nodes memory is needed.
+    pub fn eal_args(&self, file_prefix: &str, extra_vdevs: &[String], plan: &CorePlan) -> Vec<EalArg> {
+        let mut args = Vec::new();
+        let mut push = |arg: String, why| args.push(EalArg { arg, why });
+        if self.eal.huge {
+            push(
+                "--in-memory".into(),
+                "hugepages without files: nothing is left behind, however the process ends",
+            );
+            push("--single-file-segments".into(), "a vhost peer maps at most 8 regions of memory");
+        } else {
+            push("--no-huge".into(), "the profile has no hugepages");
+            push("--no-shconf".into(), "no files for secondary processes, which do not exist");
+        }
+        let ports: usize = plan.node_ports.iter().sum();
+        if self.eal.huge && plan.node_ports.len() > 1 && ports > 0 {
+            let share = |count: &usize| {
+                (u64::from(self.eal.memory_mib) * *count as u64).div_ceil(ports as u64).to_string()
+            };
+            let shares = plan.node_ports.iter().map(share).collect::<Vec<_>>().join(",");
+            push(format!("--socket-mem={shares}"), "buffers on the NUMA nodes of the ports");
+        } else {
+            push(
+                format!("-m{}", self.eal.memory_mib),
+                "reserve the memory at the start, where its lack is seen",
+            );
+        }
+        let prefix = if self.eal.file_prefix.is_empty() { file_prefix } else { &self.eal.file_prefix };
+        push(format!("--file-prefix={prefix}"), "several DPDK processes on one machine must not meet");
+        push("--no-telemetry".into(), "usher shows the counters; no second socket, no second thread");
+
+        let nics: Vec<&str> = self
+            .port
+            .iter()
+            .filter_map(|port| match &port.device {
+                Device::Pci(address) => Some(address.as_str()),
+                Device::Vdev(_) => None,
+            })
+            .collect();
+        if nics.is_empty() && !self.eal.pci {
+            push("--no-pci".into(), "no port is a NIC");
+            push("--iova-mode=va".into(), "no device needs physical addresses, and buffers lie in one piece");
+        } else if !self.eal.pci {
+            for address in nics {
+                push(format!("--allow={address}"), "only the NICs that ports name");
+            }
+        }
+        for port in &self.port {
+            if let Device::Vdev(spec) = &port.device {
+                push(format!("--vdev={spec}"), "the device of a port");
+            }
+        }
+        for spec in extra_vdevs {
+            push(format!("--vdev={spec}"), "a device of the command line");
+        }
+        if !plan.main.is_empty() {
+            let list = plan.main.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+            push(format!("--lcores=0@({list})"), "EAL's own threads stay off the workers' cores");
+        }
+        args
+    }
+}

@@ -1,0 +1,87 @@
+//! The Internet checksum (RFC 1071) and the pseudo headers of UDP (RFC 768, RFC 8200 section 8.1).
+//!
+//! Sums are kept in native byte order and unfolded: the ones' complement sum does not care for the order of bytes as
+//! long as the result is stored the same way (RFC 1071 section 2 (B)), and a `u64` takes 2^32 words of 32 bits
+//! before it overflows, more than any datagram has.
+
+/// Adds `data` to a running sum; an odd last byte is padded with zero. Only the last piece of a sum may be odd.
+#[inline]
+pub fn add(sum: u64, data: &[u8]) -> u64 {
+    let (words, rest) = data.as_chunks::<4>();
+    let mut sum = words.iter().fold(sum, |sum, word| sum + u64::from(u32::from_ne_bytes(*word)));
+    let (halves, odd) = rest.as_chunks::<2>();
+    for half in halves {
+        sum += u64::from(u16::from_ne_bytes(*half));
+    }
+    if let [last] = odd {
+        sum += u64::from(u16::from_ne_bytes([*last, 0]));
+    }
+    sum
+}
+
+/// Folds a sum into 16 bits, not complemented, in native order.
+#[inline]
+pub fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
+}
+
+/// The checksum of a sum: the two bytes to store, as they go on the wire.
+#[inline]
+pub fn finish(sum: u64) -> [u8; 2] {
+    (!fold(sum)).to_ne_bytes()
+}
+
+/// Whether a sum over data with its checksum in place is right.
+#[inline]
+pub fn verify(sum: u64) -> bool {
+    fold(sum) == 0xffff
+}
+
+/// The sum of a pseudo header: source and destination as they stand next to each other in the IP header (8 bytes
+/// for IPv4, 32 for IPv6), the protocol and the length of the upper layer.
+#[inline]
+pub fn pseudo(addresses: &[u8], protocol: u8, length: u16) -> u64 {
+    let tail =
+        u64::from(u16::from_ne_bytes([0, protocol])) + u64::from(u16::from_ne_bytes(length.to_be_bytes()));
+    add(tail, addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 section 3: the sum of 00 01 f2 03 f4 f5 f6 f7 is ddf2.
+    #[test]
+    fn the_example_of_rfc_1071() {
+        let sum = add(0, &[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(fold(sum).to_ne_bytes(), [0xdd, 0xf2]);
+        assert_eq!(finish(sum), [0x22, 0x0d]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_textbook_loop(data in proptest::collection::vec(any::<u8>(), 0..2048)) {
+            let mut sum = 0u32;
+            for pair in data.chunks(2) {
+                sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+            }
+            while sum >> 16 != 0 {
+                sum = (sum >> 16) + (sum & 0xffff);
+            }
+            prop_assert_eq!(finish(add(0, &data)), (!(sum as u16)).to_be_bytes());
+        }
+
+        #[test]
+        fn a_stored_checksum_verifies(mut data in proptest::collection::vec(any::<u8>(), 2..256)) {
+            data[..2].fill(0);
+            let sum = finish(add(0, &data));
+            data[..2].copy_from_slice(&sum);
+            prop_assert!(verify(add(0, &data)));
+        }
+    }
+}

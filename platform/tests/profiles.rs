@@ -1,0 +1,200 @@
+//! Profiles: what ships loads, and what is wrong is told with its place and its remedy.
+
+use std::path::{Path, PathBuf};
+
+use platform::host::cores::CorePlan;
+use platform::profile::{Cores, Device, Idle, Profile};
+
+fn shipped() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files
+}
+
+fn wrong(text: &str) -> String {
+    match Profile::parse(text, Path::new("p.toml")) {
+        Err(err) => err.to_string(),
+        Ok(profile) => panic!("{text:?} passed: {profile:?}"),
+    }
+}
+
+const PORT: &str = "[[port]]\ninterface = \"Gi0/0/0\"\ndevice = \"vdev:net_null0\"\n";
+
+#[test]
+fn every_shipped_profile_loads_under_its_own_name() {
+    let names: Vec<String> = shipped()
+        .iter()
+        .map(|path| {
+            let profile = Profile::load(path).unwrap_or_else(|err| panic!("{err}"));
+            assert_eq!(profile.name, path.file_stem().unwrap().to_str().unwrap());
+            profile.name
+        })
+        .collect();
+    assert_eq!(names, ["c8500-12x", "lab", "replay"]);
+}
+
+#[test]
+fn the_c8500_profile_has_twelve_ports_of_a_queue_each() {
+    let path = shipped().remove(0);
+    let profile = Profile::load(path).unwrap();
+    assert_eq!(profile.port.len(), 12);
+    assert!(profile.eal.huge && profile.worker.idle == Idle::Spin && profile.worker.cores == Cores::Auto);
+    for (index, port) in profile.port.iter().enumerate() {
+        assert_eq!(port.interface, format!("TenGigabitEthernet0/0/{index}"));
+        assert_eq!((port.queues, port.exception()), (1, Some(format!("exc{index}").as_str())));
+        assert!(matches!(port.device, Device::Pci(_)));
+    }
+}
+
+#[test]
+fn an_absent_key_has_its_default() {
+    let profile = Profile::parse(PORT, Path::new("/etc/usher/site.toml")).unwrap();
+    assert_eq!(profile.name, "site");
+    let port = &profile.port[0];
+    assert_eq!((port.mtu, port.queues, port.exception(), port.rss), (1500, 1, Some("exc0"), true));
+    assert_eq!((profile.worker.burst, profile.mempool.data_room, profile.reassembly.entries), (32, 2176, 64));
+    assert_eq!((profile.answer_limit.rate, profile.police.rest.rate), (0, 0));
+    assert_eq!((port.device.name(), port.device.arg("iface")), ("net_null0", None));
+    let metered =
+        Profile::parse("[police]\nike = { rate = 1000 }\nrest = { rate = 7, burst = 9 }", Path::new("p"))
+            .unwrap();
+    assert_eq!((metered.police.ike.burst(), metered.police.rest.burst()), (100, 9));
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_its_place_and_the_nearest_known_one() {
+    for (text, place, hint) in [
+        ("[worker]\nbrust = 32\n", "p.toml:2:1: unknown key `brust`", "did you mean `burst`?"),
+        ("[worker]\n  idle_max = 5\n", "p.toml:2:3: unknown key `idle_max`", "did you mean `idle_max_us`?"),
+        ("name = \"x\"\n[workers]\n", "p.toml:2:2: unknown key `workers`", "did you mean `worker`?"),
+        (
+            "[[port]]\ninterfaces = \"a\"\n",
+            "p.toml:2:1: unknown key `interfaces`",
+            "did you mean `interface`?",
+        ),
+        ("[police]\narp = { rate = 1 }\n", "p.toml:2:1: unknown key `arp`", "`arp_nd`"),
+        ("[eal]\nzzz = 1\n", "p.toml:2:1: unknown key `zzz`: known here: ", "`memory_mib`"),
+        ("[worker]\nidle = \"spn\"\n", "p.toml:2:8: unknown value `spn`", "did you mean `spin`?"),
+        ("[police]\nike = { rat = 1 }", "p.toml:2:9: unknown key `rat`", "did you mean `rate`?"),
+    ] {
+        let err = wrong(text);
+        assert!(err.contains(place) && err.contains(hint), "{text:?}: {err}");
+    }
+}
+
+#[test]
+fn a_value_out_of_range_is_shown_with_the_range() {
+    for (line, range) in [
+        ("[worker]\nburst = 65", "2:9: 65 is out of range: choose 1 to 64"),
+        ("[worker]\nburst = 0", "choose 1 to 64"),
+        ("[worker]\nidle_max_us = -1", "choose 1 to 100000"),
+        ("[worker]\ncores = []", "1 to 64 entries"),
+        ("[worker]\ncores = [1, 1]", "stands in the list once"),
+        ("[worker]\ncores = [4096]", "0 to 1023"),
+        ("[worker]\ncores = \"all\"", "write \"auto\" or a list"),
+        ("[worker]\ncores = 3", "\"auto\" or a list of core numbers"),
+        ("[eal]\nmemory_mib = 8", "choose 16 to 1048576"),
+        ("[eal]\nfile_prefix = \"../x\"", "at most 32 letters"),
+        ("[mempool]\ndata_room = 1500", "choose 2048 to 16384"),
+        ("[reassembly]\ntimeout_ms = 9999", "choose 10 to 5000"),
+        ("[answer_limit]\nv4_prefix = 33", "choose 8 to 32"),
+        ("[police]\nike = { rate = 1, burst = 0 }", "choose 1 to 1000000"),
+    ] {
+        let err = wrong(line);
+        assert!(err.starts_with("profile p.toml:2:") && err.contains(range), "{line:?}: {err}");
+    }
+    for (line, range) in [
+        ("mtu = 1279", "p.toml:4:7: 1279 is out of range: choose 1280 to 9600"),
+        ("queues = 0", "choose 1 to 64"),
+        ("rx_descriptors = 32", "choose 64 to 32768"),
+        ("exception = \"a/b\"", "no name the kernel takes"),
+        ("exception = \"sixteen-letters-\"", "1 to 15 letters"),
+        ("numa = 64", "choose -1 to 63"),
+        ("rss = 1", "invalid type"),
+    ] {
+        let err = wrong(&format!("{PORT}{line}"));
+        assert!(err.contains(range), "{line:?}: {err}");
+    }
+}
+
+#[test]
+fn a_device_is_a_vdev_or_a_pci_address() {
+    for device in
+        ["", "v0", "vdev:", "vdev:0a", "vdev:net null", "pci:03:00.0", "pci:0000:03:00:0", "pci:zzzz:03:00.0"]
+    {
+        let err = wrong(&format!("[[port]]\ninterface = \"Gi0\"\ndevice = \"{device}\""));
+        assert!(err.contains("p.toml:3:10: device ") && err.contains("pci:0000:03:00.0"), "{device}: {err}");
+    }
+    let device: Device = "pci:0000:0A:00.1".parse().unwrap();
+    assert_eq!(device, Device::Pci("0000:0a:00.1".into()));
+    let device: Device = "vdev:net_af_xdp0,iface=v0,queue_count=2".parse().unwrap();
+    assert_eq!(
+        (device.name(), device.arg("iface"), device.arg("queue_count")),
+        ("net_af_xdp0", Some("v0"), Some("2"))
+    );
+    assert_eq!(device.arg("queue"), None);
+}
+
+#[test]
+fn contradictions_are_told() {
+    let twice = format!("{PORT}{PORT}");
+    assert!(wrong(&twice).contains("interface \"Gi0/0/0\" stands in [[port]] 1 and 2"));
+    let nic = "[eal]\nhuge = false\n[[port]]\ninterface = \"a\"\ndevice = \"pci:0000:03:00.0\"";
+    assert!(wrong(nic).contains("set `huge = true`"));
+    assert!(wrong("[mempool]\nmbufs = 600\ncache = 500").contains("lower cache or raise mbufs"));
+    assert!(
+        wrong("[eal]\nmemory_mib = 16\n[mempool]\nmbufs = 65535").contains("raise memory_mib or lower mbufs")
+    );
+    let many: String = (0..17)
+        .map(|n| format!("[[port]]\ninterface = \"Gi{n}\"\ndevice = \"vdev:net_null{n}\"\n"))
+        .collect();
+    assert!(wrong(&many).contains("17 ports are more than 16"));
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let err = Profile::load("/absent/profile.toml").unwrap_err().to_string();
+    assert!(err.contains("/absent/profile.toml") && err.contains("--profile FILE"), "{err}");
+    let err = Profile::load("/proc").unwrap_err().to_string();
+    assert!(err.contains("not a regular file"), "{err}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [0xff, 0xfe]).unwrap();
+    assert!(Profile::load(file.path()).unwrap_err().to_string().contains("UTF-8"));
+    for text in ["[worker", "name = ", "name = \"a\"\nname = \"b\"", "[[port]]\n", "= = ="] {
+        assert!(wrong(text).starts_with("profile p.toml:"), "{text:?}: {}", wrong(text));
+    }
+}
+
+#[test]
+fn eal_arguments_follow_from_the_profile_each_with_its_reason() {
+    let args = |profile: &Profile, plan: &CorePlan| {
+        let args = profile.eal_args("usher-7", &["net_null9".to_owned()], plan);
+        assert!(args.iter().all(|arg| !arg.why.is_empty()));
+        args.into_iter().map(|arg| arg.arg).collect::<Vec<_>>()
+    };
+    let one_node = CorePlan { main: vec![0, 2], node_ports: vec![1], ..CorePlan::default() };
+    let lab = Profile::load(&shipped()[1]).unwrap();
+    assert_eq!(
+        args(&lab, &one_node),
+        [
+            "--no-huge",
+            "--no-shconf",
+            "-m128",
+            "--file-prefix=usher-7",
+            "--no-telemetry",
+            "--no-pci",
+            "--iova-mode=va",
+            "--vdev=net_af_xdp0,iface=v0",
+            "--vdev=net_null9",
+            "--lcores=0@(0,2)",
+        ]
+    );
+    let two_nodes = CorePlan { main: vec![0], node_ports: vec![8, 4], ..CorePlan::default() };
+    let server = args(&Profile::load(&shipped()[0]).unwrap(), &two_nodes);
+    for arg in ["--in-memory", "--socket-mem=683,342", "--allow=0000:01:00.0", "--allow=0000:81:00.3"] {
+        assert!(server.iter().any(|given| given == arg), "{arg} is not in {server:?}");
+    }
+    assert!(!server.iter().any(|arg| arg == "--no-pci" || arg == "--no-huge" || arg.starts_with("-m")));
+}
