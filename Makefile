@@ -10,7 +10,7 @@ deps: ## install with apt what is missing (Debian 12)
 	@$(LAB)/deps.sh
 
 build: deps ## release binaries: target/release/{usherd,usher-dataplane,usher}
-	$(CARGO) build --locked --release -p dataplane -p controlplane
+	$(CARGO) build --locked --release --workspace
 
 demo: build ## the main job as a story: a strongSwan client lands on a gateway (root)
 	@$(LAB)/demo.sh
@@ -24,6 +24,10 @@ clean-lab: ## end laboratories that `make lab` left running
 test: ## everything: formatting, clippy, unit tests, loom, replay, laboratories (root)
 	@$(LAB)/test.sh
 
+bench: build ## instructions per redirect, redirects a second of one core (root; nothing else should run)
+	@bench/instructions.sh
+	@bench/redirects.sh
+
 fmt: ## format the Rust sources
 	$(CARGO) fmt --all
 
@@ -34,4 +38,4 @@ lint: ## formatting and clippy, as `make test` wants them
 captures: ## make dataplane/tests/captures anew (root, network; scapy in $$USHER_VENV or .venv)
 	@$(LAB)/captures/make.sh
 
-.PHONY: help deps build demo lab clean-lab test fmt lint captures
+.PHONY: help deps build demo lab clean-lab test bench fmt lint captures

@@ -113,7 +113,10 @@ pub struct Matched {
 
 impl Matched {
     fn value(&self, name: &str) -> Option<&Value> {
-        self.words.iter().find(|(word, value, _)| *word == name && *value != Value::Keyword).map(|(_, v, _)| v)
+        self.words
+            .iter()
+            .find(|(word, value, _)| *word == name && *value != Value::Keyword)
+            .map(|(_, v, _)| v)
     }
 
     /// Whether the line has this keyword.
@@ -216,8 +219,7 @@ impl Grammar {
     /// Names the column and the words that were expected there.
     pub fn parse(&self, line: &str) -> Result<Matched, Mismatch> {
         let tokens = tokens(line);
-        let mut alive: Alive<'_> =
-            self.forms.iter().map(|form| (form, Vec::new())).collect();
+        let mut alive: Alive<'_> = self.forms.iter().map(|form| (form, Vec::new())).collect();
         // Forms whose last parameter has taken the rest of the line: complete, whatever follows.
         let mut whole: Alive<'_> = Vec::new();
         let mut depth = 0;
@@ -247,10 +249,9 @@ impl Grammar {
             depth += 1;
         }
         alive.extend(whole);
-        let complete = alive
-            .iter()
-            .filter(|(form, words)| words.len() == form.elements.len())
-            .min_by_key(|(form, words)| (form.hidden, words.iter().filter(|w| w.1 != Value::Keyword).count()));
+        let complete = alive.iter().filter(|(form, words)| words.len() == form.elements.len()).min_by_key(
+            |(form, words)| (form.hidden, words.iter().filter(|w| w.1 != Value::Keyword).count()),
+        );
         match complete {
             Some((form, words)) => Ok(Matched { command: form.command, words: words.clone() }),
             None => Err(Mismatch {
@@ -273,8 +274,10 @@ impl Grammar {
 }
 
 fn is_rest(form: &Form, depth: usize) -> bool {
-    matches!(form.elements.get(depth.wrapping_sub(1)), Some(Element::Param(Param { kind: Kind::Rest(_), .. })))
-        && depth >= form.elements.len()
+    matches!(
+        form.elements.get(depth.wrapping_sub(1)),
+        Some(Element::Param(Param { kind: Kind::Rest(_), .. }))
+    ) && depth >= form.elements.len()
 }
 
 type Alive<'a> = Vec<(&'a Form, Vec<(&'static str, Value, usize)>)>;
@@ -433,7 +436,9 @@ fn read(param: &Param, token: Token<'_>, line: &str) -> Result<Value, String> {
                 text.parse().map_err(|_| format!("\"{text}\" is not a mask: write it as 255.255.255.0"))?;
             let bits = u32::from(mask);
             if bits.leading_ones() + bits.trailing_zeros() < 32 || bits == 0 {
-                return Err(format!("\"{text}\" is not a mask: its ones must come first and be at least one"));
+                return Err(format!(
+                    "\"{text}\" is not a mask: its ones must come first and be at least one"
+                ));
             }
             Ok(Value::Number(u64::from(bits.leading_ones())))
         }
@@ -567,10 +572,7 @@ mod tests {
     fn an_error_names_the_column_and_what_was_expected() {
         let grammar = grammar();
         let wrong = grammar.parse("show standby 12").unwrap_err();
-        assert_eq!(
-            (wrong.column, wrong.message.as_str()),
-            (14, "12 is out of range: the count is 1 to 9")
-        );
+        assert_eq!((wrong.column, wrong.message.as_str()), (14, "12 is out of range: the count is 1 to 9"));
         let short = grammar.parse("set active").unwrap_err();
         assert_eq!((short.column, short.expected), (12, vec!["<1-9> (count)".to_owned()]));
         let long = grammar.parse("show standby 1 brief more").unwrap_err();

@@ -3,6 +3,7 @@
 
 pub mod clb;
 pub mod config;
+pub mod daemon;
 pub mod grammar;
 pub mod hsrp;
 pub mod net;

@@ -88,7 +88,8 @@ pub fn assign(previous: &Assignment, members: &[Member]) -> Assignment {
     for (slot, old) in slots.iter_mut().zip(&previous.slots) {
         let index = usize::from(*old);
         // An index that changed hands is another gateway: its slots are free.
-        let same = gateways.get(index).is_some_and(|now| now.is_some() && previous.gateways.get(index) == Some(now));
+        let same =
+            gateways.get(index).is_some_and(|now| now.is_some() && previous.gateways.get(index) == Some(now));
         if same && room[index] > 0 {
             room[index] -= 1;
             *slot = *old;
@@ -97,7 +98,9 @@ pub fn assign(previous: &Assignment, members: &[Member]) -> Assignment {
     let mut next = 0;
     for slot in slots.iter_mut().filter(|slot| **slot == NO_GATEWAY) {
         // Free slots go round the gateways that have room, so that neighbours in the table do not share a fate.
-        let Some(index) = (0..room.len()).map(|i| (next + i) % room.len()).find(|i| room[*i] > 0) else { break };
+        let Some(index) = (0..room.len()).map(|i| (next + i) % room.len()).find(|i| room[*i] > 0) else {
+            break;
+        };
         room[index] -= 1;
         *slot = index as u8;
         next = index + 1;
@@ -210,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_gateway_that_leaves_gives_only_its_own_slots_away() {
-        let before = assign(&Assignment::default(), &[member(1, 1, true), member(2, 1, true), member(3, 2, true)]);
+        let before =
+            assign(&Assignment::default(), &[member(1, 1, true), member(2, 1, true), member(3, 2, true)]);
         let after = assign(&before, &[member(1, 1, true), member(3, 2, true)]);
         for (old, new) in before.slots.iter().zip(&after.slots) {
             assert!(*old == 1 || old == new, "slot of {old} moved to {new}");
@@ -248,8 +252,9 @@ mod tests {
     }
 
     fn members() -> impl Strategy<Value = Vec<Member>> {
-        proptest::collection::btree_map(1u8..20, (1u32..=100, any::<bool>()), 0..12)
-            .prop_map(|all| all.into_iter().map(|(host, (weight, usable))| member(host, weight, usable)).collect())
+        proptest::collection::btree_map(1u8..20, (1u32..=100, any::<bool>()), 0..12).prop_map(|all| {
+            all.into_iter().map(|(host, (weight, usable))| member(host, weight, usable)).collect()
+        })
     }
 
     proptest! {

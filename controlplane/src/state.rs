@@ -108,7 +108,8 @@ impl State {
         };
         let text = serde_json::to_vec(&stored)?;
         let draft = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&text)?;
         fs::rename(&draft, path)
     }
@@ -126,7 +127,9 @@ mod tests {
         let mut state = State::fresh().unwrap();
         state.epochs.insert("x".to_owned(), 3);
         let gateways = vec![Some("192.0.2.1".parse().unwrap()), None];
-        state.assignments.insert("2001:db8::1".parse().unwrap(), Assignment { gateways, slots: vec![0; SLOTS] });
+        state
+            .assignments
+            .insert("2001:db8::1".parse().unwrap(), Assignment { gateways, slots: vec![0; SLOTS] });
         state.save(&path).unwrap();
         assert_eq!(State::load(&path), Ok(Some(state.clone())));
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).unwrap());

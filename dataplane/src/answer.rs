@@ -1,6 +1,6 @@
 //! The answer, written over the request in its own buffer.
 
-use platform::wire::{ethernet, ike, ipv4, ipv6, redirect, udp};
+use platform::wire::{checksum, ethernet, ike, ipv4, ipv6, redirect, udp};
 
 use crate::Request;
 
@@ -15,61 +15,75 @@ const DSCP: u8 = 0xfc;
 /// `request` was read from.
 #[inline]
 pub fn answer(frame: &mut [u8], request: &Request, gateway: &[u8; 16], mac: ethernet::Mac) -> Option<usize> {
-    match request.family {
-        4 => write::<4>(frame, request, gateway, mac),
-        _ => write::<16>(frame, request, gateway, mac),
+    let marked = request.ike.checked_sub(request.udp)? != udp::HEADER_LEN;
+    match (request.family, marked) {
+        (4, false) => write::<4, 0>(frame, request, gateway, mac),
+        (4, true) => write::<4, { ike::MARKER_LEN }>(frame, request, gateway, mac),
+        (_, false) => write::<16, 0>(frame, request, gateway, mac),
+        (_, true) => write::<16, { ike::MARKER_LEN }>(frame, request, gateway, mac),
     }
 }
 
+/// The longest that stands in front of the nonce: IPv6, UDP, marker, IKE.
+const HEAD_MAX: usize = ipv6::HEADER_LEN + udp::HEADER_LEN + ike::MARKER_LEN + redirect::prefix_len(true);
+
+/// `N` is the bytes of an address, `MARK` those of the non-ESP marker: with both known, all offsets are.
 #[inline(always)]
-fn write<const N: usize>(
+fn write<const N: usize, const MARK: usize>(
     frame: &mut [u8],
     request: &Request,
     gateway: &[u8; 16],
     mac: ethernet::Mac,
 ) -> Option<usize> {
-    let header_len = if N == 4 { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-    let marker_len = request.ike.checked_sub(request.udp + udp::HEADER_LEN)?;
-    let udp_at = request.ip + header_len;
-    let ike_at = udp_at + udp::HEADER_LEN + marker_len;
-    let nonce_at = ike_at + redirect::prefix_len(N == 16);
+    let udp_at = const { if N == 4 { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN } };
+    let ike_at = udp_at + udp::HEADER_LEN + MARK;
+    let head_len = ike_at + redirect::prefix_len(N == 16);
+    let nonce = request.nonce..request.nonce + request.nonce_len;
+    let nonce_at = request.ip + head_len;
     let end = nonce_at + request.nonce_len;
-    if end > request.end || request.end > frame.len() || request.nonce + request.nonce_len > request.end {
+    if end > request.end || request.end > frame.len() || nonce.end > request.end {
         return None;
     }
 
     // Everything that the answer keeps of the request is read before anything is overwritten.
-    let client = *frame.get(6..12)?.first_chunk::<6>()?;
-    let ip = frame.get(request.ip..request.ip + header_len)?;
+    let client = *frame.get(6..)?.first_chunk::<6>()?;
+    let ip = frame.get(request.ip..request.ip + udp_at)?;
     let (class, source, destination) = if N == 4 {
         (ip[1], *ip[12..].first_chunk::<N>()?, *ip[16..].first_chunk::<N>()?)
     } else {
         (ip[0] << 4 | ip[1] >> 4, *ip[8..].first_chunk::<N>()?, *ip[24..].first_chunk::<N>()?)
     };
     let [sport_high, sport_low, dport_high, dport_low] = *frame.get(request.udp..)?.first_chunk::<4>()?;
-
-    // The nonce moves first, straight to where it ends up: the headers are then written in front of that place only.
-    // Old and new place may overlap either way (a nonce may stand before SA), which copy_within allows.
-    frame.copy_within(request.nonce..request.nonce + request.nonce_len, nonce_at);
-    ethernet::set_addresses(frame, client, mac);
-    redirect::emit::<N>(frame.get_mut(ike_at..end)?, request.spi_i, gateway.first_chunk::<N>()?);
-    frame.get_mut(ike_at - marker_len..ike_at)?.fill(0);
-
-    let ip_len = (end - request.ip) as u16;
-    let packet = frame.get_mut(request.ip..end)?;
-    if N == 4 {
-        let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
-        ipv4::emit_header(packet, class & DSCP, ip_len, TTL, udp::PROTOCOL, from, to);
-    } else {
-        let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
-        let payload = ip_len - ipv6::HEADER_LEN as u16;
-        ipv6::emit_header(packet, class & DSCP, payload, udp::PROTOCOL, TTL, from, to);
-    }
-    let (header, datagram) = packet.split_at_mut(header_len);
-    let addresses = if N == 4 { &header[ipv4::ADDRESSES] } else { &header[ipv6::ADDRESSES] };
     let (sport, dport) =
         (u16::from_be_bytes([sport_high, sport_low]), u16::from_be_bytes([dport_high, dport_low]));
-    udp::emit_header(datagram, dport, sport, addresses);
-    debug_assert!(marker_len == 0 || marker_len == ike::MARKER_LEN);
+
+    // The nonce moves to its place first: old and new place may overlap either way (a nonce may stand before SA).
+    frame.copy_within(nonce, nonce_at);
+
+    let mut head = [0; HEAD_MAX];
+    let udp_len = (head_len - udp_at + request.nonce_len) as u16;
+    redirect::emit_prefix::<N>(
+        &mut head[ike_at..head_len],
+        request.spi_i,
+        gateway.first_chunk::<N>()?,
+        request.nonce_len as u16,
+    );
+    if N == 4 {
+        let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
+        let total = udp_len + ipv4::HEADER_LEN as u16;
+        ipv4::emit_header(&mut head, class & DSCP, total, TTL, udp::PROTOCOL, from, to);
+    } else {
+        let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
+        ipv6::emit_header(&mut head, class & DSCP, udp_len, udp::PROTOCOL, TTL, from, to);
+    }
+    // Everything in front of the nonce has an even length, so that only the nonce may be odd, at the end.
+    let payload_sum =
+        checksum::add(checksum::add(0, &head[udp_at + udp::HEADER_LEN..head_len]), frame.get(nonce_at..end)?);
+    let (ip_header, datagram) = head.split_at_mut(udp_at);
+    let addresses = if N == 4 { &ip_header[ipv4::ADDRESSES] } else { &ip_header[ipv6::ADDRESSES] };
+    udp::emit_header(datagram, dport, sport, udp_len, payload_sum, addresses);
+
+    frame.get_mut(request.ip..nonce_at)?.copy_from_slice(&head[..head_len]);
+    ethernet::set_addresses(frame, client, mac);
     Some(end)
 }

@@ -3,7 +3,8 @@
 //! The same request under the same snapshot gets the same gateway on every core, so retransmissions need no memory and
 //! cores need not talk.
 
-use platform::snapshot::SLOTS;
+use platform::snapshot::{SLOTS, Vip};
+use platform::wire::ethernet::Mac;
 
 use crate::{Reason, Request, View, siphash::siphash13};
 
@@ -19,6 +20,8 @@ pub enum Decision {
         address: [u8; 16],
         /// Index of the gateway in the virtual address's list; `None` for this node's own address.
         gateway: Option<usize>,
+        /// The virtual MAC, the answer's source.
+        mac: Mac,
         /// Which kind of answer it is.
         reason: Reason,
     },
@@ -34,11 +37,9 @@ pub fn decide(request: &Request, view: &View) -> Decision {
         && view.is_virtual(from, request.family)
     {
         // Somebody redirects to us what we redirected: this node's own address ends the circle.
-        return check(request, vip.own, None, Reason::LoopSuspect, &vip.addr);
+        return check(request, vip.own, None, Reason::LoopSuspect, vip);
     }
-    let (head, tail) = request.source.split_at(8);
-    let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-    let hash = siphash13(view.body().hash_key, [request.spi_i, word(head), word(tail)]);
+    let hash = hash(request, view.body().hash_key);
     let Some((mut index, mut gateway)) = vip.gateway_at(hash as usize) else {
         return Decision::Pass(Reason::NoGateway);
     };
@@ -65,10 +66,19 @@ pub fn decide(request: &Request, view: &View) -> Decision {
             None => return Decision::Pass(Reason::NoGateway),
         }
     }
-    if gateway.is_self() {
-        return check(request, gateway.addr, Some(index), Reason::RedirectedSelf, &vip.addr);
+    let reason = if gateway.is_self() { Reason::RedirectedSelf } else { Reason::Redirected };
+    check(request, gateway.addr, Some(index), reason, vip)
+}
+
+/// The keyed hash of SPIi and source address.
+#[inline]
+fn hash(request: &Request, key: [u64; 2]) -> u64 {
+    let [a, b, c, d] = *request.source.as_chunks::<4>().0 else { return 0 };
+    let word = |bytes: [u8; 4]| u64::from(u32::from_ne_bytes(bytes));
+    match request.family {
+        4 => siphash13(key, [request.spi_i], u32::from_ne_bytes(a)),
+        _ => siphash13(key, [request.spi_i, word(a) << 32 | word(b), word(c)], u32::from_ne_bytes(d)),
     }
-    check(request, gateway.addr, Some(index), Reason::Redirected, &vip.addr)
 }
 
 /// A redirect must name a unicast address other than the one asked (RFC 5685 section 4) and than the client's own.
@@ -78,7 +88,7 @@ fn check(
     address: [u8; 16],
     gateway: Option<usize>,
     reason: Reason,
-    asked: &[u8; 16],
+    vip: &Vip,
 ) -> Decision {
     let unicast = match request.family {
         4 => !matches!(address[0], 0 | 127 | 224..) && address[4..] == [0; 12],
@@ -87,8 +97,8 @@ fn check(
     if !unicast && gateway.is_none() && address == [0; 16] {
         return Decision::Pass(Reason::NoGateway);
     }
-    if !unicast || address == *asked || address == request.source {
+    if !unicast || address == vip.addr || address == request.source {
         return Decision::Pass(Reason::GatewayRefused);
     }
-    Decision::Redirect { address, gateway, reason }
+    Decision::Redirect { address, gateway, mac: vip.mac, reason }
 }

@@ -30,7 +30,7 @@ impl AnswerLimit {
     pub fn admit(&mut self, family: u8, source: &[u8; 16], now_ns: u64) -> bool {
         let bits = self.prefix[usize::from(family == 6)];
         let masked = u128::from_be_bytes(*source) & !u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
-        let hash = siphash13(self.key, [(masked >> 64) as u64, masked as u64, u64::from(family)]);
+        let hash = siphash13(self.key, [(masked >> 64) as u64, masked as u64], family.into());
         self.meters[hash as usize % METERS].admit(now_ns)
     }
 }

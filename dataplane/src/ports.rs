@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
-use platform::host::devices::exception_vdev;
+use platform::host::devices::{exception_vdev, numa_node};
 use platform::profile::{ExceptionKind, PortProfile, Profile, Promiscuous};
 use platform::snapshot::{PortIdentity, PortStatus};
 use tracing::{debug, info, warn};
@@ -104,8 +104,9 @@ fn open_one(
         format!("port {interface}: DPDK found no {device}: the lines above say why; is its driver installed?")
     })?;
     let pool_name = format!("port{index}");
+    let socket = numa_node(settings).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
     let pool = &profile.mempool;
-    let pool = Mempool::new(eal, &pool_name, pool.mbufs, pool.cache, pool.data_room, settings.numa)?;
+    let pool = Mempool::new(eal, &pool_name, pool.mbufs, pool.cache, pool.data_room, socket)?;
     let config = PortConfig {
         rx_queues: settings.queues,
         tx_queues: settings.queues,

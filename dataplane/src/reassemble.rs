@@ -117,7 +117,7 @@ impl<F> Reassembler<F> {
 
     fn set(&self, info: &FragmentInfo) -> usize {
         let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| info.source[at + i]));
-        let hash = siphash13(self.key, [word(0), word(8), u64::from(info.id)]);
+        let hash = siphash13(self.key, [word(0), word(8)], info.id);
         (hash as usize % (self.entries.len() / WAYS)) * WAYS
     }
 }

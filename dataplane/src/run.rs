@@ -79,6 +79,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    // EAL's own threads take what this thread may use: the workers' cores must not be among it.
+    host::cores::confine(&plan.main)?;
     let eal = ports::start_eal(&profile, &plan)?;
     let (open, per_worker) = ports::open(&eal, &profile, &plan)?;
     let workers = plan.workers.len();

@@ -241,8 +241,8 @@ impl<O: Observer> State<O> {
     /// Decides about a request and writes the answer over it.
     #[inline]
     fn redirect(&mut self, frame: &mut [u8], request: &Request) -> Result<(usize, Reason), Reason> {
-        let (address, gateway, reason) = match decide(request, &self.view) {
-            Decision::Redirect { address, gateway, reason } => (address, gateway, reason),
+        let (address, gateway, mac, reason) = match decide(request, &self.view) {
+            Decision::Redirect { address, gateway, mac, reason } => (address, gateway, mac, reason),
             Decision::Pass(reason) => return Err(reason),
         };
         if let Some(limit) = &mut self.limit
@@ -250,7 +250,6 @@ impl<O: Observer> State<O> {
         {
             return Err(Reason::AnswerLimit);
         }
-        let mac = self.view.vip(request.vip).map_or([0; 6], |vip| vip.mac);
         let len = answer(frame, request, &address, mac).ok_or(Reason::AnswerTooLong)?;
         if let Some(gateway) = gateway {
             self.counts.block.add_redirect(request.vip, gateway, 1);

@@ -426,9 +426,8 @@ fn run(frame: &[u8], view: &View) -> (Reason, Option<Vec<u8>>) {
         Verdict::Fragment(_) => (Reason::FragmentHeld, None),
         Verdict::Request(request) => match decide(&request, view) {
             Decision::Pass(reason) => (reason, None),
-            Decision::Redirect { address, reason, .. } => {
+            Decision::Redirect { address, mac, reason, .. } => {
                 let mut out = frame.to_vec();
-                let mac = view.vip(request.vip).unwrap().mac;
                 let len = answer(&mut out, &request, &address, mac).expect("an answer fits its request");
                 out.truncate(len);
                 (reason, Some(out))

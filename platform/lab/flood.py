@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import knock  # noqa: E402
 
@@ -64,6 +65,7 @@ def main():
     p.add_argument("mac", help="destination MAC")
     p.add_argument("to", help="destination IPv4 address")
     p.add_argument("--count", type=int, default=100_000)
+    p.add_argument("--rate", type=int, default=0, help="frames a second; 0: as many as the machine can")
     options = p.parse_args()
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     sock.bind((options.interface, 0))
@@ -72,6 +74,9 @@ def main():
     batch = [ether + f for f in frames(socket.inet_aton(options.to))]
     sent, started = 0, time.monotonic()
     while sent < options.count:
+        if options.rate and sent >= (time.monotonic() - started) * options.rate:
+            time.sleep(0.0005)
+            continue
         try:
             sock.send(batch[sent % len(batch)])
             sent += 1

@@ -24,7 +24,7 @@ CLIENT4=198.51.100.2 CLIENT6=2001:db8:c::2
 VMAC4=00:00:0c:9f:f0:01
 PSK=lab-secret-of-no-value
 
-PASS=0 FAIL=0 LAB_KEEP=${LAB_KEEP:-} LAB_NAME= RUN= PFX=
+PASS=0 FAIL=0 LAB_KEEP=${LAB_KEEP:-} LAB_NAME='' RUN='' PFX=''
 PIDS=() SPACES=()
 
 # ---- story and checks -------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ connections {
     version = 2
     remote_addrs = $2
     ${3:-}
-    proposals = aes128-sha256-x25519
+    proposals = ${CLIENT_PROPOSALS:-aes128-sha256-x25519}
     vips = 0.0.0.0
     local { auth = psk
       id = roadwarrior@example.net }
@@ -307,6 +307,13 @@ need_usher() {
 # The shipped lab profile and a configuration for the node. USHER_GATEWAYS overrides the static-gateway lines.
 usher_files() {
     cp "$ROOT/platform/profiles/lab.toml" "$RUN/profile.toml"
+    # What two cores carry: an IKE daemon computes a key exchange for every request that passes.
+    grep -q '^\[police\]' "$RUN/profile.toml" || cat >>"$RUN/profile.toml" <<EOC
+
+[police]
+ike = { rate = 500, burst = 100 }
+session = { rate = 5000, burst = 500 }
+EOC
     cat >"$RUN/usher.conf" <<EOC
 hostname node
 !

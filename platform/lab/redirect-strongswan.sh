@@ -39,6 +39,10 @@ connect "IPv4, straight on 4500" $VIP4 "remote_port = 4500
 connect "IPv6, straight on 4500" $VIP6 "remote_port = 4500
     local_port = 4500"
 
+story "Requests longer than the MTU: two IP fragments each (a large group and every default proposal)"
+CLIENT_PROPOSALS=aes128-sha256-modp8192,default connect "IPv4, fragments" $VIP4
+CLIENT_PROPOSALS=aes128-sha256-modp8192,default connect "IPv6, fragments" $VIP6
+
 story "A retransmission is the same request: it gets the same answer, byte for byte"
 for to in $VIP4 $VIP6; do
     for port in 500 4500; do

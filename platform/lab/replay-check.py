@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 LAB = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(LAB / "captures"))
 import craft  # noqa: E402
 import expect  # noqa: E402

@@ -57,7 +57,7 @@ if [ $# -gt 0 ]; then
     for name in "$@"; do step "$name" $LIMIT "$LAB/$name.sh"; done
 else
     "$LAB/deps.sh" || exit 1
-    step build 1200 cargo build --locked --release -p dataplane -p controlplane
+    step build 1200 cargo build --locked --release --workspace
     step fmt 120 cargo fmt --all --check
     step clippy 900 cargo clippy --locked --workspace --all-targets -- -D warnings
     step controlplane-without-dpdk 60 bash -c 'no_dpdk_in controlplane'
@@ -65,11 +65,15 @@ else
     rust loom 900 env RUSTFLAGS='--cfg loom' cargo test --locked -p platform --release --target-dir target/loom --lib snapshot_loom
     step replay 600 python3 "$LAB/replay-check.py"
     grep -E '^ +(ok|FAIL)? *corpus' "$LOGS/replay.log"
+    step instructions 300 bench/instructions.sh
+    grep -h '^instructions\|^budget' "$LOGS/instructions.log"
     if [ "$(id -u)" = 0 ]; then
+        step redirects-per-second 120 bench/redirects.sh
+        cat "$LOGS/redirects-per-second.log"
         for name in "${SCENARIOS[@]}"; do step "$name" $LIMIT "$LAB/$name.sh"; done
     else
         echo "the laboratories need root (network namespaces): run \`sudo make test\`" >&2
-        failed=$((failed + ${#SCENARIOS[@]}))
+        failed=$((failed + ${#SCENARIOS[@]} + 1))
     fi
 fi
 echo "$passed passed, $failed failed"

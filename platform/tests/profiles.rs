@@ -191,6 +191,8 @@ fn eal_arguments_follow_from_the_profile_each_with_its_reason() {
             "--lcores=0@(0,2)",
         ]
     );
+    let alone = args(&lab, &CorePlan::default());
+    assert!(alone.last().unwrap().starts_with("--lcores=0@("), "EAL never takes all cores: {alone:?}");
     let two_nodes = CorePlan { main: vec![0], node_ports: vec![8, 4], ..CorePlan::default() };
     let server = args(&Profile::load(&shipped()[0]).unwrap(), &two_nodes);
     for arg in ["--in-memory", "--socket-mem=683,342", "--allow=0000:01:00.0", "--allow=0000:81:00.3"] {

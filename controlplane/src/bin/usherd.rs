@@ -1,1 +1,63 @@
-fn main() {}
+//! usherd, the control plane's daemon.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use controlplane::daemon::{self, Options};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The control plane of Usher: holds the roles, publishes the snapshot to the data plane, answers `usher`.
+///
+/// SIGHUP reads the configuration again (a bad one changes nothing), SIGTERM gives the roles up and ends.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration, in the style of IOS
+    #[arg(long, value_name = "FILE", default_value = "/etc/usher/usher.conf")]
+    config: PathBuf,
+    /// The platform profile, which binds interface names to ports
+    #[arg(long, value_name = "FILE", default_value = "/etc/usher/profile.toml")]
+    profile: PathBuf,
+    /// Where the sockets and the state are
+    #[arg(long, value_name = "DIR", default_value = "/run/usher")]
+    run_dir: PathBuf,
+    /// At the end, take the exception devices and macvlans away too
+    #[arg(long)]
+    cleanup: bool,
+}
+
+fn main() -> ExitCode {
+    let Arguments { config, profile, run_dir, cleanup } = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("USHER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,netlink_proto=warn"));
+    // journald adds the time itself.
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    if journal {
+        log.without_time().init();
+    } else {
+        log.init();
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("usherd: the runtime cannot be started: {error}: raise the limit of open files");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(daemon::run(Options { config, profile, run_dir, cleanup })) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("usherd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

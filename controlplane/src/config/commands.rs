@@ -218,10 +218,16 @@ pub(super) const COMMANDS: &[Command] = &[
         b.slip(m.column("V6"), &format!("{address} is taken as {address}/{length}"), &exact);
         Ok(())
     }),
-    row(I, "standby [GROUP] priority PRIORITY", "standby [GROUP] priority [PRIORITY]", ELECTION, |b, m, no| {
-        b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
-        Ok(())
-    }),
+    row(
+        I,
+        "standby [GROUP] priority PRIORITY",
+        "standby [GROUP] priority [PRIORITY]",
+        ELECTION,
+        |b, m, no| {
+            b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
+            Ok(())
+        },
+    ),
     row(
         I,
         "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
@@ -398,29 +404,35 @@ pub(super) const COMMANDS: &[Command] = &[
         }
         Ok(())
     }),
-    row(C, "static-gateway ADDRESS [priority SHARE]", "static-gateway ADDRESS [priority [SHARE]]", Now, |b, m, no| {
-        let address = address(m, "ADDRESS")?;
-        if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
-            return Err(Fault::at(
-                "ADDRESS",
-                format!("{address} is link-local, clients cannot reach it: use a global address"),
-            ));
-        }
-        let gateways = &mut b.cluster()?.static_gateways;
-        if no {
-            gateways.remove(&address);
-        } else {
-            gateways.insert(address, m.number("SHARE").unwrap_or(Cluster::PRIORITY));
-        }
-        let most = platform::snapshot::MAX_GATEWAYS;
-        if gateways.keys().filter(|other| other.is_ipv4() == address.is_ipv4()).count() > most {
-            return Err(Fault::at(
-                "ADDRESS",
-                format!("{most} gateways of a family is the most: take one out with `no static-gateway`"),
-            ));
-        }
-        Ok(())
-    }),
+    row(
+        C,
+        "static-gateway ADDRESS [priority SHARE]",
+        "static-gateway ADDRESS [priority [SHARE]]",
+        Now,
+        |b, m, no| {
+            let address = address(m, "ADDRESS")?;
+            if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+                return Err(Fault::at(
+                    "ADDRESS",
+                    format!("{address} is link-local, clients cannot reach it: use a global address"),
+                ));
+            }
+            let gateways = &mut b.cluster()?.static_gateways;
+            if no {
+                gateways.remove(&address);
+            } else {
+                gateways.insert(address, m.number("SHARE").unwrap_or(Cluster::PRIORITY));
+            }
+            let most = platform::snapshot::MAX_GATEWAYS;
+            if gateways.keys().filter(|other| other.is_ipv4() == address.is_ipv4()).count() > most {
+                return Err(Fault::at(
+                    "ADDRESS",
+                    format!("{most} gateways of a family is the most: take one out with `no static-gateway`"),
+                ));
+            }
+            Ok(())
+        },
+    ),
     row(C, "fqdn NAME", "fqdn [NAME]", Now, |b, m, no| {
         b.cluster()?.fqdn = set(no, m.text("NAME"));
         Ok(())
@@ -467,7 +479,10 @@ fn hostname(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     let name = m.text("HOSTNAME").unwrap_or_default();
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
     if !no && !name.chars().all(fits) {
-        return Err(Fault::at("HOSTNAME", format!("\"{name}\" is not a host name: use letters, digits and -")));
+        return Err(Fault::at(
+            "HOSTNAME",
+            format!("\"{name}\" is not a host name: use letters, digits and -"),
+        ));
     }
     b.config.hostname = set(no, Some(name));
     Ok(())
@@ -524,7 +539,8 @@ fn secret(name: &'static str, key: String) -> Result<Secret, Fault> {
     if key.chars().all(|c| c == '*') {
         return Err(Fault::at(
             name,
-            "this is a key as `show` masks it: give the key itself, or copy the line from the file".to_owned(),
+            "this is a key as `show` masks it: give the key itself, or copy the line from the file"
+                .to_owned(),
         ));
     }
     Ok(Secret(key))
@@ -662,7 +678,8 @@ fn standby_ip(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
             if !matches!(group.ip, Some(Some(_))) {
                 return Err(Fault::at(
                     "secondary",
-                    "a secondary virtual address needs a primary one before it: `standby 1 ip ADDRESS`".to_owned(),
+                    "a secondary virtual address needs a primary one before it: `standby 1 ip ADDRESS`"
+                        .to_owned(),
                 ));
             }
             if group.ip == Some(Some(address)) {
@@ -768,7 +785,16 @@ fn slip_name(b: &mut Builder, column: usize, name: String) -> Result<(), Fault> 
 /// A misspelled keyword of `standby`, which must not become a group's name.
 fn nearest_standby_word(name: &str) -> Option<&'static str> {
     const WORDS: &[&str] = &[
-        "ip", "ipv6", "priority", "preempt", "timers", "authentication", "name", "track", "version", "delay",
+        "ip",
+        "ipv6",
+        "priority",
+        "preempt",
+        "timers",
+        "authentication",
+        "name",
+        "track",
+        "version",
+        "delay",
     ];
     let lower = name.to_ascii_lowercase();
     WORDS.iter().copied().find(|word| distance(&lower, word) <= if word.len() < 6 { 1 } else { 2 })

@@ -41,11 +41,8 @@ impl Diagnostic {
             Severity::Notice => "note",
         };
         let mut out = String::new();
-        let place = if self.column > 0 {
-            format!("{}:{}", self.line, self.column)
-        } else {
-            self.line.to_string()
-        };
+        let place =
+            if self.column > 0 { format!("{}:{}", self.line, self.column) } else { self.line.to_string() };
         let _ = writeln!(out, "{file}:{place}: {word}: {}", self.message);
         if self.line > 0 {
             let _ = writeln!(out, "{:6} | {}", self.line, printable(&self.text));

@@ -87,10 +87,13 @@ impl Plan {
     }
 }
 
+/// Gives the data plane's port of an interface, where the platform profile binds it.
+pub type PortOf<'a> = &'a dyn Fn(&IfName) -> Option<usize>;
+
 /// Assesses a configuration. `port_of` gives the data plane's port of an interface; `None` in place of the function
 /// when no profile is at hand, as in `usher check` without one.
 #[must_use]
-pub fn assess(config: &Config, port_of: Option<&dyn Fn(&IfName) -> Option<usize>>) -> Plan {
+pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
     let mut plan = Plan::default();
     let mut taken: BTreeSet<IpAddr> = config.own_addresses().collect();
     let mut room = MAX_VIPS;
@@ -101,11 +104,6 @@ pub fn assess(config: &Config, port_of: Option<&dyn Fn(&IfName) -> Option<usize>
                 let key = GroupKey { interface: name.clone(), group: *number, family };
                 let mut of = group_plan(interface, group, key, &mut plan.warnings);
                 of.port = port.flatten();
-                if port == Some(None) {
-                    of.down.push(format!(
-                        "no port of the platform profile is bound to {name}: add a [[port]] with interface = \"{name}\""
-                    ));
-                }
                 for address in &of.addresses {
                     if !taken.insert(*address) {
                         of.down.push(format!(
@@ -145,7 +143,9 @@ fn families(interface: &Interface, group: &Group) -> Vec<Family> {
 fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mut Vec<String>) -> GroupPlan {
     let GroupKey { interface: name, group: number, family } = &key;
     let addresses: Vec<IpAddr> = match family {
-        Family::V4 => group.ip.flatten().into_iter().chain(group.ip_secondary.clone()).map(IpAddr::V4).collect(),
+        Family::V4 => {
+            group.ip.flatten().into_iter().chain(group.ip_secondary.clone()).map(IpAddr::V4).collect()
+        }
         Family::V6 => {
             let link_local = group.ipv6_autoconfig.then(|| virtual_link_local(*number).into());
             group.ipv6.iter().map(|p| p.address).chain(link_local).collect()
@@ -166,7 +166,9 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
         if *family == Family::V6 {
             down.push(format!("group {number} is IPv6 and version 1 has none: enter `standby version 2`"));
         } else if *number > 255 {
-            down.push(format!("group {number} is beyond 255, the last of version 1: enter `standby version 2`"));
+            down.push(format!(
+                "group {number} is beyond 255, the last of version 1: enter `standby version 2`"
+            ));
         }
     }
     if addresses.is_empty() {
@@ -201,7 +203,8 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
 fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
     let mut plan = ClusterPlan::default();
     if cluster.shutdown {
-        plan.down.push("the cluster is shut down: enter `no shutdown` under `crypto ikev2 cluster`".to_owned());
+        plan.down
+            .push("the cluster is shut down: enter `no shutdown` under `crypto ikev2 cluster`".to_owned());
     }
     if cluster.standby_groups.is_empty() {
         plan.down.push("no HSRP group is named: add `standby-group NAME`".to_owned());
@@ -209,7 +212,9 @@ fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
     for name in &cluster.standby_groups {
         let of: Vec<&GroupPlan> = groups.iter().filter(|group| group.name == *name).collect();
         if of.is_empty() {
-            plan.down.push(format!("no HSRP group is called \"{name}\": add `standby 1 name {name}` under its interface"));
+            plan.down.push(format!(
+                "no HSRP group is called \"{name}\": add `standby 1 name {name}` under its interface"
+            ));
         }
         if !of.is_empty() && of.iter().all(|group| !group.down.is_empty()) {
             plan.down.extend(of.iter().flat_map(|group| group.down.iter().cloned()));
@@ -231,11 +236,12 @@ fn redirect_warnings(config: &Config, plan: &mut Plan) {
     let redirects = config.redirect_init || config.redirect_auth;
     match &config.cluster {
         None if redirects => plan.warnings.push(
-            "the load balancer is not enabled: redirects need `crypto ikev2 cluster` with `no shutdown`".to_owned(),
+            "the load balancer is not enabled: redirects need `crypto ikev2 cluster` with `no shutdown`"
+                .to_owned(),
         ),
-        Some(_) if !config.redirect_init => plan.warnings.push(
-            "no request is redirected: add `crypto ikev2 redirect gateway init`".to_owned(),
-        ),
+        Some(_) if !config.redirect_init => plan
+            .warnings
+            .push("no request is redirected: add `crypto ikev2 redirect gateway init`".to_owned()),
         _ => {}
     }
     let Some(cluster) = &config.cluster else { return };

@@ -86,7 +86,9 @@ pub(crate) fn kind_of(text: &str) -> Result<&'static str, String> {
 /// Reads `0/0/0`: one to four numbers.
 pub(crate) fn unit_of(text: &str) -> Result<Vec<u32>, String> {
     if text.contains('.') {
-        return Err(format!("\"{text}\" is a subinterface, which is not supported: name the interface itself"));
+        return Err(format!(
+            "\"{text}\" is a subinterface, which is not supported: name the interface itself"
+        ));
     }
     let parts: Option<Vec<u32>> = text.split('/').map(number).collect();
     parts

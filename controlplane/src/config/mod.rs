@@ -57,10 +57,15 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let meta = std::fs::metadata(path)
         .map_err(|e| unreadable(format!("cannot be read: {e}; create it or name another with --config")))?;
     if !meta.is_file() {
-        return Err(unreadable("is not a regular file: name the configuration file with --config".to_owned()));
+        return Err(unreadable(
+            "is not a regular file: name the configuration file with --config".to_owned(),
+        ));
     }
     if meta.len() > MAX_BYTES as u64 {
-        return Err(unreadable(format!("has {} bytes, the most is {MAX_BYTES}: is it the right file?", meta.len())));
+        return Err(unreadable(format!(
+            "has {} bytes, the most is {MAX_BYTES}: is it the right file?",
+            meta.len()
+        )));
     }
     let bytes = std::fs::read(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
     let text = String::from_utf8(bytes).map_err(|e| {
@@ -68,4 +73,17 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         unreadable(format!("line {line} is not UTF-8 text: save the file as UTF-8"))
     })?;
     parse(&text).map_err(|remarks| LoadError::Wrong { path: name, remarks })
+}
+
+/// As [`load`], and every interface must be one that `bound` says the platform profile binds to a port.
+///
+/// # Errors
+/// As [`load`], and the lines of interfaces that are not bound.
+pub fn load_for(path: &Path, bound: impl Fn(&IfName) -> bool) -> Result<Loaded, LoadError> {
+    let loaded = load(path)?;
+    let unbound = loaded.unbound(bound);
+    if unbound.is_empty() {
+        return Ok(loaded);
+    }
+    Err(LoadError::Wrong { path: path.display().to_string(), remarks: unbound })
 }

@@ -49,6 +49,31 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings and notices, in the order of the lines
     pub remarks: Vec<Diagnostic>,
+    interfaces: BTreeMap<IfName, (usize, String)>,
+}
+
+impl Loaded {
+    /// Errors for the interfaces that this machine does not have: `bound` says whether the platform profile binds one.
+    #[must_use]
+    pub fn unbound(&self, bound: impl Fn(&IfName) -> bool) -> Vec<Diagnostic> {
+        let missing = self.config.interfaces.keys().filter(|name| !bound(name));
+        let error = |name: &IfName| {
+            let (line, text) = self.interfaces.get(name).cloned().unwrap_or_default();
+            let column = crate::grammar::tokens(&strip_prompt(&text)).get(1).map_or(0, |word| word.column);
+            Diagnostic {
+                severity: Severity::Error,
+                line,
+                column,
+                text,
+                message: format!(
+                    "no port of the platform profile is bound to {name}: add a [[port]] with interface = \"{name}\", \
+                     or name one that it has"
+                ),
+                expected: Vec::new(),
+            }
+        };
+        missing.map(error).collect()
+    }
 }
 
 /// The configuration that grows while lines are read.
@@ -58,6 +83,7 @@ pub(super) struct Builder {
     interface: Option<IfName>,
     last_groups: BTreeMap<IfName, u16>,
     origins: BTreeMap<(IfName, &'static str), (usize, String)>,
+    interfaces: BTreeMap<IfName, (usize, String)>,
     remarks: Vec<Diagnostic>,
     line: usize,
     text: String,
@@ -126,6 +152,7 @@ pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
         interface: None,
         last_groups: BTreeMap::new(),
         origins: BTreeMap::new(),
+        interfaces: BTreeMap::new(),
         remarks: Vec::new(),
         line: 0,
         text: String::new(),
@@ -142,7 +169,10 @@ pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
         }
     }
     builder.finish();
-    if errors > 0 { Err(builder.remarks) } else { Ok(Loaded { config: builder.config, remarks: builder.remarks }) }
+    if errors > 0 {
+        return Err(builder.remarks);
+    }
+    Ok(Loaded { config: builder.config, remarks: builder.remarks, interfaces: builder.interfaces })
 }
 
 /// The line without a pasted prompt such as `Device(config-if)# `, blanked so that columns stay.
@@ -173,7 +203,11 @@ impl Builder {
             return true;
         }
         if line.chars().count() > MAX_LINE {
-            return self.refuse(MAX_LINE + 1, format!("the line is longer than {MAX_LINE} characters"), Vec::new());
+            return self.refuse(
+                MAX_LINE + 1,
+                format!("the line is longer than {MAX_LINE} characters"),
+                Vec::new(),
+            );
         }
         if words.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("show")) {
             let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
@@ -188,7 +222,9 @@ impl Builder {
         let no = matched.command % 2 == 1;
         let nothing_to_undo = no
             && command.no.starts_with("standby [GROUP]")
-            && self.interface().is_ok_and(|i| !i.groups.contains_key(&super::commands::group_number(&matched)));
+            && self
+                .interface()
+                .is_ok_and(|i| !i.groups.contains_key(&super::commands::group_number(&matched)));
         if nothing_to_undo {
             return true;
         }
@@ -278,6 +314,7 @@ impl Builder {
             return Err(Fault::line("256 interfaces is the most: take one out".to_owned()));
         }
         self.config.interfaces.entry(name.clone()).or_default();
+        self.interfaces.entry(name.clone()).or_insert((self.line, self.text.clone()));
         self.interface = Some(name);
         self.mode = Mode::Interface;
         Ok(())

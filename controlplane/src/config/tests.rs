@@ -116,7 +116,10 @@ fn the_seeds_ipv4_examples_load_with_a_warning_for_each_slip() {
         warnings(&loaded),
         [
             (5, "this is taken as the name \"group1\" of group 1; the exact form is `standby 1 name group1`"),
-            (11, "\"weight\" is missing before \"crypto-load\"; the exact form is `master weight crypto-load 10`"),
+            (
+                11,
+                "\"weight\" is missing before \"crypto-load\"; the exact form is `master weight crypto-load 10`"
+            ),
         ]
     );
     insta::assert_snapshot!("seed_ipv4", render(&loaded.config, Keys::Masked));
@@ -133,7 +136,10 @@ fn the_seeds_ipv6_examples_load_with_a_warning_for_each_slip() {
     assert_eq!(
         warnings(&loaded),
         [
-            (3, "this is taken as the IPv6 address 2001:db8::1/64; the exact form is `ipv6 address 2001:db8::1/64`"),
+            (
+                3,
+                "this is taken as the IPv6 address 2001:db8::1/64; the exact form is `ipv6 address 2001:db8::1/64`"
+            ),
             (5, "this is taken as the name \"group1\" of group 1; the exact form is `standby 1 name group1`"),
             (
                 6,
@@ -209,6 +215,15 @@ fn a_cluster_of_static_gateways_runs_without_max_session() {
 }
 
 #[test]
+fn the_shipped_example_runs_as_it_is() {
+    let loaded = loaded(include_str!("../../../platform/deploy/usher.conf"));
+    assert_eq!(loaded.remarks, []);
+    let plan = assess(&loaded.config, None);
+    assert!(plan.groups.iter().all(|group| group.down.is_empty()), "{plan:?}");
+    assert_eq!((plan.warnings.len(), plan.cluster_addresses().count()), (0, 2));
+}
+
+#[test]
 fn what_cannot_run_is_kept_down_and_named() {
     let down = |text: &str| {
         let plan = assess(&loaded(text).config, None);
@@ -232,8 +247,14 @@ fn what_cannot_run_is_kept_down_and_named() {
     ] {
         assert!(down(&text).contains(reason), "{text}\n{}", down(&text));
     }
-    let unbound = assess(&loaded(LAB).config, Some(&|_: &IfName| None));
-    assert!(unbound.groups[0].down[0].contains("add a [[port]]"), "{unbound:?}");
+    let loaded = loaded(LAB);
+    let unbound = loaded.unbound(|_| false);
+    insta::assert_snapshot!(unbound[0].render("usher.conf"), @r#"
+    usher.conf:9:11: error: no port of the platform profile is bound to TenGigabitEthernet0/0/0: add a [[port]] with interface = "TenGigabitEthernet0/0/0", or name one that it has
+         9 | interface Te0/0/0
+           |           ^
+    "#);
+    assert_eq!(loaded.unbound(|_| true), []);
 }
 
 #[test]
@@ -338,7 +359,8 @@ fn abbreviations_and_no_forms_work_as_on_ios() {
     assert_eq!(interface.description.as_deref(), Some("two  words"));
     assert_eq!(interface.groups[&1], Group::default());
     assert_eq!(interface.groups.keys().copied().collect::<Vec<_>>(), [1, 3]);
-    let empty = loaded("interface Te0/0/0\nno interface Te0/0/0\ncrypto ikev2 cluster\nno crypto ikev2 cluster\n");
+    let empty =
+        loaded("interface Te0/0/0\nno interface Te0/0/0\ncrypto ikev2 cluster\nno crypto ikev2 cluster\n");
     assert_eq!(empty.config, Config::default());
     let untouched = loaded("interface Te0/0/0\n no standby 5 priority\n");
     assert!(untouched.config.interfaces.values().all(|i| i.groups.is_empty()));

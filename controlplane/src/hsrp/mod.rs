@@ -7,8 +7,8 @@
 //! The machine has no IO and no clock: configuration and time go in, actions come out, and the caller carries
 //! them out in order.
 
-use crate::config::health::{GroupKey, GroupPlan};
 use crate::config::Family;
+use crate::config::health::{GroupKey, GroupPlan};
 use platform::snapshot::MAX_GROUPS;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -125,7 +125,10 @@ impl Hsrp {
         let mut gains = Vec::new();
         let kept = |key: &GroupKey| plans.iter().any(|plan| plan.key == *key);
         losses.extend(
-            self.roles.values().filter(|r| !kept(&r.plan.key) && r.state == State::Active).map(|r| r.plan.key.clone()),
+            self.roles
+                .values()
+                .filter(|r| !kept(&r.plan.key) && r.state == State::Active)
+                .map(|r| r.plan.key.clone()),
         );
         for plan in plans {
             let free = (0..MAX_GROUPS).find(|i| self.roles.values().all(|role| role.lease != *i));
@@ -149,6 +152,8 @@ impl Hsrp {
                 continue;
             };
             let changed = role.plan != *plan;
+            // Another version is another virtual MAC: the group starts over.
+            let restarted = role.plan.version != plan.version;
             role.plan = plan.clone();
             match (role.state, plan.down.is_empty() && role.lease < MAX_GROUPS) {
                 (State::Active, false) => {
@@ -158,7 +163,7 @@ impl Hsrp {
                     role.announce.clear();
                     losses.push(plan.key.clone());
                 }
-                (State::Init, true) => {
+                (State::Init, true) | (State::Active, true) if role.state == State::Init || restarted => {
                     gain(role, &mut self.epochs, now_ns);
                     gains.push(Action::Gain(plan.key.clone()));
                 }
@@ -171,6 +176,13 @@ impl Hsrp {
         }
         self.roles.retain(|key, _| kept(key));
         losses.into_iter().map(Action::Lose).chain(gains).collect()
+    }
+
+    /// Announces every active group once more, from `now_ns` on.
+    pub fn announce_again(&mut self, now_ns: u64) {
+        for role in self.roles.values_mut().filter(|role| role.state == State::Active) {
+            role.announce = announcements(now_ns);
+        }
     }
 
     /// What is due at `now_ns`: renewals of every active group's lease, and announcements.
@@ -251,6 +263,18 @@ mod tests {
         assert_eq!(hsrp.role(&key).unwrap().epoch, 2);
         assert_eq!(hsrp.configure(&[], 4), [Action::Lose(key.clone())]);
         assert_eq!(hsrp.epochs()[&key.to_string()], 2, "remembered for the next gain");
+    }
+
+    #[test]
+    fn a_changed_version_starts_the_group_over_and_a_changed_address_does_not() {
+        let mut hsrp = Hsrp::default();
+        hsrp.configure(&plans(ONE), 0);
+        let other = plans(&ONE.replace(".100", ".200"));
+        let key = other[0].key.clone();
+        assert_eq!(hsrp.configure(&other, 1), [Action::Update(key.clone())]);
+        let version2 = plans(&format!("{ONE} standby version 2\n"));
+        assert_eq!(hsrp.configure(&version2, 2), [Action::Gain(key.clone())]);
+        assert_eq!(hsrp.role(&key).map(|role| (role.epoch, role.mac()[3])), Some((2, 0x9f)));
     }
 
     #[test]

@@ -10,12 +10,8 @@ use std::os::fd::AsRawFd as _;
 /// # Errors
 /// When the device does not exist or the kernel does not take the frames.
 pub fn announce(device: &str, mac: [u8; 6], addresses: &[IpAddr]) -> std::io::Result<()> {
-    let socket = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )?;
+    let socket =
+        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     let to = link_address(device)?;
     for address in addresses {
         let frame = match address {

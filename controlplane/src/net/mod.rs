@@ -93,6 +93,8 @@ impl Net {
         let device = &wanted.device;
         let found = self.find(device).await?.ok_or_else(|| refused(device, "find", "no such device"))?;
         sysctl(device, "ipv4", &[("arp_ignore", "1"), ("arp_announce", "2"), ("rp_filter", "2")])?;
+        // net_tap sets the device down when it lets go of it, and IPv6 addresses would be lost with that.
+        sysctl(device, "ipv6", &[("keep_addr_on_down", "1")])?;
         self.link(wanted, &found).await?;
         self.addresses(wanted, found.index, AddressHeaderFlags::empty(), AddressFlags::empty()).await
     }
@@ -108,11 +110,17 @@ impl Net {
             self.find(parent).await?.ok_or_else(|| refused(parent, "find", "no such exception device"))?;
         let mut found = self.find(device).await?;
         let right = |found: &Found| {
-            found.macvlan && found.parent == Some(below.index) && wanted.mac.is_none_or(|mac| found.mac == mac)
+            found.macvlan
+                && found.parent == Some(below.index)
+                && wanted.mac.is_none_or(|mac| found.mac == mac)
         };
         if let Some(wrong) = found.as_ref().filter(|found| !right(found)) {
             if !wrong.macvlan {
-                return Err(refused(device, "adopt", "a device of this name is there that is no macvlan: rename it"));
+                return Err(refused(
+                    device,
+                    "adopt",
+                    "a device of this name is there that is no macvlan: rename it",
+                ));
             }
             bounded(device, "delete", self.handle.link().del(wrong.index).execute()).await?;
             found = None;
@@ -171,6 +179,20 @@ impl Net {
         }
     }
 
+    /// Takes all addresses off a device.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn bare(&self, device: &str) -> Result<(), NetError> {
+        let wanted = Wanted { device: device.to_owned(), ..Wanted::default() };
+        match self.find(device).await? {
+            Some(found) => {
+                self.addresses(&wanted, found.index, AddressHeaderFlags::Nodad, AddressFlags::empty()).await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether a device of this name exists.
     ///
     /// # Errors
@@ -223,7 +245,8 @@ impl Net {
         // Taking a primary IPv4 address off takes its secondaries along: look again after a change.
         for _ in 0..3 {
             let request = self.handle.address().get().set_link_index_filter(index).execute();
-            let present: Vec<AddressMessage> = bounded(device, "list addresses", request.try_collect()).await?;
+            let present: Vec<AddressMessage> =
+                bounded(device, "list addresses", request.try_collect()).await?;
             let mut changed = false;
             for prefix in &wanted.addresses {
                 if present.iter().any(|message| prefix_in(message) == Some(*prefix)) {

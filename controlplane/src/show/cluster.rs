@@ -95,14 +95,18 @@ pub fn summary(view: Option<&ClusterView>) -> String {
 #[must_use]
 pub fn details(view: Option<&ClusterView>) -> String {
     let Some(view) = view else { return none() };
-    let mut out = String::from(
-        "Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized\n  \
-         ---------------------------------------------------------------------------------------\n",
+    // The columns of the published sample, wider only where an address needs it.
+    let width = view.gateways.iter().map(|g| g.address.to_string().len() + 1).max().unwrap_or(0).max(13);
+    let head = format!(
+        "{:<1$}Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized",
+        "Gateway",
+        width + 2
     );
+    let mut out = format!("{head}\n  {}\n", "-".repeat(head.len() + 5));
     for gateway in &view.gateways {
         let _ = writeln!(
             out,
-            "  {:<12} {:<8}{:>9}{:>11}{:>7}{:>6}{:>11}{:>12}",
+            "  {:<width$}{:<8}{:>9}{:>11}{:>7}{:>6}{:>11}{:>12}",
             gateway.address.to_string(),
             gateway.priority,
             "--",
@@ -223,12 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn details_have_the_heading_of_the_published_sample() {
+        let mut view = view();
+        view.gateways.truncate(2);
+        let head = "Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized\n  \
+                    ---------------------------------------------------------------------------------------\n";
+        assert!(details(Some(&view)).starts_with(head), "{}", details(Some(&view)));
+    }
+
+    #[test]
     fn stats_count_the_redirects_of_each_gateway() {
         insta::assert_snapshot!(stats(Some(&view())), @r"
-        Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized
-          ---------------------------------------------------------------------------------------
-          10.1.0.1     100            --         --     --    --         --          --
-          10.1.0.2     50             --         --     --    --         --          --
+        Gateway                 Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized
+          ------------------------------------------------------------------------------------------------
+          10.1.0.1              100            --         --     --    --         --          --
+          10.1.0.2              50             --         --     --    --         --          --
           2001:db8:ffff:ffff::1 100            --         --     --    --         --          --
 
         Gateway                Priority  Slots  Share  Redirects

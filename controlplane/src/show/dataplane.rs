@@ -87,7 +87,8 @@ pub fn summary(view: &DataplaneView) -> String {
                 (false, Some(ms)) => format!("{ms} msec ago"),
             },
         );
-        let applied = if attached.applied { "in force on all workers" } else { "NOT yet in force on all workers" };
+        let applied =
+            if attached.applied { "in force on all workers" } else { "NOT yet in force on all workers" };
         line("Snapshot", format!("generation {}, {applied}", view.snapshot.generation));
         line(
             "MAC filters",
@@ -103,7 +104,10 @@ pub fn summary(view: &DataplaneView) -> String {
             let of = feedback.counters.iter().filter(|counter| counter.action == action);
             of.map(|counter| counter.total).fold(0, u64::wrapping_add)
         };
-        line("Frames", format!("{} answered, {} passed, {} dropped", sum("answer"), sum("pass"), sum("drop")));
+        line(
+            "Frames",
+            format!("{} answered, {} passed, {} dropped", sum("answer"), sum("pass"), sum("drop")),
+        );
     }
     let rows: Vec<Vec<String>> = view
         .snapshot
@@ -137,7 +141,11 @@ pub fn counters(view: &DataplaneView, all: bool) -> String {
         let rows: Vec<Vec<String>> = shown
             .map(|c| vec![c.name.clone(), c.action.clone(), c.total.to_string(), c.help.clone()])
             .collect();
-        out.push_str(&super::table(&["Counter", "Action", "Total", "Meaning"], &[false, false, true, false], &rows));
+        out.push_str(&super::table(
+            &["Counter", "Action", "Total", "Meaning"],
+            &[false, false, true, false],
+            &rows,
+        ));
         let zero = counters.len() - rows.len();
         if zero > 0 {
             let _ = writeln!(out, "{zero} counters are 0: `show dataplane counters all` lists them");
@@ -190,7 +198,8 @@ pub fn ports(view: &DataplaneView) -> String {
         let _ = writeln!(out, "Port {}: {}", port.index, id.name);
         let mac = super::standby::dotted_mac(id.mac);
         let exception = if id.exception.is_empty() { "none" } else { &id.exception };
-        let _ = writeln!(out, "  Driver {}, MAC {mac}, MTU {}, exception device {exception}", id.driver, id.mtu);
+        let _ =
+            writeln!(out, "  Driver {}, MAC {mac}, MTU {}, exception device {exception}", id.driver, id.mtu);
         let Some(status) = port.status else {
             out.push_str("  State not told yet\n");
             continue;
@@ -200,7 +209,9 @@ pub fn ports(view: &DataplaneView) -> String {
         let filters = match (status.filter_ok, status.promisc_forced) {
             (true, false) => "in place",
             (true, true) => "in place by promiscuous mode: the port takes no further MAC address",
-            (false, _) => "NOT in place: frames to the virtual MAC do not arrive; set promiscuous in the profile",
+            (false, _) => {
+                "NOT in place: frames to the virtual MAC do not arrive; set promiscuous in the profile"
+            }
         };
         let _ = writeln!(out, "  MAC filters {filters}");
         let _ = writeln!(
@@ -245,7 +256,13 @@ mod tests {
         worker.add_cycles(25, 100);
         worker.set_heartbeat(4_000_000);
         worker.set_applied(7, 9);
-        let status = PortStatus { link_up: true, speed_mbps: 10_000, filter_ok: true, imissed: 4, ..PortStatus::default() };
+        let status = PortStatus {
+            link_up: true,
+            speed_mbps: 10_000,
+            filter_ok: true,
+            imissed: 4,
+            ..PortStatus::default()
+        };
         feedback.set_port(0, &status);
         let read = FeedbackReader::map(feedback.fd().try_clone_to_owned().unwrap()).unwrap().read();
         DataplaneView {
@@ -287,7 +304,10 @@ mod tests {
         Virtual IP  State   Redirect  Port  Gateways  Epoch
         10.0.0.100  Active  init         0         2      1
         ");
-        assert!(summary(&DataplaneView { attached: Vec::new(), ..view() }).starts_with("No data plane is attached"));
+        assert!(
+            summary(&DataplaneView { attached: Vec::new(), ..view() })
+                .starts_with("No data plane is attached")
+        );
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub fn question(line: &str) -> Result<Question, String> {
     match GRAMMAR.parse(line) {
         Ok(Matched { command, .. }) => Ok(QUESTIONS[command].1),
         Err(mismatch) => {
-            let shown: String = line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
+            let shown: String =
+                line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
             let indent = " ".repeat((mismatch.column - 1).min(201));
             let expected = mismatch.expected.join(", ");
             Err(format!("{shown}\n{indent}^\n{}\nexpected here: {expected}", mismatch.message))
@@ -133,6 +134,9 @@ mod tests {
     #[test]
     fn ages_read_as_on_ios() {
         let shown = |seconds| age(Duration::from_secs(seconds));
-        assert_eq!((shown(62), shown(100_000), shown(700_000)), ("00:01:02".into(), "1d03h".into(), "1w1d".into()));
+        assert_eq!(
+            (shown(62), shown(100_000), shown(700_000)),
+            ("00:01:02".into(), "1d03h".into(), "1w1d".into())
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! `show standby [brief]`: what is known of each HSRP group.
 
+use crate::config::Group;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -56,8 +57,9 @@ pub fn full(groups: &[StandbyView]) -> String {
         }
         let _ = writeln!(
             out,
-            "    {} state changes, last state change {}",
+            "    {} state change{}, last state change {}",
             group.state_changes,
+            if group.state_changes == 1 { "" } else { "s" },
             super::age(Duration::from_secs(group.last_change_s))
         );
         let addresses: Vec<String> = group.virtual_ip.iter().map(IpAddr::to_string).collect();
@@ -84,8 +86,15 @@ pub fn full(groups: &[StandbyView]) -> String {
         }
         let _ = writeln!(out, "  Active router is {}", if active { "local" } else { "unknown" });
         out.push_str("  Standby router is unknown\n");
-        let _ = writeln!(out, "  Priority {} (default 100)", group.priority);
-        let _ = writeln!(out, "  Group name is \"{}\"", group.name);
+        let origin = if group.priority == Group::PRIORITY { "default" } else { "configured" };
+        let _ = writeln!(out, "  Priority {0} ({origin} {0})", group.priority);
+        let default = group.name == format!("hsrp-{}-{}", group.interface_short, group.group);
+        let _ = writeln!(
+            out,
+            "  Group name is \"{}\" ({})",
+            group.name,
+            if default { "default" } else { "cfgd" }
+        );
     }
     if groups.is_empty() { none() } else { out }
 }
@@ -96,7 +105,8 @@ pub fn brief(groups: &[StandbyView]) -> String {
     if groups.is_empty() {
         return none();
     }
-    let mut out = String::from("                     P indicates configured to preempt.\n                     |\n");
+    let mut out =
+        String::from("                     P indicates configured to preempt.\n                     |\n");
     out.push_str("Interface   Grp  Pri P State   Active          Standby         Virtual IP\n");
     for group in groups {
         let active = if group.state == "Active" { "local" } else { "unknown" };
@@ -172,7 +182,7 @@ mod tests {
         insta::assert_snapshot!(full(&groups()[..1]), @r#"
         TenGigabitEthernet0/0/0 - Group 1 (version 2)
           State is Active
-            1 state changes, last state change 00:01:02
+            1 state change, last state change 00:01:02
           Virtual IP address is 10.0.0.100
             Secondary virtual IP address 10.0.0.101
           Active virtual MAC address is 0000.0c9f.f001 (MAC In Use)
@@ -180,8 +190,8 @@ mod tests {
           Preemption enabled
           Active router is local
           Standby router is unknown
-          Priority 110 (default 100)
-          Group name is "vpn"
+          Priority 110 (configured 110)
+          Group name is "vpn" (cfgd)
         "#);
     }
 }

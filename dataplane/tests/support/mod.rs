@@ -1,5 +1,8 @@
 //! Frames for the tests: IKE by hand, everything around it by etherparse, so that our own encoder proves nothing to itself.
 
+// Each test binary compiles this module for itself and uses a part of it.
+#![allow(dead_code)]
+
 use etherparse::{PacketBuilder, PacketBuilderStep, VlanId};
 
 pub const NODE: [u8; 6] = [2, 0, 0, 0, 0, 1];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{HostError, read};
 use crate::profile::{Cores, Profile};
@@ -192,6 +192,12 @@ pub fn confine(cores: &[usize]) -> Result<(), HostError> {
     })
 }
 
+/// The cores that the calling thread may run on.
+pub fn current() -> Vec<usize> {
+    let set = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
+}
+
 fn listed(list: &[usize], topology: &Topology, queues: usize) -> Result<Vec<WorkerCore>, HostError> {
     let usable = || show_list(topology.usable().map(|(number, _)| number));
     if list.len() > queues.max(1) {
@@ -336,6 +342,7 @@ mod tests {
         let here = std::thread::spawn(move || {
             confine(&[core]).unwrap();
             assert!(confine(&[]).is_err());
+            assert_eq!(current(), [core]);
             std::thread::spawn(rustix::thread::sched_getcpu).join().unwrap()
         });
         assert_eq!(here.join().unwrap(), core);

@@ -36,11 +36,6 @@ pub fn numa_node(port: &PortProfile) -> Option<usize> {
     usize::try_from(text.trim().parse::<i64>().ok()?).ok()
 }
 
-pub(super) fn needs_net_admin(device: &Device) -> bool {
-    const KERNEL: [&str; 3] = ["net_af_xdp", "net_af_packet", "net_tap"];
-    KERNEL.iter().any(|driver| device.name().starts_with(driver))
-}
-
 /// Checks that what a port is bound to is there.
 ///
 /// # Errors

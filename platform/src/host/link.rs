@@ -120,8 +120,7 @@ pub fn ensure_tap(name: &str) -> Result<(), HostError> {
 /// A program of somebody else is there, named in the message; or `ip` failed.
 pub fn xdp_off(name: &str) -> Result<(), HostError> {
     let Some(device) = details(name)? else { return Ok(()) };
-    let Some(xdp) = device.get("xdp").filter(|xdp| xdp.is_object()) else { return Ok(()) };
-    let program = xdp["prog"]["name"].as_str().unwrap_or("without a name");
+    let Some(program) = xdp_program(&device) else { return Ok(()) };
     if !OWN_XDP.contains(&program) && !program.starts_with("usher") {
         return Err(HostError::Device {
             user: "the data plane".into(),
@@ -131,6 +130,11 @@ pub fn xdp_off(name: &str) -> Result<(), HostError> {
         });
     }
     ip(&["link", "set", "dev", name, "xdp", "off"]).map(drop)
+}
+
+fn xdp_program(device: &Value) -> Option<&str> {
+    let xdp = device.get("xdp").filter(|xdp| xdp.is_object())?;
+    Some(xdp["prog"]["name"].as_str().unwrap_or("without a name"))
 }
 
 /// Sets the MTU, bytes.
@@ -192,6 +196,15 @@ mod tests {
         assert!(details("usher-absent").unwrap().is_none());
         xdp_off("lo").unwrap();
         xdp_off("usher-absent").unwrap();
+    }
+
+    #[test]
+    fn an_xdp_program_is_known_by_its_name() {
+        let killed = r#"{"ifname":"v0","xdp":{"mode":1,"prog":{"id":371,"name":"xsk_def_prog","jited":1}}}"#;
+        let killed: Value = serde_json::from_str(killed).unwrap();
+        assert!(xdp_program(&killed).is_some_and(|name| OWN_XDP.contains(&name)));
+        assert_eq!(xdp_program(&serde_json::json!({"xdp": {"mode": 1}})), Some("without a name"));
+        assert_eq!(xdp_program(&serde_json::json!({"ifname": "v0"})), None);
     }
 
     #[test]

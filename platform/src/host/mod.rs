@@ -124,24 +124,8 @@ pub fn preflight(profile: &Profile) -> Result<CorePlan, HostError> {
             missing.push(err);
         }
     }
-    let capabilities = capabilities()?;
-    let nic = profile.port.iter().find(|port| matches!(port.device, Device::Pci(_)));
-    let kernel = profile.port.iter().find(|port| devices::needs_net_admin(&port.device));
-    let exception = profile.port.iter().find(|port| port.exception().is_some());
-    if let Some(port) = kernel.or(nic).or(exception) {
-        let user = format!("port {} ({})", port.interface, port.device);
-        let xdp = port.device.name().starts_with("net_af_xdp");
-        let (needed, list) = if xdp || nic.is_some() {
-            (
-                &[CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_SYS_ADMIN][..],
-                "CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_SYS_ADMIN",
-            )
-        } else {
-            (&[CAP_NET_ADMIN, CAP_NET_RAW][..], "CAP_NET_ADMIN CAP_NET_RAW")
-        };
-        if needed.iter().any(|bit| capabilities & (1 << bit) == 0) {
-            missing.push(HostError::Privilege { user, capability: list });
-        }
+    if let Err(err) = privileges(profile, capabilities()?) {
+        missing.push(err);
     }
     if profile.port.iter().any(|port| port.exception().is_some())
         && !profile.port.iter().all(|port| port.exception_kind == ExceptionKind::VirtioUser)
@@ -167,10 +151,42 @@ pub fn preflight(profile: &Profile) -> Result<CorePlan, HostError> {
     }
 }
 
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
-const CAP_IPC_LOCK: u32 = 14;
-const CAP_SYS_ADMIN: u32 = 21;
+const CAP_NET_ADMIN: u64 = 1 << 12;
+const CAP_NET_RAW: u64 = 1 << 13;
+const CAP_IPC_LOCK: u64 = 1 << 14;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_PERFMON: u64 = 1 << 38;
+const CAP_BPF: u64 = 1 << 39;
+
+/// Whether a process with the effective capabilities `have` may open the devices of the profile.
+fn privileges(profile: &Profile, mut have: u64) -> Result<(), HostError> {
+    // The kernel counts the wide one as the two narrow ones.
+    if have & CAP_SYS_ADMIN != 0 {
+        have |= CAP_BPF | CAP_PERFMON;
+    }
+    for port in &profile.port {
+        let driver = port.device.name().trim_end_matches(|c: char| c.is_ascii_digit());
+        let (need, capability) = match (&port.device, driver) {
+            // The memory that packets lie in is locked; the program that steers them is loaded and verified.
+            (_, "net_af_xdp") => (
+                CAP_NET_ADMIN | CAP_NET_RAW | CAP_IPC_LOCK | CAP_BPF | CAP_PERFMON,
+                "CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_BPF CAP_PERFMON",
+            ),
+            (_, "net_af_packet") => (CAP_NET_ADMIN | CAP_NET_RAW, "CAP_NET_ADMIN CAP_NET_RAW"),
+            (Device::Pci(_), _) => (CAP_NET_ADMIN | CAP_IPC_LOCK, "CAP_NET_ADMIN CAP_IPC_LOCK"),
+            (_, "net_tap") => (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+            _ if port.exception().is_some() => (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+            _ => continue,
+        };
+        if have & need != need {
+            return Err(HostError::Privilege {
+                user: format!("port {} ({})", port.interface, port.device),
+                capability,
+            });
+        }
+    }
+    Ok(())
+}
 
 /// The effective capabilities of this process, one bit each.
 fn capabilities() -> Result<u64, HostError> {
@@ -190,3 +206,51 @@ fn read(path: impl AsRef<Path>) -> Result<String, HostError> {
 
 /// How long a command of the system may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(device: &str, exception: &str) -> Profile {
+        let port =
+            format!("[[port]]\ninterface = \"Gi0/0/0\"\ndevice = \"{device}\"\nexception = \"{exception}\"");
+        Profile::parse(&format!("[eal]\nhuge = false\n{port}"), Path::new("test.toml")).unwrap()
+    }
+
+    #[test]
+    fn each_kind_of_device_needs_its_capabilities() {
+        let xdp = profile("vdev:net_af_xdp0,iface=v0", "exc0");
+        let narrow = CAP_NET_ADMIN | CAP_NET_RAW | CAP_IPC_LOCK | CAP_BPF | CAP_PERFMON;
+        let wide = CAP_NET_ADMIN | CAP_NET_RAW | CAP_IPC_LOCK | CAP_SYS_ADMIN;
+        for have in [narrow, wide, u64::MAX] {
+            privileges(&xdp, have).unwrap();
+        }
+        for lacking in [CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_BPF, CAP_PERFMON] {
+            let err = privileges(&xdp, narrow & !lacking).unwrap_err().to_string();
+            assert!(
+                err.contains("Gi0/0/0 (vdev:net_af_xdp0")
+                    && err.contains("sudo")
+                    && err.contains("CAP_PERFMON"),
+                "{err}"
+            );
+        }
+        // A capture or a ring without an exception device is for everybody.
+        privileges(&profile("vdev:net_null0", ""), 0).unwrap();
+        privileges(&profile("vdev:net_null0", "exc0"), 0).unwrap_err();
+        privileges(&profile("vdev:net_tap0,iface=x", ""), 0).unwrap_err();
+    }
+
+    #[test]
+    fn the_preflight_tells_all_that_is_missing() {
+        let mut lacking = profile("vdev:net_af_xdp0,iface=usher-absent", "");
+        lacking.worker.cores = crate::profile::Cores::List(vec![8191]);
+        let err = preflight(&lacking).unwrap_err().to_string();
+        assert!(
+            err.contains("usher-absent does not exist") && err.contains("core 8191 is not online"),
+            "{err}"
+        );
+        assert!(err.lines().count() >= 2);
+        let plan = preflight(&profile("vdev:net_null0", "")).unwrap();
+        assert_eq!(plan.workers[0].queues, [(0, 0)]);
+    }
+}

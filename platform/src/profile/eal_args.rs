@@ -1,7 +1,7 @@
 //! EAL's arguments, built from the profile, each with its reason.
 
 use super::{Device, Profile};
-use crate::host::cores::CorePlan;
+use crate::host::cores::{self, CorePlan};
 
 /// One argument for `Eal::init`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ impl AsRef<str> for EalArg {
 
 impl Profile {
     /// The arguments for EAL. `file_prefix` stands in for an empty one in the profile; `extra_vdevs` are devices beside
-    /// the ports' (`net_null0`); `plan` says where EAL's own threads may run and on which NUMA nodes memory is needed.
+    /// the ports' (`net_null0`); `plan` says where EAL's own threads may run (an empty one: where this thread may)
+    /// and on which NUMA nodes memory is needed.
     pub fn eal_args(&self, file_prefix: &str, extra_vdevs: &[String], plan: &CorePlan) -> Vec<EalArg> {
         let mut args = Vec::new();
         let mut push = |arg: String, why| args.push(EalArg { arg, why });
@@ -75,10 +76,10 @@ impl Profile {
         for spec in extra_vdevs {
             push(format!("--vdev={spec}"), "a device of the command line");
         }
-        if !plan.main.is_empty() {
-            let list = plan.main.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-            push(format!("--lcores=0@({list})"), "EAL's own threads stay off the workers' cores");
-        }
+        // Without a list EAL would start a thread on every core and leave no lcore ids for workers on a large machine.
+        let main = if plan.main.is_empty() { cores::current() } else { plan.main.clone() };
+        let list = main.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        push(format!("--lcores=0@({list})"), "EAL's own threads stay off the workers' cores");
         args
     }
 }

@@ -196,7 +196,7 @@ impl<'a> Iterator for Payloads<'a> {
 
 /// Writes the header of an unprotected IKE_SA_INIT response with SPIr 0 and message id 0, `length` bytes long in all.
 /// Does nothing to a buffer shorter than a header.
-#[inline]
+#[inline(always)]
 pub fn emit_init_response(message: &mut [u8], spi_i: u64, next_payload: u8, length: u32) {
     let Some(header) = message.first_chunk_mut::<HEADER_LEN>() else { return };
     header[field::SPI_I].copy_from_slice(&spi_i.to_be_bytes());

@@ -148,7 +148,7 @@ impl<'a> Packet<'a> {
 /// Writes a header without options in front of a payload: identification 0 with DF, which RFC 6864 section 4.1
 /// allows for a datagram that is never fragmented; checksum included.
 /// Does nothing to a buffer shorter than a header.
-#[inline]
+#[inline(always)]
 pub fn emit_header(
     packet: &mut [u8],
     tos: u8,

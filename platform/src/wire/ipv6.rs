@@ -190,7 +190,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Writes a fixed header with flow label 0. Does nothing to a buffer shorter than a header.
-#[inline]
+#[inline(always)]
 pub fn emit_header(
     packet: &mut [u8],
     traffic_class: u8,

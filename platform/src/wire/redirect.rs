@@ -29,26 +29,21 @@ pub fn parse(data: &[u8]) -> Result<(Option<IpAddr>, &[u8]), Error> {
     Ok((address, rest))
 }
 
-/// Bytes of the IKE message that [`emit`] writes in front of the nonce: header, notify, identity.
+/// Bytes of the IKE message that [`emit_prefix`] writes in front of the nonce: header, notify, identity.
 #[inline]
 pub const fn prefix_len(v6: bool) -> usize {
     ike::HEADER_LEN + ike::PAYLOAD_HEADER_LEN + notify::FIXED_LEN + 2 + if v6 { 16 } else { 4 }
 }
 
-/// Writes a whole IKE_SA_INIT response with one REDIRECT notify around the nonce, which must already stand at
-/// [`prefix_len`] and reach to the end of `message`. Protocol id and SPI size are 0, as RFC 5685 section 7.2 asks.
-/// `gateway` is 4 or 16 bytes. Does nothing to a buffer that is too short or too long for a payload.
-#[inline]
-pub fn emit<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8; N]) {
+/// Writes an IKE_SA_INIT response with one REDIRECT notify, up to the nonce: [`prefix_len`] bytes, `nonce_len` more follow.
+/// Protocol id and SPI size are 0, as RFC 5685 section 7.2 asks. `gateway` is 4 or 16 bytes. Does nothing to a buffer
+/// that is too short.
+#[inline(always)]
+pub fn emit_prefix<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8; N], nonce_len: u16) {
     const { assert!(N == 4 || N == 16) };
-    let length = message.len();
-    let Ok(payload_length) = u16::try_from(length.saturating_sub(ike::HEADER_LEN)) else { return };
-    if length < prefix_len(N == 16) {
-        return;
-    }
-    ike::emit_init_response(message, spi_i, ike::payload::NOTIFY, length as u32);
-    let body = &mut message[ike::HEADER_LEN..prefix_len(N == 16)];
-    let [length_high, length_low] = payload_length.to_be_bytes();
+    let length = (prefix_len(N == 16) as u16).saturating_add(nonce_len);
+    let Some(body) = message.get_mut(ike::HEADER_LEN..prefix_len(N == 16)) else { return };
+    let [length_high, length_low] = (length - ike::HEADER_LEN as u16).to_be_bytes();
     let [kind_high, kind_low] = notify::kind::REDIRECT.to_be_bytes();
     let identity = if N == 16 { identity::IPV6 } else { identity::IPV4 };
     body[..10].copy_from_slice(&[
@@ -64,6 +59,7 @@ pub fn emit<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8; N]) {
         N as u8,
     ]);
     body[10..].copy_from_slice(gateway);
+    ike::emit_init_response(message, spi_i, ike::payload::NOTIFY, length.into());
 }
 
 #[cfg(test)]
@@ -75,7 +71,7 @@ mod tests {
     fn the_literal_answer_to_a_32_byte_nonce() {
         let mut message = [0xa5; 74];
         message[42..].fill(0x11);
-        emit(&mut message, 0x0102_0304_0506_0708, &[192, 0, 2, 10]);
+        emit_prefix(&mut message, 0x0102_0304_0506_0708, &[192, 0, 2, 10], 32);
         let head = [
             1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0x29, 0x20, 0x22, 0x20, 0, 0, 0, 0, 0, 0, 0,
             0x4a, 0, 0, 0, 0x2e, 0, 0, 0x40, 0x17, 1, 4, 0xc0, 0, 2, 0x0a,
@@ -87,7 +83,7 @@ mod tests {
     #[test]
     fn an_ipv6_answer_reads_back() {
         let mut message = [0xa5; 54 + 16];
-        emit(&mut message, 7, &[0x20; 16]);
+        emit_prefix(&mut message, 7, &[0x20; 16], 16);
         let view = ike::Message::new_checked(&message).unwrap();
         assert!(view.length_is_exact());
         let payload = view.payloads().next().unwrap().unwrap();
@@ -111,8 +107,8 @@ mod tests {
         fn no_input_panics(data in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = parse(&data);
             let mut data = data;
-            emit(&mut data, 1, &[1; 4]);
-            emit(&mut data, 1, &[1; 16]);
+            emit_prefix(&mut data, 1, &[1; 4], 256);
+            emit_prefix(&mut data, 1, &[1; 16], 256);
         }
     }
 }

@@ -70,19 +70,28 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Writes the header of a datagram that fills `datagram`, checksum included (RFC 768: a sum of zero is sent as ffff).
-/// Does nothing to a buffer shorter than a header or longer than 65,535 bytes.
-#[inline]
-pub fn emit_header(datagram: &mut [u8], source: u16, destination: u16, addresses: &[u8]) {
-    let Ok(length) = u16::try_from(datagram.len()) else { return };
+/// Writes the header of a datagram of `length` bytes in all, checksum included (RFC 768: a sum of zero is sent as ffff).
+/// `payload_sum` is [`checksum::add`] over what follows the header, `addresses` as in [`checksum::pseudo`].
+/// Does nothing to a buffer shorter than a header.
+#[inline(always)]
+pub fn emit_header(
+    datagram: &mut [u8],
+    source: u16,
+    destination: u16,
+    length: u16,
+    payload_sum: u64,
+    addresses: &[u8],
+) {
     let Some(header) = datagram.first_chunk_mut::<HEADER_LEN>() else { return };
     header[field::SOURCE].copy_from_slice(&source.to_be_bytes());
     header[field::DESTINATION].copy_from_slice(&destination.to_be_bytes());
     header[field::LENGTH].copy_from_slice(&length.to_be_bytes());
     header[field::CHECKSUM].fill(0);
-    let sum = checksum::finish(checksum::add(checksum::pseudo(addresses, PROTOCOL, length), datagram));
-    let sum = if sum == [0, 0] { [0xff, 0xff] } else { sum };
-    datagram[field::CHECKSUM].copy_from_slice(&sum);
+    let sum = checksum::add(checksum::pseudo(addresses, PROTOCOL, length), &header[..]);
+    // Sums of two pieces add up like words: as ones' complement numbers.
+    let (sum, over) = sum.overflowing_add(payload_sum);
+    let sum = checksum::finish(sum + u64::from(over));
+    header[field::CHECKSUM].copy_from_slice(&if sum == [0, 0] { [0xff, 0xff] } else { sum });
 }
 
 #[cfg(test)]
@@ -114,7 +123,8 @@ mod tests {
             let mut data = vec![0xa5; HEADER_LEN + payload.len()];
             data[HEADER_LEN..].copy_from_slice(&payload);
             let addresses = [source, destination].concat();
-            emit_header(&mut data, ports.0, ports.1, &addresses);
+            let (length, sum) = (data.len() as u16, checksum::add(0, &payload));
+            emit_header(&mut data, ports.0, ports.1, length, sum, &addresses);
             let view = Datagram::new_checked(&data).unwrap();
             prop_assert!(view.verify(&addresses));
             let header = etherparse::UdpHeader::from_slice(&data).unwrap().0;
@@ -128,7 +138,7 @@ mod tests {
                 let _ = (view.source_port(), view.destination_port(), view.checksum(), view.payload(), view.verify(&addresses));
             }
             let mut data = data;
-            emit_header(&mut data, 1, 2, &addresses);
+            emit_header(&mut data, 1, 2, 8, u64::MAX, &addresses);
         }
     }
 }

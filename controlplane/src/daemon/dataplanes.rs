@@ -1,0 +1,157 @@
+//! The data planes that are attached: usually one, sometimes the next beside the last.
+
+use crate::show::dataplane::AttachedView;
+use platform::snapshot::PortIdentity;
+use platform::snapshot::handover::Peer;
+use std::time::Duration;
+
+/// A second one attaches while the first is still dying; more than a few is a mistake.
+const MOST: usize = 4;
+/// A heartbeat older than this is a thread that hangs.
+pub const STALE: Duration = Duration::from_secs(1);
+
+/// One data plane.
+pub struct Attached {
+    peer: Peer,
+    since_ns: u64,
+    /// It has once worked by a snapshot of this usherd
+    ready: bool,
+    stale: bool,
+}
+
+/// What has changed since the last look.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It works by the snapshot for the first time
+    Ready(u32),
+    /// Its connection has ended
+    Gone(u32),
+    /// Its heartbeat is old; its age in ms
+    Stale(u32, u64),
+    /// Its heartbeat goes on
+    Alive(u32),
+}
+
+/// How a generation was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// No data plane is attached
+    Nobody,
+    /// Every worker and every MAC filter
+    Whole,
+    /// Every worker, but a MAC filter failed
+    WithoutFilter,
+    /// Not yet
+    NotYet,
+}
+
+/// The data planes, the newest first.
+#[derive(Default)]
+pub struct Dataplanes {
+    all: Vec<Attached>,
+}
+
+impl Dataplanes {
+    /// Adds one; false when there are too many.
+    pub fn add(&mut self, peer: Peer, now_ns: u64) -> bool {
+        if self.all.len() >= MOST {
+            return false;
+        }
+        self.all.insert(0, Attached { peer, since_ns: now_ns, ready: false, stale: false });
+        true
+    }
+
+    /// Whether none is attached.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The port whose exception device is `exception`, as the newest data plane has it.
+    #[must_use]
+    pub fn port(&self, exception: &str) -> Option<PortIdentity> {
+        self.all.iter().find_map(|attached| {
+            let ports = attached.peer.feedback.read().ports;
+            ports.into_iter().map(|port| port.identity).find(|identity| identity.exception == exception)
+        })
+    }
+
+    /// Looks after all of them.
+    pub fn look(&mut self, instance: u64, generation: u64, now_ns: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.all.retain_mut(|attached| {
+            let pid = attached.peer.pid;
+            if !attached.peer.connection.is_alive() {
+                events.push(Event::Gone(pid));
+                return false;
+            }
+            if !attached.ready && attached.peer.feedback.applied(instance, generation) {
+                attached.ready = true;
+                events.push(Event::Ready(pid));
+            }
+            let age = attached.heartbeat_age(now_ns);
+            let stale = age.is_some_and(|age| age > STALE);
+            match (attached.stale, stale) {
+                (false, true) => events.push(Event::Stale(pid, age.unwrap_or_default().as_millis() as u64)),
+                (true, false) => events.push(Event::Alive(pid)),
+                _ => {}
+            }
+            attached.stale = stale;
+            true
+        });
+        events
+    }
+
+    /// How this generation stands with those whose threads run.
+    #[must_use]
+    pub fn taken(&self, instance: u64, generation: u64) -> Taken {
+        let mut running = self.all.iter().filter(|attached| !attached.stale).peekable();
+        if running.peek().is_none() {
+            return Taken::Nobody;
+        }
+        let mut filters = true;
+        for attached in running {
+            if !attached.peer.feedback.applied(instance, generation) {
+                return Taken::NotYet;
+            }
+            match attached.peer.feedback.filters(instance, generation) {
+                Some(ok) => filters &= ok,
+                None => return Taken::NotYet,
+            }
+        }
+        if filters { Taken::Whole } else { Taken::WithoutFilter }
+    }
+
+    /// Whether every worker of those whose threads run works by this generation; also true when there is none.
+    #[must_use]
+    pub fn applied(&self, instance: u64, generation: u64) -> bool {
+        let mut running = self.all.iter().filter(|attached| !attached.stale);
+        running.all(|attached| attached.peer.feedback.applied(instance, generation))
+    }
+
+    /// Everything for `show`.
+    #[must_use]
+    pub fn views(&self, instance: u64, generation: u64, now_ns: u64) -> Vec<AttachedView> {
+        let view = |attached: &Attached| AttachedView {
+            attached_ms: now_ns.saturating_sub(attached.since_ns) / 1_000_000,
+            heartbeat_age_ms: attached.heartbeat_age(now_ns).map(|age| age.as_millis() as u64),
+            stale: attached.stale,
+            applied: attached.peer.feedback.applied(instance, generation),
+            filters: attached.peer.feedback.filters(instance, generation),
+            feedback: attached.peer.feedback.read(),
+        };
+        self.all.iter().map(view).collect()
+    }
+}
+
+impl Attached {
+    /// `None` until every thread has spoken once, for at most [`STALE`]: then it counts from the attachment.
+    fn heartbeat_age(&self, now_ns: u64) -> Option<Duration> {
+        let at = match self.peer.feedback.oldest_heartbeat() {
+            0 if now_ns.saturating_sub(self.since_ns) <= STALE.as_nanos() as u64 => return None,
+            0 => self.since_ns,
+            at => at,
+        };
+        Some(Duration::from_nanos(now_ns.saturating_sub(at)))
+    }
+}
