@@ -1,6 +1,7 @@
 # `make` alone says what there is.
 CARGO ?= cargo
 LAB := platform/lab
+export PATH := $(PATH):$(HOME)/.cargo/bin
 export USHER_BIN ?= target/release
 
 help: ## this list
@@ -18,8 +19,8 @@ demo: build ## the main job as a story: a strongSwan client lands on a gateway (
 lab: build ## the same stage, left running, with hints how to look around (root)
 	@$(LAB)/demo.sh --keep
 
-clean-lab: ## end laboratories that `make lab` left running
-	@for end in /tmp/usher-lab.*/end.sh; do [ ! -x "$$end" ] || { echo "$$end"; "$$end"; }; done
+clean-lab: ## end laboratories that `make lab` left running, or that were killed
+	@$(LAB)/clean.sh
 
 test: ## everything: formatting, clippy, unit tests, loom, replay, laboratories (root)
 	@$(LAB)/test.sh

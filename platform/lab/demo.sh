@@ -75,20 +75,7 @@ print(sum(totals(json.load(sys.stdin))))')
 check "the counters tell of redirects: ${redirected:-none}" test "${redirected:-0}" -ge 2
 
 if [ -n "$KEEP" ] && [ "$FAIL" = 0 ]; then
-    cat >"$RUN/end.sh" <<EOC
-#!/bin/sh
-# Ends this laboratory: its own processes, its own namespaces, its own folder.
-for space in ${SPACES[*]}; do
-    for pid in \$(ip netns pids \$space); do kill \$pid; done
-done
-sleep 2
-for space in ${SPACES[*]}; do
-    for pid in \$(ip netns pids \$space); do kill -9 \$pid; done
-    ip netns del \$space
-done
-rm -rf $RUN
-EOC
-    chmod +x "$RUN/end.sh"
+    : >"$RUN/kept" # clean.sh may end it
     cat >"$RUN/again.sh" <<EOC
 #!/bin/sh
 # The client connects once more: again.sh [4|6]
@@ -109,6 +96,6 @@ EOC
     say "what is on the LAN       ip netns exec $(ns router) tshark -i lan"
     say "the kernel's side        ip netns exec $(ns node) ip addr"
     say "logs, configuration      $RUN"
-    say "end it                   $RUN/end.sh"
+    say "end it                   make clean-lab"
 fi
 lab_end

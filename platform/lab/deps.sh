@@ -2,6 +2,7 @@
 # Installs with apt what building and testing need and is missing; says nothing when nothing is. Debian 12.
 # Services that a package would start (strongSwan's) stay off: the laboratories start their own.
 set -euo pipefail
+export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 PACKAGES=(build-essential pkg-config clang libclang-dev libdpdk-dev dpdk
     iproute2 ethtool nftables iputils-ping procps util-linux python3 tshark ike-scan
     strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins

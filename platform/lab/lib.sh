@@ -67,6 +67,7 @@ now() { "$PY" -c 'import time; print(time.monotonic())'; }
 # ---- life of a run ----------------------------------------------------------------------------------------------
 lab_start() {
     LAB_NAME=$1
+    export PATH=$PATH:/usr/sbin:/sbin
     [ "$(id -u)" = 0 ] || { echo "$LAB_NAME: network namespaces need root: run it with sudo" >&2; exit 1; }
     local tool
     for tool in ip ethtool nft tshark swanctl ping; do

@@ -3,6 +3,8 @@
 // Each test binary compiles this module for itself and uses a part of it.
 #![allow(dead_code)]
 
+pub mod judge;
+
 use etherparse::{PacketBuilder, PacketBuilderStep, VlanId};
 
 pub const NODE: [u8; 6] = [2, 0, 0, 0, 0, 1];
