@@ -52,10 +52,12 @@ impl View {
             self.gates.clear();
             self.gates.resize(self.copy.body.vips().len(), Gate::Fence);
         }
+        // The leases of another instance say nothing about this copy: they speak of other groups.
+        let ours = self.copy.instance == reader.instance();
         self.fenced = false;
         for (vip, slot) in self.copy.body.vips().iter().zip(&mut self.gates) {
             let lease = reader.lease(usize::from(vip.group));
-            *slot = gate(vip, now_ns < lease.until_ns, lease.peer_known);
+            *slot = gate(vip, ours && lease.runs(now_ns), ours && lease.peer_known);
             self.fenced |= *slot == Gate::Fence;
         }
         refresh

@@ -61,6 +61,8 @@ act IPv6 $VIP6
 
 story "usher show crypto ikev2 cluster"
 usher show crypto ikev2 cluster | indent
+story "usher show dataplane ports"
+usher show dataplane ports | indent
 story "usher show dataplane counters"
 usher show dataplane counters | indent
 redirected=$(usher --json show dataplane counters | "$PY" -c '

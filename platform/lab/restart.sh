@@ -71,10 +71,21 @@ killed=$(now)
 kill_wait usherd KILL
 usherd_start
 sleep 5
+kill_wait watch TERM
 total=$(wc -l <"$RUN/watch.log")
 redirected=$(grep -c ' redirect ' "$RUN/watch.log")
 say "$redirected of $total knocks redirected"
 check "at least nine of ten knocks were redirected" test $((redirected * 10)) -ge $((total * 9))
+
+story "Both killed; the data plane comes first, usherd second"
+kill_wait usherd KILL
+kill_wait dataplane KILL
+dataplane_start
+sleep 2
+check "the data plane waits for usherd" running dataplane
+usherd_start
+check "redirects are back" wait_for 20 "redirects" knock client --timeout 0.3 $VIP4
+check "six knocks in a row" knock client --count 6 $VIP4
 
 story "SIGTERM ends each within a second"
 for name in dataplane usherd; do
