@@ -29,6 +29,12 @@ bench: build ## instructions per redirect, redirects a second of one core (root;
 	@bench/instructions.sh
 	@bench/redirects.sh
 
+takeover: build ## how fast the next node takes over, each fault 30 times, beside keepalived; kept in bench/results (root, 15 minutes)
+	@$(LAB)/takeover.sh $(TAKEOVER)
+
+chaos: build ## ten minutes of random faults on three nodes (root); CHAOS="--seconds N --seed N"
+	@$(LAB)/chaos.sh $(CHAOS)
+
 fmt: ## format the Rust sources
 	$(CARGO) fmt --all
 
@@ -39,4 +45,4 @@ lint: ## formatting and clippy, as `make test` wants them
 captures: ## make dataplane/tests/captures anew (root, network; scapy in $$USHER_VENV or .venv)
 	@$(LAB)/captures/make.sh
 
-.PHONY: help deps build demo lab clean-lab test bench fmt lint captures
+.PHONY: help deps build demo lab clean-lab test bench takeover chaos fmt lint captures

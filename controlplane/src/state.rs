@@ -1,5 +1,5 @@
 //! What outlives a restart, in `run-dir/state`: the hash key, the slots and the epochs, so that an identical
-//! retransmission gets the identical gateway from the next usherd.
+//! retransmission gets the identical gateway from the next usherd; and the leases, within which it goes on as active.
 
 use crate::publish::Assignment;
 use platform::snapshot::{MAX_GATEWAYS, NO_GATEWAY, SLOTS};
@@ -23,6 +23,13 @@ pub struct State {
     pub epochs: BTreeMap<String, u64>,
     /// Slots of each virtual address
     pub assignments: BTreeMap<IpAddr, Assignment>,
+    /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC, by the group's text
+    pub leases: BTreeMap<String, u64>,
+}
+
+/// Tells one boot's monotonic clock from another's; empty where the kernel does not say.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +38,10 @@ struct Stored {
     hash_key: [u64; 2],
     epochs: BTreeMap<String, u64>,
     assignments: BTreeMap<IpAddr, StoredAssignment>,
+    #[serde(default)]
+    leases: BTreeMap<String, u64>,
+    #[serde(default)]
+    boot_id: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +66,7 @@ impl State {
             hash_key: [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])],
             epochs: BTreeMap::new(),
             assignments: BTreeMap::new(),
+            leases: BTreeMap::new(),
         })
     }
 
@@ -86,7 +98,9 @@ impl State {
             }
             assignments.insert(address, Assignment { gateways, slots });
         }
-        Ok(Some(State { hash_key: stored.hash_key, epochs: stored.epochs, assignments }))
+        let same_boot = !stored.boot_id.is_empty() && stored.boot_id == boot_id();
+        let leases = if same_boot { stored.leases } else { BTreeMap::new() };
+        Ok(Some(State { hash_key: stored.hash_key, epochs: stored.epochs, assignments, leases }))
     }
 
     /// Writes the state, readable by its owner alone: who knows the key can choose a gateway.
@@ -98,6 +112,8 @@ impl State {
             version: VERSION,
             hash_key: self.hash_key,
             epochs: self.epochs.clone(),
+            leases: self.leases.clone(),
+            boot_id: boot_id(),
             assignments: self
                 .assignments
                 .iter()
@@ -115,6 +131,49 @@ impl State {
     }
 }
 
+/// Writes states in a thread of its own: the loop that keeps the roles never waits for a disk.
+pub struct Saver {
+    states: std::sync::mpsc::Sender<State>,
+    ended: std::sync::mpsc::Receiver<()>,
+}
+
+impl Saver {
+    /// Starts the thread, which writes to `path`; of states that come faster than it writes, the last.
+    #[must_use]
+    pub fn start(path: std::path::PathBuf) -> Saver {
+        let (states, queue) = std::sync::mpsc::channel::<State>();
+        let (end, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut failed = false;
+            while let Ok(state) = queue.recv() {
+                let state = queue.try_iter().last().unwrap_or(state);
+                match state.save(&path) {
+                    Ok(()) => failed = false,
+                    Err(error) => {
+                        if !std::mem::replace(&mut failed, true) {
+                            tracing::error!("%SYS-3-STATE: {}: {error}: free space there", path.display());
+                        }
+                    }
+                }
+            }
+            let _ = end.send(());
+        });
+        Saver { states, ended }
+    }
+
+    /// Has a state written.
+    pub fn save(&self, state: State) {
+        // The thread ends only with this.
+        let _ = self.states.send(state);
+    }
+
+    /// Waits, a second at most, until everything is written.
+    pub fn finish(self) {
+        drop(self.states);
+        let _ = self.ended.recv_timeout(std::time::Duration::from_secs(1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +185,7 @@ mod tests {
         assert_eq!(State::load(&path), Ok(None));
         let mut state = State::fresh().unwrap();
         state.epochs.insert("x".to_owned(), 3);
+        state.leases.insert("x".to_owned(), 77);
         let gateways = vec![Some("192.0.2.1".parse().unwrap()), None];
         state
             .assignments
@@ -136,6 +196,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
 
         let text = fs::read_to_string(&path).unwrap();
+        let other_boot = text.replace(&boot_id(), "another");
+        fs::write(&path, other_boot).unwrap();
+        assert!(State::load(&path).unwrap().unwrap().leases.is_empty(), "another boot's clock");
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert!(State::load(&path).is_err());
         state.assignments.values_mut().for_each(|a| a.slots[5] = 2);

@@ -2,17 +2,11 @@
 //! Needs root, /dev/net/tun and iproute2.
 #![forbid(unsafe_code)]
 
-use platform::clock::monotonic_ns;
-use platform::snapshot::handover::{self, Connection};
-use platform::snapshot::{
-    Body, Copy, CounterName, Feedback, FeedbackSpec, PortIdentity, PortStatus, Reader, VipState, WorkerBlock,
-};
+mod common;
+
+use common::{FakeDataplane, Node, slots, until};
+use platform::snapshot::VipState;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const PROFILE: &str = "
@@ -39,249 +33,18 @@ interface Te0/0/0
  ip address 10.0.9.1 255.255.255.0 secondary
  ipv6 address 2001:db8::1/64
  standby version 2
+ standby delay minimum 0 reload 0
+ standby 1 timers msec 50 msec 150
  standby 1 ip 10.0.0.100
  standby 1 ipv6 2001:db8::100/64
  standby 1 name vpn
 ";
 
-/// A network namespace with the files of one node; everything goes with it.
-struct Node {
-    name: String,
-    dir: tempfile::TempDir,
-}
-
-impl Node {
-    fn new() -> Node {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        run(Command::new("ip").args(["netns", "add", &name]));
-        let node = Node { name, dir: tempfile::tempdir().unwrap() };
-        std::fs::write(node.path("profile.toml"), PROFILE).unwrap();
-        node.configure(CONFIG);
-        node
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn configure(&self, text: &str) {
-        std::fs::write(self.path("usher.conf"), text).unwrap();
-    }
-
-    fn command(&self, more: &[&str]) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_usherd"), "--config"]);
-        command.arg(self.path("usher.conf")).arg("--profile").arg(self.path("profile.toml"));
-        command.arg("--run-dir").arg(self.path("run")).args(more);
-        command
-    }
-
-    fn start(&self, more: &[&str]) -> Usherd {
-        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self.command(more).stderr(log).stdin(Stdio::null()).spawn().unwrap();
-        let usherd = Usherd { child };
-        let socket = self.path("run/usherd.sock");
-        until("usherd answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
-        usherd
-    }
-
-    /// Runs usherd to its end.
-    fn refused(&self) -> String {
-        let output = self.command(&[]).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn usher(&self, words: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
-        command.arg("--run-dir").arg(self.path("run")).args(words.split(' ')).output().unwrap()
-    }
-
-    fn show(&self, words: &str) -> String {
-        let output = self.usher(words);
-        assert!(output.status.success(), "{words}: {output:?}\n{}", self.log());
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-
-    fn ip(&self, words: &str) -> String {
-        run(Command::new("ip").args(["-n", &self.name]).args(words.split(' ')))
-    }
-
-    /// The addresses on a device, as `ip` writes them.
-    fn addresses(&self, device: &str) -> Vec<String> {
-        let text = self.ip(&format!("-o addr show dev {device}"));
-        text.lines().filter_map(|line| line.split_whitespace().nth(3).map(str::to_owned)).collect()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-    }
-}
-
-struct Usherd {
-    child: Child,
-}
-
-impl Usherd {
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    fn ends(&mut self) -> std::process::ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < Duration::from_secs(10), "usherd does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Usherd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A data plane that attaches, takes every snapshot at once, and attaches again when usherd has gone.
-struct FakeDataplane {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// A generation as it was taken.
-#[derive(Clone)]
-struct Seen {
-    instance: u64,
-    states: Vec<VipState>,
-    body: Box<Body>,
-    lease_ms: u64,
-}
-
-const COUNTERS: &[CounterName<'static>] =
-    &[CounterName { name: "redirected", action: "answer", help: "IKE_SA_INIT answered with a REDIRECT" }];
-
-impl FakeDataplane {
-    fn start(socket: &Path) -> FakeDataplane {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let thread = {
-            let (stop, seen, socket) = (stop.clone(), seen.clone(), socket.to_owned());
-            std::thread::spawn(move || fake_dataplane(&socket, &stop, &seen))
-        };
-        FakeDataplane { stop, seen, thread: Some(thread) }
-    }
-
-    fn last(&self) -> Option<Seen> {
-        self.seen.lock().unwrap().last().cloned()
-    }
-
-    fn states(&self) -> Vec<VipState> {
-        self.last().map(|seen| seen.states).unwrap_or_default()
-    }
-}
-
-impl Drop for FakeDataplane {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn fake_dataplane(socket: &Path, stop: &AtomicBool, seen: &Mutex<Vec<Seen>>) {
-    let port = PortIdentity {
-        name: "TenGigabitEthernet0/0/0".to_owned(),
-        mac: [2, 0, 0, 0, 0, 0x11],
-        mtu: 1400,
-        driver: "net_null".to_owned(),
-        exception: "exc0".to_owned(),
-    };
-    let spec = FeedbackSpec { workers: 1, ports: vec![port], counters: COUNTERS };
-    let feedback = Feedback::create(&spec).unwrap();
-    let worker = feedback.worker(0).unwrap();
-    worker.add(0, 5);
-    worker.add_redirect(0, 0, 5);
-    let mut copy = Copy::empty();
-    while !stop.load(Ordering::Relaxed) {
-        match handover::connect(socket, &feedback, Duration::from_millis(500)) {
-            Ok(attached) => serve(&attached, &feedback, &worker, &mut copy, stop, seen),
-            Err(_) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
-}
-
-fn serve(
-    (reader, connection): &(Reader, Connection),
-    feedback: &Feedback,
-    worker: &WorkerBlock,
-    copy: &mut Copy,
-    stop: &AtomicBool,
-    seen: &Mutex<Vec<Seen>>,
-) {
-    while connection.is_alive() && !stop.load(Ordering::Relaxed) {
-        reader.refresh(copy);
-        let now = monotonic_ns();
-        worker.set_applied(copy.instance, copy.generation);
-        worker.set_heartbeat(now);
-        feedback.heartbeat(now);
-        let status = PortStatus {
-            link_up: true,
-            speed_mbps: 10_000,
-            filter_ok: true,
-            filter_instance: copy.instance,
-            filter_generation: copy.generation,
-            ..PortStatus::default()
-        };
-        feedback.set_port(0, &status);
-        let lease_ms = reader.lease(0).until_ns.saturating_sub(now) / 1_000_000;
-        let states = copy.body.vips().iter().map(|vip| vip.state()).collect();
-        seen.lock().unwrap().push(Seen {
-            instance: copy.instance,
-            states,
-            body: copy.body.clone(),
-            lease_ms,
-        });
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn slots(body: &Body) -> Vec<Vec<u8>> {
-    body.vips().iter().map(|vip| vip.slots.to_vec()).collect()
-}
-
 use VipState::{Active, Inactive, Prepared};
 
 #[test]
 fn a_lone_node_carries_its_addresses_from_start_to_stop() {
-    let node = Node::new();
+    let node = Node::new(PROFILE, CONFIG);
     let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
     let mut usherd = node.start(&[]);
     until("active", || dataplane.states() == [Active, Active]);
@@ -296,7 +59,7 @@ fn a_lone_node_carries_its_addresses_from_start_to_stop() {
     assert_eq!(node.addresses("hsrp0-1"), ["10.0.0.100/32"]);
     assert_eq!(node.addresses("hsrp0-1v6"), ["2001:db8::100/128", "fe80::5:73ff:fea0:1/64"]);
     let link = node.ip("-d link show dev hsrp0-1");
-    assert!(link.contains("00:00:0c:9f:f0:01") && link.contains("macvlan mode private"), "{link}");
+    assert!(link.contains("00:00:0c:9f:f0:01") && link.contains("macvlan mode vepa"), "{link}");
     assert!(node.ip("link show dev hsrp0-1v6").contains("00:05:73:a0:00:01"));
 
     // The snapshot.
@@ -328,7 +91,9 @@ fn a_lone_node_carries_its_addresses_from_start_to_stop() {
     assert!(node.show("show dataplane counters").contains("redirected  answer      5"));
     assert!(node.show("show standby brief").contains("Active  local"), "{}", node.show("show standby brief"));
     assert!(node.show("show running-config").contains(" static-gateway 10.1.0.2 priority 50\n"));
-    assert!(node.log().contains("%HSRP-5-STATECHANGE: TenGigabitEthernet0/0/0 Grp 1 state Init -> Active"));
+    assert!(
+        node.log().contains("%HSRP-5-STATECHANGE: TenGigabitEthernet0/0/0 Grp 1 state Standby -> Active")
+    );
 
     // SIGTERM: inactive for the data plane, addresses off, devices stay.
     usherd.signal(rustix::process::Signal::TERM);
@@ -341,7 +106,7 @@ fn a_lone_node_carries_its_addresses_from_start_to_stop() {
 
 #[test]
 fn an_usherd_that_is_killed_and_started_again_goes_on_where_it_was() {
-    let node = Node::new();
+    let node = Node::new(PROFILE, CONFIG);
     let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
     let mut usherd = node.start(&[]);
     until("active", || dataplane.states() == [Active, Active]);
@@ -384,9 +149,11 @@ fn an_usherd_that_is_killed_and_started_again_goes_on_where_it_was() {
 
 #[test]
 fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
-    let node = Node::new();
+    let node = Node::new(PROFILE, CONFIG);
     let usherd = node.start(&[]);
-    assert_eq!(node.addresses("hsrp0-1"), ["10.0.0.100/32"], "the role is taken without a data plane too");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(node.addresses("hsrp0-1").is_empty(), "no role without a data plane");
+    assert!(node.show("show standby brief").contains("no data plane carries its frames"));
     let before = node.show("show running-config");
 
     node.configure(&CONFIG.replace("no shutdown", "no shutdwon"));
@@ -398,17 +165,15 @@ fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
         node.log()
     );
     assert_eq!(node.show("show running-config"), before);
-    assert_eq!(node.addresses("hsrp0-1"), ["10.0.0.100/32"]);
 
     // A data plane attaches late, and gets the role as it stands.
     let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
     until("active", || dataplane.states() == [Active, Active]);
     dataplane.seen.lock().unwrap().clear();
-    node.configure(
-        &CONFIG
-            .replace("10.0.0.100", "10.0.0.200")
-            .replace(" standby 1 ipv6 2001:db8::100/64\n", " standby 2 ip 10.0.0.201\n"),
-    );
+    node.configure(&CONFIG.replace("10.0.0.100", "10.0.0.200").replace(
+        " standby 1 ipv6 2001:db8::100/64\n",
+        " standby 2 timers msec 50 msec 150\n standby 2 ip 10.0.0.201\n",
+    ));
     usherd.signal(rustix::process::Signal::HUP);
     until("the new addresses", || node.addresses("hsrp0-1") == ["10.0.0.200/32"]);
     until("the new group", || dataplane.states() == [Active, Active]);
@@ -433,7 +198,7 @@ fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
 
 #[test]
 fn cleanup_takes_every_device_away() {
-    let node = Node::new();
+    let node = Node::new(PROFILE, CONFIG);
     let mut usherd = node.start(&["--cleanup"]);
     assert!(node.ip("-o link show").contains("exc0"));
     usherd.signal(rustix::process::Signal::INT);
@@ -444,7 +209,7 @@ fn cleanup_takes_every_device_away() {
 
 #[test]
 fn whatever_is_wrong_at_the_start_ends_in_one_message_and_leaves_nothing() {
-    let node = Node::new();
+    let node = Node::new(PROFILE, CONFIG);
     node.configure("hostname a\ninterface Te0/0/0\n ip adress 10.0.0.1 255.255.255.0\n");
     let message = node.refused();
     assert!(message.contains("usher.conf:3:5: error: \"adress\" is not understood here"), "{message}");

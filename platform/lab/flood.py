@@ -24,16 +24,16 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def ipv4(source, target, protocol, body):
-    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), random.getrandbits(16), 0, 64, protocol, 0, source, target)
+def ipv4(source, target, protocol, body, ttl=64):
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), random.getrandbits(16), 0, ttl, protocol, 0, source, target)
     return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + body
 
 
-def udp(source, target, sport, dport, data):
+def udp(source, target, sport, dport, data, ttl=64):
     head = struct.pack(">HHHH", sport, dport, 8 + len(data), 0)
     pseudo = source + target + struct.pack(">BBH", 0, 17, len(head) + len(data))
     value = checksum(pseudo + head + data) or 0xFFFF
-    return ipv4(source, target, 17, head[:6] + struct.pack(">H", value) + data)
+    return ipv4(source, target, 17, head[:6] + struct.pack(">H", value) + data, ttl)
 
 
 def frames(target):

@@ -134,7 +134,15 @@ running() { kill -0 "$(pid_of "$1")" 2>/dev/null; }
 kill_wait() {
     local pid; pid=$(pid_of "$1")
     kill "-$2" "$pid" 2>/dev/null
-    wait_for 10 "$1 to end" bash -c "! kill -0 $pid" || die "$1 (pid $pid) does not end on SIG$2"
+    gone "$1"
+}
+# gone NAME: waits until it has ended; its process id may be another's from now on
+gone() {
+    local pid p left=()
+    pid=$(pid_of "$1")
+    wait_for 10 "$1 to end" bash -c "! kill -0 $pid" || die "$1 (pid $pid) does not end"
+    for p in "${PIDS[@]}"; do [ "$p" = "$pid" ] || left+=("$p"); done
+    PIDS=("${left[@]}")
 }
 
 make_space() {
@@ -305,16 +313,26 @@ need_usher() {
         [ -x "$USHER_BIN/$b" ] || { echo "$LAB_NAME: $USHER_BIN/$b is missing: run \`make build\` (or set USHER_BIN)" >&2; exit 1; }
     done
 }
-# The shipped lab profile and a configuration for the node. USHER_GATEWAYS overrides the static-gateway lines.
-usher_files() {
-    cp "$ROOT/platform/profiles/lab.toml" "$RUN/profile.toml"
+# Functions that name a NODE are for laboratories of several; without it they mean `node`, the one of the page's head.
+# Its files lie in $RUN itself and its processes are called `usherd` and `dataplane`; those of n1 lie in $RUN/n1 and are
+# `usherd-n1` and `dataplane-n1`.
+node_dir() { if [ "$1" = node ]; then echo "$RUN"; else echo "$RUN/$1"; fi; }
+node_tag() { if [ "$2" = node ]; then echo "$1"; else echo "$1-$2"; fi; }
+profile_file() { # [NODE]: the shipped lab profile
+    local dir; dir=$(node_dir "${1:-node}")
+    mkdir -p "$dir"
+    cp "$ROOT/platform/profiles/lab.toml" "$dir/profile.toml"
     # What two cores carry: an IKE daemon computes a key exchange for every request that passes.
-    grep -q '^\[police\]' "$RUN/profile.toml" || cat >>"$RUN/profile.toml" <<EOC
+    grep -q '^\[police\]' "$dir/profile.toml" || cat >>"$dir/profile.toml" <<EOC
 
 [police]
 ike = { rate = 500, burst = 100 }
 session = { rate = 5000, burst = 500 }
 EOC
+}
+# Profile and configuration of the lone node. USHER_GATEWAYS overrides the static-gateway lines.
+usher_files() {
+    profile_file
     cat >"$RUN/usher.conf" <<EOC
 hostname node
 !
@@ -322,9 +340,12 @@ interface GigabitEthernet0/0/0
  ip address $NODE4 255.255.255.0
  ipv6 address $NODE6/64
  standby version 2
+ standby delay minimum 0 reload 0
  standby 1 ip $VIP4
+ standby 1 timers msec 50 msec 150
  standby 1 name vpn
  standby 2 ipv6 $VIP6/64
+ standby 2 timers msec 50 msec 150
  standby 2 name vpn
 !
 crypto ikev2 redirect gateway init
@@ -338,13 +359,18 @@ ${USHER_GATEWAYS:-$(printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW
 end
 EOC
 }
-usherd_start() {
-    spawn usherd node "$USHER_BIN/usherd" --config "$RUN/usher.conf" --run-dir "$RUN/run" --profile "$RUN/profile.toml"
+usherd_start() { # [NODE]
+    local node=${1:-node} dir
+    dir=$(node_dir "$node")
+    spawn "$(node_tag usherd "$node")" "$node" "$USHER_BIN/usherd" --config "$dir/usher.conf" --run-dir "$dir/run" --profile "$dir/profile.toml"
 }
-dataplane_start() {
-    spawn dataplane node "$USHER_BIN/usher-dataplane" run --profile "$RUN/profile.toml" --socket "$RUN/run/dataplane.sock"
+dataplane_start() { # [NODE]
+    local node=${1:-node} dir
+    dir=$(node_dir "$node")
+    spawn "$(node_tag dataplane "$node")" "$node" "$USHER_BIN/usher-dataplane" run --profile "$dir/profile.toml" --socket "$dir/run/dataplane.sock"
 }
-usher() { on node timeout 20 "$USHER_BIN/usher" --run-dir "$RUN/run" "$@"; }
+usher_at() { local node=$1; shift; on "$node" timeout 20 "$USHER_BIN/usher" --run-dir "$(node_dir "$node")/run" "$@"; }
+usher() { usher_at node "$@"; }
 knock() { local where=$1; shift; on "$where" "$PY" "$LAB_DIR/knock.py" "$@"; }
 # Usher up and answering for both families.
 usher_start() {
@@ -359,3 +385,90 @@ usher_start() {
     need 60 "redirects over IPv4" knock client --timeout 1 "$VIP4"
     need 60 "redirects over IPv6" knock client --timeout 1 "$VIP6"
 }
+
+# ---- several nodes ----------------------------------------------------------------------------------------------
+# make_cluster NODE...: nodes n1, n2... and a client on one bridge, `br0` in the namespace `lan`, where each one's port
+# has its name. n1 has 192.0.2.11, the client 192.0.2.100.
+make_cluster() {
+    local name
+    make_space lan client "$@"
+    on lan ip link add name br0 address 02:00:00:00:00:fe type bridge mcast_snooping 0
+    on lan ip link set br0 up
+    make_link client eth0 lan client
+    on lan ip link set client master br0
+    address client eth0 192.0.2.100/24 2001:db8::100/64
+    for name in "$@"; do
+        make_link "$name" v0 lan "$name"
+        on lan ip link set "$name" master br0
+        on "$name" ip link set v0 address "02:00:00:00:00:0${name#n}"
+    done
+}
+# cluster_node NODE: what a node needs of its kernel
+cluster_node() {
+    on "$1" sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
+    on "$1" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+}
+# cluster_files NODE LINE...: its profile and configuration; the lines are of the interface, as ` standby 1 preempt`.
+# CLUSTER_V6: a second group of the same priority for the IPv6 virtual address.
+cluster_files() {
+    local node=$1 number=${1#n} dir=$RUN/$1
+    shift
+    profile_file "$node"
+    mkdir -p "$dir/run"
+    # The workers spread over the cores: all nodes would choose the same one.
+    sed -i "s/^\\[worker\\]/&\\ncores = [$((number % $(nproc)))]/" "$dir/profile.toml"
+    {
+        printf 'hostname %s\n!\ninterface GigabitEthernet0/0/0\n' "$node"
+        printf ' ip address 192.0.2.%d 255.255.255.0\n ipv6 address 2001:db8::%d/64\n' $((10 + number)) $((10 + number))
+        printf ' standby version 2\n standby 1 ip %s\n standby 1 name vpn\n' $VIP4
+        [ -z "${CLUSTER_V6:-}" ] || printf ' standby 2 ipv6 %s/64\n standby 2 name vpn\n' $VIP6
+        printf '%s\n' "$@"
+        printf '!\ncrypto ikev2 redirect gateway init\n!\ncrypto ikev2 cluster\n standby-group vpn\n slave max-session 1000\n'
+        printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW2_4 $GW2_6
+        printf ' no shutdown\n!\nend\n'
+    } >"$dir/usher.conf"
+}
+cluster_start() { # NODE...: both processes of each, and the exception device
+    local node
+    need_usher
+    for node in "$@"; do usherd_start "$node"; dataplane_start "$node"; done
+    for node in "$@"; do
+        need 60 "the own address of $node" on "$node" sh -c "ip addr show dev exc0 | grep -q 'inet 192.0.2.1'"
+    done
+}
+# state_of NODE [GROUP]: Active, Standby, Listen...; empty when usherd does not answer
+state_of() {
+    local group=${2:-1}
+    usher_at "$1" show standby brief 2>/dev/null | awk -v group="$group" '$2 == group { s = $4 == "P" ? $5 : $4; print s; exit }'
+}
+states() { local node; for node in "$@"; do state_of "$node" "${STATES_GROUP:-1}"; done; }
+# settled NODE...: one active, at most one standby, nobody on the way
+settled() {
+    local all
+    all=$(states "$@" | sort | tr '\n' ' ')
+    case $# in
+    1) [ "$all" = 'Active ' ] ;;
+    2) [ "$all" = 'Active Standby ' ] ;;
+    *) [[ $all =~ ^'Active '('Listen ')*'Standby '$ ]] && [ "$(wc -w <<<"$all")" = $# ] ;;
+    esac
+}
+active_of() { local node; for node in "$@"; do [ "$(state_of "$node" "${STATES_GROUP:-1}")" != Active ] || { echo "$node"; return; }; done; return 1; }
+
+# ---- the witness of takeovers, witness.py ------------------------------------------------------------------------
+# witness_start NAME VIP PORTS [OPTION...]: events in $RUN/NAME.events
+witness_start() {
+    local name=$1 to=$2 ports=$3
+    shift 3
+    WITNESS=$name
+    "$PY" "$LAB_DIR/witness.py" "$to" --client "$(ns client)" --lan "$(ns lan)" --ports "$ports" --pipe "$RUN/$name.pipe" \
+        --log "$RUN/$name.events" "$@" >"$RUN/$name.log" 2>&1 &
+    echo $! >"$RUN/$name.pid"
+    PIDS+=($!)
+    disown $!
+    need 20 "the witness" test -s "$RUN/$name.events"
+}
+# The pipe has a reader as long as the witness lives.
+tell() { running "$WITNESS" || die "the witness died: $(cat "$RUN/$WITNESS.log")"; echo "$*" >"$RUN/$WITNESS.pipe"; }
+witness_end() { tell end; gone "$WITNESS"; }
+# learned MAC: the bridge's port at which it is
+learned() { on lan bridge fdb show br br0 | awk -v mac="$1" '$1 == mac && /master br0/ { print $3; exit }'; }

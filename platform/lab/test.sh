@@ -10,7 +10,8 @@ export PATH=$PATH:$HOME/.cargo/bin # where rustup puts cargo
 export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
-SCENARIOS=(kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo)
+SCENARIOS=(kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo
+    hsrp-frames standby-default 'takeover --short' 'chaos --seconds 60')
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
 
 # step NAME SECONDS COMMAND...: one gate
@@ -50,12 +51,18 @@ rust() {
         tail -n 40 "$LOGS/$name.log"
     fi
 }
+# laboratory 'NAME [OPTION...]'
+laboratory() {
+    local words
+    read -ra words <<<"$1"
+    step "${words[0]}" $LIMIT "$LAB/${words[0]}.sh" "${words[@]:1}"
+}
 no_dpdk_in() { ! cargo tree --locked -p "$1" -e normal,build | grep -q 'dpdk'; }
 export -f no_dpdk_in
 
 mkdir -p "$LOGS"
 if [ $# -gt 0 ]; then
-    for name in "$@"; do step "$name" $LIMIT "$LAB/$name.sh"; done
+    for name in "$@"; do laboratory "$name"; done
 else
     "$LAB/deps.sh" || exit 1
     step build 1200 cargo build --locked --release --workspace
@@ -71,7 +78,7 @@ else
     if [ "$(id -u)" = 0 ]; then
         step redirects-per-second 120 bench/redirects.sh
         cat "$LOGS/redirects-per-second.log"
-        for name in "${SCENARIOS[@]}"; do step "$name" $LIMIT "$LAB/$name.sh"; done
+        for name in "${SCENARIOS[@]}"; do laboratory "$name"; done
     else
         echo "the laboratories need root (network namespaces): run \`sudo make test\`" >&2
         failed=$((failed + ${#SCENARIOS[@]} + 1))

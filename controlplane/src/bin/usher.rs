@@ -29,7 +29,9 @@ const MAX_REPLY: u64 = 16 << 20;
 Commands:
   show crypto ikev2 cluster [details|stats]    the cluster and its gateways
   show dataplane [counters [all]|workers|ports]
-  show standby [brief]                         the HSRP groups
+  show standby [brief|all] [INTERFACE] [GROUP] the HSRP groups; all: leases and refused messages too
+  standby [INTERFACE] GROUP failover           hand the role over to the standby router
+  [no] debug standby [packets|events|errors]   tell more of HSRP in usherd's log
   show running-config                          the configuration in force, keys masked
   check FILE                                   errors and warnings of a configuration; 0 when it loads"
 )]

@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The control plane of Usher: holds the roles, publishes the snapshot to the data plane, answers `usher`.
 ///
-/// SIGHUP reads the configuration again (a bad one changes nothing), SIGTERM gives the roles up and ends.
+/// SIGHUP reads the configuration again (a bad one changes nothing), SIGTERM hands the roles over and ends.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

@@ -2,10 +2,11 @@
 
 use super::model::{
     Authentication, Cluster, Config, Dpd, Group, Interface, Interval, Preempt, Prefix, ReconnectKey, Secret,
-    StandbyDelay, Timers,
+    StandbyDelay, Timers, Tracked,
 };
 use super::parse::{Builder, Fault, Mode};
 use crate::grammar::{Kind, Matched, Param};
+use crate::hsrp::machine::TrackEffect;
 use std::net::IpAddr;
 
 /// Whether a command does what it says yet.
@@ -38,7 +39,6 @@ const fn row(
     Command { mode, syntax, no, effect, apply }
 }
 
-const ELECTION: Effect = Effect::Later("HSRP elections are not built yet: the node takes its groups at once");
 const FEED: Effect = Effect::Later("the load feed between members is not built yet");
 const AUTH: Effect = Effect::Later("the redirect in IKE_AUTH is not built yet");
 const DAEMON: Effect = Effect::Later("set it in the IKE daemon's own configuration");
@@ -163,6 +163,17 @@ pub(super) const COMMANDS: &[Command] = &[
             Ok(())
         },
     ),
+    row(G, "track OBJECT interface IFNAME {line-protocol|link}", "track OBJECT", Now, |b, m, no| {
+        let name = m.interface("IFNAME").map(|name| match m.has("link") {
+            true => Tracked::Link(name),
+            false => Tracked::LineProtocol(name),
+        });
+        track(b, m, no, name)
+    }),
+    row(G, "track OBJECT {dataplane|ike-daemon}", "", Now, |b, m, no| {
+        let what = if m.has("dataplane") { Tracked::Dataplane } else { Tracked::IkeDaemon };
+        track(b, m, no, Some(what))
+    }),
     row(I, "description LINE", "description [LINE]", Now, |b, m, no| {
         b.interface()?.description = set(no, m.text("LINE"));
         Ok(())
@@ -185,7 +196,7 @@ pub(super) const COMMANDS: &[Command] = &[
         I,
         "standby delay {minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD}",
         "standby delay [minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD]",
-        ELECTION,
+        Now,
         standby_delay,
     ),
     row(I, "standby delay mimimum STARTMIN [reload STARTRELOAD]", "", Slip, |b, m, no| {
@@ -218,21 +229,15 @@ pub(super) const COMMANDS: &[Command] = &[
         b.slip(m.column("V6"), &format!("{address} is taken as {address}/{length}"), &exact);
         Ok(())
     }),
-    row(
-        I,
-        "standby [GROUP] priority PRIORITY",
-        "standby [GROUP] priority [PRIORITY]",
-        ELECTION,
-        |b, m, no| {
-            b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
-            Ok(())
-        },
-    ),
+    row(I, "standby [GROUP] priority PRIORITY", "standby [GROUP] priority [PRIORITY]", Now, |b, m, no| {
+        b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
+        Ok(())
+    }),
     row(
         I,
         "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
         "standby [GROUP] preempt",
-        ELECTION,
+        Now,
         |b, m, no| {
             b.group(m)?.preempt = set(
                 no,
@@ -249,21 +254,21 @@ pub(super) const COMMANDS: &[Command] = &[
         I,
         "standby [GROUP] timers [msec] HELLO [msec] HOLD",
         "standby [GROUP] timers [[msec] HELLO [msec] HOLD]",
-        ELECTION,
+        Now,
         timers,
     ),
     row(
         I,
         "standby [GROUP] authentication [text] AUTHTEXT",
         "standby [GROUP] authentication [[text] AUTHTEXT]",
-        ELECTION,
+        Now,
         |b, m, no| authentication(b, m, no, "AUTHTEXT", Authentication::Text),
     ),
     row(
         I,
         "standby [GROUP] authentication md5 key-string MD5KEY",
         "standby [GROUP] authentication md5 [key-string MD5KEY]",
-        ELECTION,
+        Now,
         |b, m, no| authentication(b, m, no, "MD5KEY", Authentication::Md5),
     ),
     row(I, "standby [GROUP] name NAME", "standby [GROUP] name [NAME]", Now, |b, m, no| {
@@ -272,17 +277,20 @@ pub(super) const COMMANDS: &[Command] = &[
     }),
     row(
         I,
-        "standby [GROUP] track OBJECT [decrement DECREMENT]",
+        "standby [GROUP] track OBJECT [decrement DECREMENT|shutdown]",
         "standby [GROUP] track OBJECT",
-        ELECTION,
+        Now,
         |b, m, no| {
             let object = number(m, "OBJECT")?;
-            let decrement = m.number("DECREMENT").unwrap_or(Group::DECREMENT);
+            let effect = match m.has("shutdown") {
+                true => TrackEffect::Shutdown,
+                false => TrackEffect::Decrement(m.number("DECREMENT").unwrap_or(Group::DECREMENT)),
+            };
             let tracks = &mut b.group(m)?.tracks;
             if no {
                 tracks.remove(&object);
             } else {
-                tracks.insert(object, decrement);
+                tracks.insert(object, effect);
             }
             Ok(())
         },
@@ -502,6 +510,15 @@ fn interface(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
         return b.leave();
     }
     b.enter_interface(name)
+}
+
+fn track(b: &mut Builder, m: &Matched, no: bool, what: Option<Tracked>) -> Result<(), Fault> {
+    let object: u16 = number(m, "OBJECT")?;
+    match what.filter(|_| !no) {
+        Some(what) => b.config.tracks.insert(object, what),
+        None => b.config.tracks.remove(&object),
+    };
+    Ok(())
 }
 
 fn cluster(b: &mut Builder, _: &Matched, no: bool) -> Result<(), Fault> {

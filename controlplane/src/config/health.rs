@@ -1,7 +1,7 @@
 //! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
 //! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
 
-use super::model::{Config, Family, Group, Interface, virtual_link_local};
+use super::model::{Config, Family, Group, Interface, Interval, StandbyDelay, virtual_link_local};
 use super::{Cluster, IfName};
 use platform::snapshot::{MAX_GROUPS, MAX_VIPS};
 use std::collections::BTreeSet;
@@ -43,6 +43,14 @@ pub struct GroupPlan {
     pub addresses: Vec<IpAddr>,
     /// This node's own address on the interface in the family
     pub own: Option<IpAddr>,
+    /// IPv4: the interface's primary address, which hellos leave from
+    pub primary: Option<IpAddr>,
+    /// The virtual address is to be learned from the active router
+    pub learns: bool,
+    /// The group as it was configured
+    pub settings: Group,
+    /// `standby delay` of the interface
+    pub delay: StandbyDelay,
     /// Index of the data plane's port, where a profile binds the interface
     pub port: Option<usize>,
     /// Why the group cannot run; empty when it can
@@ -124,8 +132,21 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
         }
     }
     plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups));
+    track_warnings(config, &mut plan);
     redirect_warnings(config, &mut plan);
     plan
+}
+
+fn track_warnings(config: &Config, plan: &mut Plan) {
+    for group in &plan.groups {
+        for object in group.settings.tracks.keys().filter(|object| !config.tracks.contains_key(object)) {
+            plan.warnings.push(format!(
+                "{}: tracked object {object} does not exist and counts as up: add `track {object} dataplane`, \
+                 `track {object} ike-daemon` or `track {object} interface NAME line-protocol`",
+                group.key
+            ));
+        }
+    }
 }
 
 /// The families in which a group has to run; a group without any address counts in that of its interface.
@@ -171,12 +192,28 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
             ));
         }
     }
-    if addresses.is_empty() {
+    let learns = *family == Family::V4 && group.ip == Some(None);
+    if learns {
+        warnings.push(format!(
+            "{name} group {number}: group {number} has no virtual address until an active router tells it: \
+             add `standby {number} ip ADDRESS`"
+        ));
+    }
+    if addresses.is_empty() && !learns {
         let missing = match family {
             Family::V4 => format!("standby {number} ip ADDRESS"),
             Family::V6 => format!("standby {number} ipv6 ADDRESS/LENGTH"),
         };
         down.push(format!("group {number} has no virtual address: add `{missing}`"));
+    }
+    let exact = |interval: Interval| matches!(interval, Interval::Seconds(_));
+    if interface.version() == 1
+        && group.timers.is_some_and(|timers| !exact(timers.hello) || !exact(timers.hold))
+    {
+        warnings.push(format!(
+            "{name} group {number}: version 1 cannot tell others times in milliseconds: configure them alike on all \
+             routers, or enter `standby version 2`"
+        ));
     }
     for address in &addresses {
         let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
@@ -186,7 +223,8 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
             ));
         }
     }
-    let own = addresses.first().and_then(|address| interface.own_address(*address));
+    let primary = interface.ip.filter(|_| learns).map(|prefix| prefix.address);
+    let own = addresses.first().copied().or(primary).and_then(|address| interface.own_address(address));
     GroupPlan {
         name: group.name(name, *number),
         version: interface.version(),
@@ -194,6 +232,10 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
         preempt: group.preempt.is_some(),
         addresses,
         own,
+        primary: interface.ip.filter(|_| *family == Family::V4).map(|prefix| prefix.address),
+        learns,
+        settings: group.clone(),
+        delay: interface.standby_delay,
         port: None,
         down,
         key,

@@ -1,6 +1,7 @@
 //! The configuration as types. Every default is the one that `show running-config` leaves out.
 
 use super::ifname::IfName;
+use crate::hsrp::machine::TrackEffect;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Config {
     /// `hostname NAME`
     pub hostname: Option<String>,
+    /// `track OBJECT ...`
+    pub tracks: BTreeMap<u16, Tracked>,
     /// `interface NAME` with its submode
     pub interfaces: BTreeMap<IfName, Interface>,
     /// `crypto ikev2 cluster` with its submode
@@ -38,6 +41,19 @@ impl Config {
     pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.interfaces.values().flat_map(Interface::addresses).map(|prefix| prefix.address)
     }
+}
+
+/// What `track OBJECT` watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracked {
+    /// `interface NAME line-protocol`: the kernel's side of the interface is up and somebody carries its frames
+    LineProtocol(IfName),
+    /// `interface NAME link`: the data plane's port has link
+    Link(IfName),
+    /// `dataplane`: a data plane is attached and its threads run
+    Dataplane,
+    /// `ike-daemon`: the local IKE daemon takes connections on its VICI socket
+    IkeDaemon,
 }
 
 /// An address with its prefix length.
@@ -150,8 +166,8 @@ pub struct Group {
     pub authentication: Option<Authentication>,
     /// `standby G name NAME`
     pub name: Option<String>,
-    /// `standby G track OBJECT [decrement N]`
-    pub tracks: BTreeMap<u16, u8>,
+    /// `standby G track OBJECT [decrement N|shutdown]`
+    pub tracks: BTreeMap<u16, TrackEffect>,
 }
 
 impl Default for Group {

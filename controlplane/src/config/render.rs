@@ -1,6 +1,7 @@
 //! From [`Config`] to the text of `show running-config`, which reads back to the same configuration.
 
-use super::model::{Authentication, Cluster, Config, Group, Interface, Secret};
+use super::model::{Authentication, Cluster, Config, Group, Interface, Secret, Tracked};
+use crate::hsrp::machine::TrackEffect;
 use std::fmt::Write as _;
 
 /// Whether keys appear in the text.
@@ -21,6 +22,17 @@ pub fn render(config: &Config, keys: Keys) -> String {
     };
     if let Some(hostname) = &config.hostname {
         line(format!("hostname {hostname}"));
+        line("!".to_owned());
+    }
+    for (object, what) in &config.tracks {
+        line(match what {
+            Tracked::LineProtocol(name) => format!("track {object} interface {name} line-protocol"),
+            Tracked::Link(name) => format!("track {object} interface {name} link"),
+            Tracked::Dataplane => format!("track {object} dataplane"),
+            Tracked::IkeDaemon => format!("track {object} ike-daemon"),
+        });
+    }
+    if !config.tracks.is_empty() {
         line("!".to_owned());
     }
     let global = global(config, keys);
@@ -170,9 +182,10 @@ fn group(number: u16, group: &Group, keys: Keys) -> Vec<String> {
     }
     lines.extend(group.name.iter().map(|name| format!("name {name}")));
     for (object, decrement) in &group.tracks {
-        let decrement = match *decrement {
-            Group::DECREMENT => String::new(),
-            decrement => format!(" decrement {decrement}"),
+        let decrement = match decrement {
+            TrackEffect::Decrement(Group::DECREMENT) => String::new(),
+            TrackEffect::Decrement(decrement) => format!(" decrement {decrement}"),
+            TrackEffect::Shutdown => " shutdown".to_owned(),
         };
         lines.push(format!("track {object}{decrement}"));
     }

@@ -13,6 +13,8 @@ pub const STALE: Duration = Duration::from_secs(1);
 /// One data plane.
 pub struct Attached {
     peer: Peer,
+    /// The exception devices of its ports, by index
+    exceptions: Vec<String>,
     since_ns: u64,
     /// It has once worked by a snapshot of this usherd
     ready: bool,
@@ -57,7 +59,9 @@ impl Dataplanes {
         if self.all.len() >= MOST {
             return false;
         }
-        self.all.insert(0, Attached { peer, since_ns: now_ns, ready: false, stale: false });
+        let ports = peer.feedback.read().ports;
+        let exceptions = ports.into_iter().map(|port| port.identity.exception).collect();
+        self.all.insert(0, Attached { peer, exceptions, since_ns: now_ns, ready: false, stale: false });
         true
     }
 
@@ -129,6 +133,35 @@ impl Dataplanes {
         running.all(|attached| attached.peer.feedback.applied(instance, generation))
     }
 
+    /// Whether a data plane works by this usherd's snapshot, its threads run, and the port of `exception` has link; with
+    /// when it was last seen running, ns.
+    #[must_use]
+    pub fn carries(&self, exception: &str) -> Option<u64> {
+        let running = self.all.iter().filter(|attached| attached.ready && !attached.stale);
+        running
+            .filter(|attached| attached.link(exception))
+            .map(|attached| attached.peer.feedback.oldest_heartbeat())
+            .max()
+    }
+
+    /// Whether one is attached that has the port of `exception`.
+    #[must_use]
+    pub fn attached(&self, exception: &str) -> bool {
+        self.all.iter().any(|attached| attached.exceptions.iter().any(|name| name == exception))
+    }
+
+    /// Whether the port of `exception` has link.
+    #[must_use]
+    pub fn link(&self, exception: &str) -> bool {
+        self.all.iter().any(|attached| attached.link(exception))
+    }
+
+    /// Whether one is there whose threads run.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.all.iter().any(|attached| attached.ready && !attached.stale)
+    }
+
     /// Everything for `show`.
     #[must_use]
     pub fn views(&self, instance: u64, generation: u64, now_ns: u64) -> Vec<AttachedView> {
@@ -145,6 +178,11 @@ impl Dataplanes {
 }
 
 impl Attached {
+    fn link(&self, exception: &str) -> bool {
+        let index = self.exceptions.iter().position(|name| name == exception);
+        index.and_then(|index| self.peer.feedback.port_status(index)).is_some_and(|status| status.link_up)
+    }
+
     /// `None` until every thread has spoken once, for at most [`STALE`]: then it counts from the attachment.
     fn heartbeat_age(&self, now_ns: u64) -> Option<Duration> {
         let at = match self.peer.feedback.oldest_heartbeat() {

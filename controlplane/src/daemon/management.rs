@@ -50,8 +50,17 @@ impl Reply {
     }
 }
 
+/// A request, and whether the one who asks may change something.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// What is asked
+    pub request: Request,
+    /// Root, or a member of the administrators' group
+    pub may_change: bool,
+}
+
 /// A request on its way to the control plane, and where its answer goes.
-pub type Asked = (Request, oneshot::Sender<Reply>);
+pub type Asked = (Asking, oneshot::Sender<Reply>);
 
 /// Listens at `path`, readable and writable for `group` where that group exists. What is left of an usherd before is
 /// removed: the caller holds the run directory.
@@ -73,8 +82,25 @@ pub fn bind(path: &Path, group: &str) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves clients for ever; requests go to `asked`.
-pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+/// Whether the process at the other end may change something: by its user, or that user's groups.
+async fn may_change(stream: &UnixStream, admins: &'static str) -> bool {
+    let Ok(peer) = stream.peer_cred() else { return false };
+    let (uid, gid) = (peer.uid(), peer.gid());
+    if uid == 0 {
+        return true;
+    }
+    // The lists of users and groups may be on a server far away.
+    let known = tokio::task::spawn_blocking(move || {
+        let group = nix::unistd::Group::from_name(admins).ok().flatten()?;
+        let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+        let member = user.is_some_and(|user| user.gid == group.gid || group.mem.contains(&user.name));
+        Some(member || group.gid.as_raw() == gid)
+    });
+    known.await.ok().flatten().unwrap_or(false)
+}
+
+/// Serves clients for ever; requests go to `asked`. Members of `admins` may change something.
+pub async fn serve(listener: UnixListener, admins: &'static str, asked: mpsc::Sender<Asked>) {
     let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
         let stream = match listener.accept().await {
@@ -90,7 +116,7 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
             Ok(permit) => {
                 let asked = asked.clone();
                 tokio::spawn(async move {
-                    let _ = client(stream, asked).await;
+                    let _ = client(stream, admins, asked).await;
                     drop(permit);
                 });
             }
@@ -108,7 +134,8 @@ fn line_of(reply: &Reply) -> Vec<u8> {
     line
 }
 
-async fn client(stream: UnixStream, asked: mpsc::Sender<Asked>) -> std::io::Result<()> {
+async fn client(stream: UnixStream, admins: &'static str, asked: mpsc::Sender<Asked>) -> std::io::Result<()> {
+    let may_change = may_change(&stream, admins).await;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -123,7 +150,7 @@ async fn client(stream: UnixStream, asked: mpsc::Sender<Asked>) -> std::io::Resu
             Reply::error(format!("the request is longer than {MAX_REQUEST} bytes"))
         } else {
             match serde_json::from_slice::<Request>(&line) {
-                Ok(request) => ask(request, &asked).await,
+                Ok(request) => ask(Asking { request, may_change }, &asked).await,
                 Err(error) => Reply::error(format!(
                     "the request is not understood: {error}: send {{\"command\":\"show dataplane\"}} and a line feed"
                 )),
@@ -136,7 +163,7 @@ async fn client(stream: UnixStream, asked: mpsc::Sender<Asked>) -> std::io::Resu
     }
 }
 
-async fn ask(request: Request, asked: &mpsc::Sender<Asked>) -> Reply {
+async fn ask(request: Asking, asked: &mpsc::Sender<Asked>) -> Reply {
     let (answer, reply) = oneshot::channel();
     let answered = async {
         asked.send((request, answer)).await.ok()?;
@@ -165,10 +192,10 @@ mod tests {
         let path = dir.path().join("usherd.sock");
         let listener = bind(&path, "no-such-group").unwrap();
         let (asked, mut questions) = mpsc::channel::<Asked>(8);
-        tokio::spawn(serve(listener, asked));
+        tokio::spawn(serve(listener, "no-such-group", asked));
         tokio::spawn(async move {
-            while let Some((request, answer)) = questions.recv().await {
-                let _ = answer.send(Reply { text: Some(request.command), ..Reply::default() });
+            while let Some((asking, answer)) = questions.recv().await {
+                let _ = answer.send(Reply { text: Some(asking.request.command), ..Reply::default() });
             }
         });
         (dir, path)

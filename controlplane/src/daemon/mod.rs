@@ -1,27 +1,34 @@
-//! usherd itself: one loop that owns the roles, the snapshot and the kernel's devices, and answers questions.
+//! usherd itself: one loop that owns the roles and the snapshot, and answers questions.
 //!
-//! Everything the loop waits for is bounded: the data plane's acknowledgement (20 ms on a gain, 200 ms on a loss), the
-//! kernel (2 s a request), clients of the socket not at all.
+//! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
+//! ([`elections`]) or done by a task that reports back ([`kernel`]).
 
 pub mod dataplanes;
+mod elections;
+mod kernel;
 pub mod management;
 mod views;
 
 use crate::clb::{self, Member};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
-use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity, virtual_link_local};
-use crate::hsrp::{Action, Hsrp, Role};
-use crate::net::{Net, NetError, Wanted, announce};
+use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity, Tracked};
+use crate::hsrp::link::{Listening, Sender};
+use crate::hsrp::machine::Event as HsrpEvent;
+use crate::hsrp::{Phase, Roles};
+use crate::net::{Net, NetError, Wanted};
 use crate::publish::{self, VipInput};
-use crate::state::State;
-use dataplanes::{Dataplanes, Event, Taken};
-use management::{Asked, Reply, Request};
+use crate::show::Question;
+use crate::state::{Saver, State};
+use dataplanes::{Dataplanes, Event};
+use elections::Election;
+use kernel::{DevicePlan, Devices, Done, Work};
+use management::{Asked, Asking, Reply};
 use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
 use platform::profile::{Profile, ProfileError};
 use platform::snapshot::handover::{HandoverError, Listener, Pending, Progress};
 use platform::snapshot::{VipState, Writer};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -31,12 +38,16 @@ use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// How often leases are renewed and the data planes looked after.
-const TICK: Duration = Duration::from_millis(100);
-/// The longest wait for a data plane before an address is put on.
-const GAIN_WAIT: Duration = Duration::from_millis(20);
-/// The longest wait for a data plane before an address is taken off.
-const LOSS_WAIT: Duration = Duration::from_millis(200);
+/// How often the data planes are looked after.
+const TICK: Duration = Duration::from_millis(5);
+/// The links of the kernel's interfaces are looked at each time after so many of them.
+const LINK_TICKS: u32 = 8;
+/// How often the kernel's devices, the sockets and the IKE daemon are.
+const SLOW_TICK: Duration = Duration::from_millis(250);
+/// The end waits no longer than this for data planes and the kernel.
+const STOP_WAIT: Duration = Duration::from_millis(1500);
+/// The IKE daemon's control socket.
+const VICI: &str = "/run/charon.vici";
 /// A connected data plane that says nothing is let go after this.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
 /// Steps that the kernel refused are tried again this often, and named as often.
@@ -45,6 +56,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const REMIND: Duration = Duration::from_secs(60);
 /// Members of this group may read.
 const GROUP: &str = "usher";
+/// Members of this group may change something.
+const ADMINS: &str = "usher-admin";
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -88,6 +101,8 @@ struct Port {
     mtu: u32,
     /// The exception device is a TAP of ours; else it comes and goes with the data plane
     tap: bool,
+    /// The kernel's interface under the data plane's port, where it has one: not every driver tells its link
+    below: Option<String>,
 }
 
 /// What was published last.
@@ -104,13 +119,21 @@ struct Daemon {
     config: Config,
     plan: Plan,
     members: Vec<Member>,
-    hsrp: Hsrp,
+    roles: Roles,
+    election: Election,
+    sender: Sender,
     writer: Writer,
     published: Published,
-    preparing: BTreeSet<GroupKey>,
+    /// Something has changed that the snapshot has to say
+    dirty: bool,
     state: State,
     saved: Option<State>,
-    net: Net,
+    saver: Saver,
+    devices: Devices,
+    /// The last task about all devices, and whether another has to follow it
+    all_task: Option<u64>,
+    all_again: bool,
+    ticks: u32,
     dataplanes: Dataplanes,
     /// Something at the kernel was refused: try again then
     retry_at: Option<Instant>,
@@ -159,13 +182,19 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         config: Config::default(),
         plan: Plan::default(),
         members: Vec::new(),
-        hsrp: Hsrp::new(state.epochs.clone()),
+        roles: Roles::new(),
+        election: Election::new(monotonic_ns()),
+        sender: Sender::open().map_err(NetError::Socket)?,
         writer: Writer::create()?,
         published: Published::default(),
-        preparing: BTreeSet::new(),
+        dirty: true,
         state,
         saved: None,
-        net: Net::open()?,
+        saver: Saver::start(state_path),
+        devices: Devices::start(Net::open()?),
+        all_task: None,
+        all_again: false,
+        ticks: 0,
         dataplanes: Dataplanes::default(),
         retry_at: None,
         reminded: Some(Instant::now()),
@@ -173,13 +202,23 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         options,
     };
     daemon.log_remarks(&loaded);
+    daemon.sender.refresh();
+    daemon.take(loaded.config);
+    daemon.advance(monotonic_ns());
     // Without the privilege to configure a device nothing below can work: say so and end.
-    daemon.take(loaded.config).await?;
+    if let Some(Done { task, result }) = daemon.devices.done().await {
+        result?;
+        daemon.all_task = daemon.all_task.filter(|all| *all != task);
+        daemon.task_done(task, monotonic_ns());
+    }
+    daemon.settle();
+    daemon.election.starting = false;
 
     let management_path = socket(&daemon.options.run_dir);
     let management = management::bind(&management_path, GROUP).map_err(run_dir("usherd.sock"))?;
     made.names.clear();
     let result = daemon.serve(listener, management).await;
+    daemon.finish().await;
     let _ = std::fs::remove_file(&management_path);
     result
 }
@@ -214,6 +253,11 @@ fn ports(profile: &Profile) -> Vec<Port> {
             exception: port.exception().map(str::to_owned),
             mtu: u32::from(port.mtu),
             tap,
+            below: ["net_af_xdp", "net_af_packet"]
+                .iter()
+                .any(|driver| port.device.name().starts_with(driver))
+                .then(|| port.device.arg("iface").map(str::to_owned))
+                .flatten(),
         })
     };
     profile.port.iter().enumerate().filter_map(port).collect()
@@ -231,19 +275,39 @@ impl Daemon {
         let connections = readiness(&listener).map_err(StartError::Signals)?;
         let (hello, mut hellos) = mpsc::channel::<Pending>(8);
         let (asked, mut questions) = mpsc::channel::<Asked>(64);
-        tokio::spawn(management::serve(management, asked));
+        tokio::spawn(management::serve(management, ADMINS, asked));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut slow = tokio::time::interval(SLOW_TICK);
+        slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (ike, mut ike_told) = mpsc::channel::<bool>(1);
+        let mut stop_at = None;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!("%SYS-5-START: usherd is ready, run directory {}", self.options.run_dir.display());
         loop {
+            let now = monotonic_ns();
+            if now >= self.election.read_at {
+                self.hear(now);
+            }
+            self.advance(now);
+            if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
+                break;
+            }
+            let now = monotonic_ns();
+            let pause = Duration::from_nanos(self.next_deadline(now).saturating_sub(now));
+            let reading = Duration::from_nanos(self.election.read_at.saturating_sub(now));
+            // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
-                biased;
-                _ = term.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = tick.tick() => self.tick().await,
-                _ = hangup.recv() => self.reload().await,
-                Some(pending) = hellos.recv() => self.attach(pending).await,
+                _ = tokio::time::sleep(pause) => {}
+                () = readable(&self.election.listening, reading) => {}
+                _ = term.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
+                _ = interrupt.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
+                _ = tick.tick() => self.tick(),
+                _ = slow.tick() => self.slow_tick(&ike),
+                _ = hangup.recv(), if stop_at.is_none() => self.reload(),
+                Some(up) = ike_told.recv() => self.election.ike = up,
+                Some(done) = self.devices.done() => self.device_done(done),
+                Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
                     let _ = connections.try_io(Interest::READABLE, || {
                         if Self::accept(&listener, &hello) { Ok(()) } else { Err(std::io::ErrorKind::WouldBlock.into()) }
@@ -256,7 +320,6 @@ impl Daemon {
             }
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        self.stop().await;
         Ok(())
     }
 
@@ -283,7 +346,7 @@ impl Daemon {
         }
     }
 
-    async fn attach(&mut self, pending: Pending) {
+    fn attach(&mut self, pending: Pending) {
         let peer = match pending.try_finish(&self.writer) {
             Ok(Progress::Done(peer)) => peer,
             Ok(Progress::NotYet(_)) => return,
@@ -306,22 +369,21 @@ impl Daemon {
         }
         self.reminded = None;
         tracing::info!("%DATAPLANE-5-ATTACHED: process {pid}, {workers} workers, {ports} ports");
-        let done = self.devices().await;
-        self.note(done);
+        self.all_devices();
     }
 
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now_ns = monotonic_ns();
         self.writer.heartbeat(now_ns);
-        let due = self.hsrp.tick(now_ns);
-        self.act(due).await;
         let events = self.dataplanes.look(self.writer.instance(), self.published.generation, now_ns);
         for event in events {
             match event {
                 Event::Ready(pid) => {
                     tracing::info!("%DATAPLANE-5-READY: process {pid} works by the snapshot");
                     // What was announced before it was there reached nobody.
-                    self.hsrp.announce_again(now_ns);
+                    for key in self.roles.keys().cloned().collect::<Vec<_>>() {
+                        self.tell(&key, HsrpEvent::AnnounceAgain, now_ns);
+                    }
                 }
                 Event::Gone(pid) => {
                     tracing::warn!("%DATAPLANE-4-DETACHED: process {pid} has gone");
@@ -335,6 +397,14 @@ impl Daemon {
                 }
             }
         }
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(LINK_TICKS) {
+            self.sender.refresh();
+        }
+        self.look_at_objects(now_ns);
+    }
+
+    fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {
         if self.dataplanes.is_empty() && self.reminded.is_none_or(|at| at.elapsed() >= REMIND) {
             self.reminded = Some(Instant::now());
             tracing::warn!(
@@ -342,21 +412,59 @@ impl Daemon {
             );
         }
         if self.retry_at.is_some_and(|at| Instant::now() >= at) {
-            let done = self.devices().await;
-            self.note(done);
+            self.retry_at = None;
+            self.all_devices();
         }
+        self.settle();
+        if self.config.tracks.values().any(|what| *what == Tracked::IkeDaemon) {
+            let ike = ike.clone();
+            tokio::spawn(async move {
+                let connect = tokio::net::UnixStream::connect(VICI);
+                let up = tokio::time::timeout(SLOW_TICK, connect).await.is_ok_and(|stream| stream.is_ok());
+                let _ = ike.try_send(up);
+            });
+        }
+        self.save();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+
+    /// Takes note of the kernel's devices as they are now.
+    fn settle(&mut self) {
+        self.sender.refresh();
+        self.listen();
+        let now_ns = monotonic_ns();
+        for key in self.roles.keys().cloned().collect::<Vec<_>>() {
+            self.start_machine(&key, now_ns);
+        }
+    }
+
+    /// Has the state written where it has changed.
+    fn save(&mut self) {
+        if self.saved.as_ref() != Some(&self.state) {
+            self.saver.save(self.state.clone());
+            self.saved = Some(self.state.clone());
+        }
+    }
+
+    fn device_done(&mut self, done: Done) {
+        let Done { task, result } = done;
+        self.note(result);
+        if self.all_task == Some(task) {
+            self.all_task = None;
+            self.settle();
+            if std::mem::take(&mut self.all_again) {
+                self.all_devices();
+            }
+        }
+        self.task_done(task, monotonic_ns());
     }
 
     /// Remembers a refusal of the kernel for another try.
     fn note(&mut self, done: Result<(), NetError>) {
-        self.retry_at = match done {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::error!("%NET-3-DEVICE: {error}; trying again in {} s", RETRY.as_secs());
-                Some(Instant::now() + RETRY)
-            }
-        };
+        if let Err(error) = done {
+            tracing::error!("%NET-3-DEVICE: {error}; trying again in {} s", RETRY.as_secs());
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
     }
 
     fn log_remarks(&self, loaded: &Loaded) {
@@ -370,12 +478,11 @@ impl Daemon {
         }
     }
 
-    async fn reload(&mut self) {
+    fn reload(&mut self) {
         match load(&self.options, &self.ports) {
             Ok(loaded) => {
                 self.log_remarks(&loaded);
-                let done = self.take(loaded.config).await;
-                self.note(done);
+                self.take(loaded.config);
                 tracing::info!("%CONFIG-5-LOADED: {}", self.options.config.display());
             }
             Err(error) => tracing::error!("%CONFIG-3-REFUSED: the running configuration stays: {error}"),
@@ -383,7 +490,7 @@ impl Daemon {
     }
 
     /// Puts a configuration into force.
-    async fn take(&mut self, config: Config) -> Result<(), NetError> {
+    fn take(&mut self, config: Config) {
         let ports = &self.ports;
         let port_of = |name: &IfName| ports.iter().position(|port| port.interface == *name);
         self.plan = health::assess(&config, Some(&port_of));
@@ -401,110 +508,14 @@ impl Daemon {
         }
         let virtual_addresses = self.plan.groups.iter().flat_map(|group| group.addresses.clone()).collect();
         self.members = clb::members(&self.config, &virtual_addresses);
-        let actions = self.hsrp.configure(&self.plan.groups, monotonic_ns());
-        self.act(actions).await;
-        // Also where no role has changed: the cluster's own lines may have.
-        self.publish();
-        self.devices().await
-    }
-
-    /// Carries out what the roles ask for.
-    async fn act(&mut self, actions: Vec<Action>) {
-        let (mut gained, mut lost) = (BTreeSet::new(), Vec::new());
-        let mut announcements = Vec::new();
-        for action in actions {
-            match action {
-                Action::Renew(lease, until_ns) => self.writer.set_lease(lease, until_ns, false),
-                Action::Announce(key) => announcements.push(key),
-                Action::Gain(key) => {
-                    tracing::info!("%HSRP-5-STATECHANGE: {key} state Init -> Active");
-                    gained.insert(key);
-                }
-                Action::Lose(key) => {
-                    tracing::info!("%HSRP-5-STATECHANGE: {key} state Active -> Init");
-                    lost.push(key);
-                }
-                // The devices and the snapshot follow in `take`.
-                Action::Update(_) => {}
-            }
-        }
-        if !lost.is_empty() {
-            self.publish();
-            self.wait(LOSS_WAIT, |dataplanes, instance, generation| dataplanes.applied(instance, generation))
-                .await;
-            let done = self.devices().await;
-            self.note(done);
-        }
-        if !gained.is_empty() {
-            self.gain(gained).await;
-        }
-        for key in announcements {
-            self.announce(&key);
-        }
-    }
-
-    /// Prepared, acknowledged, address on, active: in this order, so that no frame comes before the MAC filter.
-    async fn gain(&mut self, gained: BTreeSet<GroupKey>) {
-        self.preparing = gained;
-        self.publish();
-        let taken = |dataplanes: &Dataplanes, instance, generation| {
-            dataplanes.taken(instance, generation) != Taken::NotYet
-        };
-        let in_time = self.wait(GAIN_WAIT, taken).await;
-        if !in_time {
-            tracing::warn!(
-                "%DATAPLANE-4-SLOW: generation {} is not in force after 20 ms; going on",
-                self.published.generation
-            );
-        } else if self.dataplanes.taken(self.writer.instance(), self.published.generation)
-            == Taken::WithoutFilter
-        {
-            tracing::error!(
-                "%DATAPLANE-3-FILTER: a port does not take the virtual MAC: set promiscuous = \"on\" in the profile"
-            );
-        }
-        let done = self.devices().await;
-        self.note(done);
-        self.preparing.clear();
-        self.publish();
-        // The first lease follows the publication at once, not at the next tick.
         let now_ns = monotonic_ns();
-        for action in self.hsrp.tick(now_ns) {
-            match action {
-                Action::Renew(lease, until_ns) => self.writer.set_lease(lease, until_ns, false),
-                Action::Announce(key) => self.announce(&key),
-                _ => {}
-            }
-        }
+        self.look_at_objects(now_ns);
+        self.configure_roles(now_ns);
+        self.all_devices();
     }
 
-    /// Waits until `done`, at most `limit`; false when it took longer.
-    async fn wait(&self, limit: Duration, done: impl Fn(&Dataplanes, u64, u64) -> bool) -> bool {
-        let start = Instant::now();
-        loop {
-            if done(&self.dataplanes, self.writer.instance(), self.published.generation) {
-                return true;
-            }
-            if start.elapsed() >= limit {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    fn announce(&self, key: &GroupKey) {
-        // Nobody would carry the frames.
-        if self.dataplanes.is_empty() {
-            return;
-        }
-        let Some((role, (_, device))) =
-            self.hsrp.role(key).and_then(|role| Some((role, self.device(&role.plan)?)))
-        else {
-            return;
-        };
-        if let Err(error) = announce::announce(&device, role.mac(), &role.plan.addresses) {
-            tracing::warn!("%HSRP-4-ANNOUNCE: {key}: {device}: {error}");
-        }
+    fn exception(&self, name: &IfName) -> Option<&str> {
+        self.ports.iter().find(|port| port.interface == *name)?.exception.as_deref()
     }
 
     /// The exception device of a group's interface, and the name of the group's macvlan over it.
@@ -515,21 +526,15 @@ impl Daemon {
         Some((exception, format!("hsrp{index}-{}{family}", plan.key.group)))
     }
 
-    fn is_active(&self, role: &Role) -> bool {
-        role.state == crate::hsrp::State::Active
-    }
-
-    /// Brings all devices into the state that configuration and roles ask for.
-    async fn devices(&self) -> Result<(), NetError> {
-        let mut wanted_macvlans = BTreeSet::new();
-        let mut parents = Vec::new();
+    /// Has all devices brought into the state that configuration and roles ask for. One such task at a time.
+    fn all_devices(&mut self) {
+        if self.all_task.is_some() {
+            self.all_again = true;
+            return;
+        }
+        let mut plan = DevicePlan::default();
         for port in &self.ports {
             let Some(exception) = &port.exception else { continue };
-            if !port.tap && !self.net.exists(exception).await? {
-                // It comes with the data plane, and this with it.
-                continue;
-            }
-            parents.push(exception.clone());
             let known = self.dataplanes.port(exception);
             let interface =
                 self.config.interfaces.get(&port.interface).filter(|interface| !interface.shutdown);
@@ -539,31 +544,14 @@ impl Daemon {
                 mtu: Some(known.map_or(port.mtu, |identity| u32::from(identity.mtu)).max(1280)),
                 addresses: interface.map(|interface| interface.addresses().collect()).unwrap_or_default(),
             };
-            self.net.port(&wanted).await?;
+            plan.ports.push((wanted, port.tap));
         }
-        for role in self.hsrp.roles() {
-            let Some((exception, device)) = self.device(&role.plan) else { continue };
-            if !parents.contains(&exception) {
-                continue;
+        for role in self.roles.values() {
+            if let Some((exception, device)) = self.device(&role.plan) {
+                plan.virtuals.push((exception, self.macvlan(role, device)));
             }
-            wanted_macvlans.insert(device.clone());
-            let mut addresses = Vec::new();
-            if self.is_active(role) {
-                addresses.extend(role.plan.addresses.iter().map(|address| on_macvlan(*address)));
-                if role.plan.key.family == Family::V6 {
-                    let link_local = on_macvlan(virtual_link_local(role.plan.key.group).into());
-                    if !addresses.contains(&link_local) {
-                        addresses.push(link_local);
-                    }
-                }
-            }
-            let wanted = Wanted { device, mac: Some(role.mac()), mtu: None, addresses };
-            self.net.virtual_device(&exception, &wanted).await?;
         }
-        for stray in self.net.macvlans("hsrp", &parents).await?.difference(&wanted_macvlans) {
-            self.net.delete(stray).await?;
-        }
-        Ok(())
+        self.all_task = Some(self.devices.give(Work::All(plan)));
     }
 
     /// Publishes roles, members and slots as they are now.
@@ -572,15 +560,18 @@ impl Daemon {
         let up = cluster.is_some_and(|cluster| cluster.down.is_empty());
         let in_cluster = |key: &GroupKey| cluster.is_some_and(|cluster| cluster.groups.contains(key));
         let mut vips = Vec::new();
-        for role in self.hsrp.roles().filter(|role| role.plan.down.is_empty()) {
-            let state = match self.is_active(role) {
-                true if self.preparing.contains(&role.plan.key) => VipState::Prepared,
-                true => VipState::Active,
-                false => VipState::Inactive,
+        let known = |role: &&crate::hsrp::Role| role.plan.down.is_empty() || role.phase != Phase::Absent;
+        for role in self.roles.values().filter(known) {
+            let state = match role.phase {
+                Phase::Preparing { .. } | Phase::Addressing(_) => VipState::Prepared,
+                Phase::Owned => VipState::Active,
+                // Its lease has ended: this is the fence.
+                Phase::Withdrawing { .. } if role.wedged.is_some() => VipState::Active,
+                Phase::Absent | Phase::Withdrawing { .. } | Phase::Clearing(_) => VipState::Inactive,
             };
             let member = in_cluster(&role.plan.key);
-            vips.extend(role.plan.addresses.iter().map(|address| VipInput {
-                address: *address,
+            vips.extend(role.addresses().into_iter().map(|address| VipInput {
+                address,
                 own: role.plan.own,
                 mac: role.mac(),
                 state,
@@ -600,59 +591,92 @@ impl Daemon {
             publish::body(self.state.hash_key, now_ns, &vips, &self.members, &mut self.state.assignments);
         let generation = self.writer.publish(&body);
         self.published = Published { generation, at_ns: now_ns, vips };
-        self.state.epochs.clone_from(self.hsrp.epochs());
-        if self.saved.as_ref() != Some(&self.state) {
-            let path = self.options.run_dir.join("state");
-            match self.state.save(&path) {
-                Ok(()) => self.saved = Some(self.state.clone()),
-                Err(error) => tracing::error!("%SYS-3-STATE: {}: {error}: free space there", path.display()),
-            }
-        }
+        self.save();
     }
 
-    /// The end: inactive first, then the addresses off. Exception devices stay for the data plane that goes on.
-    async fn stop(&mut self) {
-        let actions = self.hsrp.configure(&[], monotonic_ns());
-        for action in &actions {
-            if let Action::Lose(key) = action {
-                tracing::info!("%HSRP-5-STATECHANGE: {key} state Active -> Init");
-            }
+    /// The end begins: every group gives its role up. When it has to be over, ns.
+    fn give_up(&mut self) -> u64 {
+        let now = monotonic_ns();
+        for key in self.roles.keys().cloned().collect::<Vec<_>>() {
+            self.tell(&key, HsrpEvent::Disable, now);
         }
-        let mut vips = std::mem::take(&mut self.published.vips);
-        vips.iter_mut().for_each(|vip| vip.state = VipState::Inactive);
-        self.publish_vips(vips);
-        self.wait(LOSS_WAIT, |dataplanes, instance, generation| dataplanes.applied(instance, generation))
-            .await;
-        let exceptions: Vec<String> = self.ports.iter().filter_map(|port| port.exception.clone()).collect();
-        if let Err(error) = self.strip(&exceptions).await {
-            tracing::error!("%NET-3-DEVICE: {error}");
+        self.roles.values_mut().for_each(|role| role.wedged = None);
+        self.dirty = true;
+        now.saturating_add(STOP_WAIT.as_nanos() as u64)
+    }
+
+    fn has_given_up(&self) -> bool {
+        !self.dirty && self.roles.values().all(|role| role.phase == Phase::Absent && role.held.is_empty())
+    }
+
+    /// After the loop: exception devices stay for the data plane that goes on, unless they are to be cleaned up.
+    async fn finish(mut self) {
+        self.state.leases.clear();
+        self.save();
+        self.saver.finish();
+        if self.options.cleanup {
+            let parents: Vec<String> = self.ports.iter().filter_map(|port| port.exception.clone()).collect();
+            let taps = self.ports.iter().filter(|port| port.tap).filter_map(|port| port.exception.clone());
+            let task = self.devices.give(Work::Cleanup(parents, taps.collect()));
+            while let Some(done) = self.devices.done().await {
+                if let (Err(error), true) = (&done.result, done.task == task) {
+                    tracing::error!("%NET-3-DEVICE: {error}");
+                }
+                if done.task == task {
+                    break;
+                }
+            }
         }
         tracing::info!("%SYS-5-STOP: usherd has stopped");
     }
 
-    async fn strip(&self, exceptions: &[String]) -> Result<(), NetError> {
-        for device in self.net.macvlans("hsrp", exceptions).await? {
-            self.net.bare(&device).await?;
-            if self.options.cleanup {
-                self.net.delete(&device).await?;
-            }
+    fn answer(&mut self, request: &Asking) -> Reply {
+        let query = match crate::show::question(&request.request.command) {
+            Ok(query) => query,
+            Err(error) => return Reply::error(error),
+        };
+        if query.question.changes() && !request.may_change {
+            return Reply::error(format!(
+                "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
+            ));
         }
-        if self.options.cleanup {
-            for port in self.ports.iter().filter(|port| port.tap) {
-                if let Some(exception) = &port.exception {
-                    self.net.delete(exception).await?;
-                }
+        let debug = &mut self.election.debug;
+        let text = match query.question {
+            Question::Failover => match self.fail_over(query.interface.as_ref(), query.group.unwrap_or(0)) {
+                Ok(text) => text,
+                Err(error) => return Reply::error(error),
+            },
+            Question::Debug(what, on) => {
+                debug.packets = if what.packets { on } else { debug.packets };
+                debug.events = if what.events { on } else { debug.events };
+                debug.errors = if what.errors { on } else { debug.errors };
+                let word = |on| if on { "on" } else { "off" };
+                format!(
+                    "HSRP debugging to the log: packets {}, events {}, errors {}\n",
+                    word(debug.packets),
+                    word(debug.events),
+                    word(debug.errors)
+                )
             }
+            _ => return self.show(&query, request.request.json),
+        };
+        match request.request.json {
+            true => Reply { json: Some(serde_json::json!({ "done": text })), ..Reply::default() },
+            false => Reply { text: Some(text), ..Reply::default() },
         }
-        Ok(())
     }
+}
 
-    fn answer(&self, request: &Request) -> Reply {
-        match crate::show::question(&request.command) {
-            Ok(question) => self.show(question, request.json),
-            Err(error) => Reply::error(error),
-        }
+/// Waits until a message can be read, and at least `pause`.
+async fn readable(listening: &[(usize, Listening)], pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
     }
+    std::future::poll_fn(|context| {
+        let ready = listening.iter().any(|(_, socket)| socket.poll_readable(context).is_ready());
+        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
 }
 
 /// Something to wait with until a descriptor, which must be non-blocking, is readable. tokio's own type for that is

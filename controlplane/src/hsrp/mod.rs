@@ -1,40 +1,31 @@
-//! Who is active: the roles of this node's HSRP groups.
+//! Who is active: HSRP versions 1 and 2 (RFC 2281 and its successor), IPv4 and IPv6.
 //!
-//! In this version a node is always **the lone active**: no hello is sent or heard, and each group that can run is
-//! active from the moment it is configured, its lease renewed as that of a node which knows no other router (DESIGN
-//! "Role and lease"). Two nodes with the same group would both be active; run one until elections are built.
-//!
-//! The machine has no IO and no clock: configuration and time go in, actions come out, and the caller carries
-//! them out in order.
+//! [`packet`] and [`auth`] are the wire, [`machine`] decides for one group, [`link`] holds the sockets, and the daemon
+//! (`daemon::elections`) carries out what the machines ask for. Here is what each group of this node is and where
+//! its virtual addresses are on their way.
 
-use crate::config::Family;
+pub mod auth;
+pub mod link;
+pub mod machine;
+pub mod message;
+pub mod packet;
+
 use crate::config::health::{GroupKey, GroupPlan};
-use platform::snapshot::MAX_GROUPS;
+use crate::config::{Family, Interval, virtual_link_local};
+use auth::Auth;
+use machine::{Group, PreemptDelay, Timers};
+use message::{Message, State};
+use packet::Transport;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long requests are still answered after the last sign of life of the control plane, no peer known.
 pub const LONE_LEASE: Duration = Duration::from_secs(10);
-/// When announcements leave after gaining the role.
-const ANNOUNCEMENTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(4)];
-
-/// The states of HSRP that a lone node can be in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub enum State {
-    /// Kept down: not able to run, or not yet asked to
-    Init,
-    /// Owns the virtual addresses
-    Active,
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            State::Init => "Init",
-            State::Active => "Active",
-        })
-    }
-}
+/// `standby delay minimum` where it is not configured.
+const DELAY_MINIMUM: u16 = 1;
+/// `standby delay reload` where it is not configured.
+const DELAY_RELOAD: u16 = 5;
 
 /// The virtual MAC of a group: 0000.0c07.acGG (version 1), 0000.0c9f.fGGG (version 2), 0005.73a0.0GGG (IPv6).
 #[must_use]
@@ -47,186 +38,187 @@ pub fn virtual_mac(version: u8, group: u16, family: Family) -> [u8; 6] {
     }
 }
 
-/// What the caller has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Give the role up: publish inactive, then take the addresses off
-    Lose(GroupKey),
-    /// Take the role: publish prepared, wait for the data plane, addresses on, publish active
-    Gain(GroupKey),
-    /// Something about a group that stays in its state has changed: publish and configure anew
-    Update(GroupKey),
-    /// Let the lease word of this index run until then, ns of CLOCK_MONOTONIC; no peer is known
-    Renew(usize, u64),
-    /// Send gratuitous ARPs and neighbour advertisements
-    Announce(GroupKey),
+/// Where the virtual addresses are between this node not having them and having them. The loop looks again and again;
+/// it never waits in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not here
+    Absent,
+    /// Published as prepared; every worker and MAC filter is to take it
+    Preparing {
+        /// Since when, ns
+        since: u64,
+        /// In which generation; 0: not published yet
+        generation: u64,
+    },
+    /// The kernel is putting the addresses on; the number of its task
+    Addressing(u64),
+    /// Here
+    Owned,
+    /// Published as inactive; every worker is to take it
+    Withdrawing {
+        /// Since when, ns
+        since: u64,
+        /// In which generation; 0: not published yet
+        generation: u64,
+    },
+    /// The kernel is taking the addresses off; the number of its task
+    Clearing(u64),
 }
 
-/// One group.
-#[derive(Clone, Debug)]
+/// One group of this node.
+#[derive(Debug)]
 pub struct Role {
     /// What it is configured to be
     pub plan: GroupPlan,
-    /// What it is
-    pub state: State,
-    /// Index of its lease word
+    /// Its part in the election; none until the interface has an address in the family
+    pub machine: Option<Group>,
+    /// How its messages are authenticated
+    pub auth: Auth,
+    /// Index of its lease word; [`platform::snapshot::MAX_GROUPS`] when there is none
     pub lease: usize,
     /// Grows at each gain, over restarts too
     pub epoch: u64,
-    /// State changes since the start
-    pub changes: u64,
-    /// When the last one was, ns of CLOCK_MONOTONIC
-    pub changed_ns: u64,
-    announce: Vec<u64>,
+    /// Where the addresses are
+    pub phase: Phase,
+    /// Messages that leave when the addresses have been given up
+    pub held: Vec<Message>,
+    /// Announcements are due as soon as the addresses are here
+    pub announce: bool,
+    /// When the next router advertisement leaves, and how many have left since the gain
+    pub router: Option<(u64, u32)>,
+    /// It goes on where an usherd before it stood: the addresses are still on
+    pub resumed: bool,
+    /// It was configured when usherd started: reload delays apply to it
+    pub reload: bool,
+    /// It goes on within its lease, and its data plane may still be on its way back
+    pub grace: bool,
+    /// The machine was last told that a data plane carries its frames
+    pub dataplane: bool,
+    /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
+    /// [`u64::MAX`]: it has not moved yet), so that they do not leave when it wakes
+    pub wedged: Option<u64>,
+    /// Messages that were not taken, by reason
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 impl Role {
+    /// A group that has not started.
+    #[must_use]
+    pub fn new(plan: GroupPlan, lease: usize, epoch: u64) -> Role {
+        Role {
+            auth: Auth::of(plan.settings.authentication.as_ref()),
+            plan,
+            machine: None,
+            lease,
+            epoch,
+            phase: Phase::Absent,
+            held: Vec::new(),
+            announce: false,
+            router: None,
+            resumed: false,
+            reload: false,
+            grace: false,
+            dataplane: true,
+            wedged: None,
+            refused: BTreeMap::new(),
+        }
+    }
+
     /// The virtual MAC.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
         virtual_mac(self.plan.version, self.plan.key.group, self.plan.key.family)
     }
+
+    /// How its messages travel; IPv6 has no version 1, and such a group is kept down.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        Transport::of(self.plan.version, self.plan.key.family)
+    }
+
+    /// Where it is in the table of states.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.machine.as_ref().map_or(State::Init, Group::state)
+    }
+
+    /// Whether the machine wants the addresses here.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        self.machine.as_ref().is_some_and(Group::owns)
+    }
+
+    /// Whether the addresses are to be on the macvlan.
+    #[must_use]
+    pub fn carries(&self) -> bool {
+        match self.phase {
+            Phase::Addressing(_) | Phase::Owned | Phase::Withdrawing { .. } => true,
+            Phase::Preparing { .. } => self.resumed,
+            Phase::Absent | Phase::Clearing(_) => false,
+        }
+    }
+
+    /// The virtual addresses, configured or learned, the primary one first.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        if !self.plan.learns {
+            return self.plan.addresses.clone();
+        }
+        self.machine
+            .as_ref()
+            .and_then(Group::virtual_ip)
+            .into_iter()
+            .chain(self.plan.addresses.clone())
+            .collect()
+    }
+
+    /// Counts a message that was not taken.
+    pub fn refuse(&mut self, reason: &'static str) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+}
+
+/// What the machine is to be told of a group whose hellos leave from `own`, on an interface with this MAC.
+#[must_use]
+pub fn machine_config(plan: &GroupPlan, own: IpAddr, mac: [u8; 6]) -> machine::Config {
+    let settings = &plan.settings;
+    let seconds = |seconds: Option<u16>| Duration::from_secs(u64::from(seconds.unwrap_or(0)));
+    let time = |interval: Interval| Duration::from_millis(u64::from(interval.millis()));
+    let timers = settings.timers.map(|timers| Timers { hello: time(timers.hello), hold: time(timers.hold) });
+    machine::Config {
+        version: plan.version,
+        group: plan.key.group,
+        own,
+        identifier: if plan.version == 2 { mac } else { [0; 6] },
+        virtual_ip: match plan.key.family {
+            Family::V4 if plan.learns => None,
+            Family::V4 => plan.addresses.first().copied(),
+            // IPv6 groups agree on the link-local one, which follows from the group's number.
+            Family::V6 => Some(virtual_link_local(plan.key.group).into()),
+        },
+        priority: plan.priority,
+        preempt: settings.preempt.map(|preempt| PreemptDelay {
+            minimum: seconds(preempt.minimum),
+            reload: seconds(preempt.reload),
+            sync: seconds(preempt.sync),
+        }),
+        timers,
+        delay_minimum: seconds(plan.delay.minimum.or(Some(DELAY_MINIMUM))),
+        delay_reload: seconds(plan.delay.reload.or(Some(DELAY_RELOAD))),
+        tracks: settings.tracks.iter().map(|(object, effect)| (*object, *effect)).collect(),
+        // The lease is renewed with each hello: rare ones need a longer one.
+        lone_lease: LONE_LEASE.max(timers.map_or(Duration::ZERO, |timers| timers.hello * 3)),
+    }
 }
 
 /// The groups of this node.
-#[derive(Debug, Default)]
-pub struct Hsrp {
-    roles: BTreeMap<GroupKey, Role>,
-    epochs: BTreeMap<String, u64>,
-}
-
-impl Hsrp {
-    /// Starts without groups. `epochs` are those of the run before, by [`GroupKey`]'s text.
-    #[must_use]
-    pub fn new(epochs: BTreeMap<String, u64>) -> Hsrp {
-        Hsrp { roles: BTreeMap::new(), epochs }
-    }
-
-    /// All groups in order.
-    pub fn roles(&self) -> impl Iterator<Item = &Role> {
-        self.roles.values()
-    }
-
-    /// The group of `key`.
-    #[must_use]
-    pub fn role(&self, key: &GroupKey) -> Option<&Role> {
-        self.roles.get(key)
-    }
-
-    /// The epochs to remember over a restart.
-    #[must_use]
-    pub fn epochs(&self) -> &BTreeMap<String, u64> {
-        &self.epochs
-    }
-
-    /// Takes a new configuration: losses first, then gains and changes.
-    pub fn configure(&mut self, plans: &[GroupPlan], now_ns: u64) -> Vec<Action> {
-        let mut losses = Vec::new();
-        let mut gains = Vec::new();
-        let kept = |key: &GroupKey| plans.iter().any(|plan| plan.key == *key);
-        losses.extend(
-            self.roles
-                .values()
-                .filter(|r| !kept(&r.plan.key) && r.state == State::Active)
-                .map(|r| r.plan.key.clone()),
-        );
-        for plan in plans {
-            let free = (0..MAX_GROUPS).find(|i| self.roles.values().all(|role| role.lease != *i));
-            let Some(role) = self.roles.get_mut(&plan.key) else {
-                // `assess` keeps groups beyond the lease words down: they need none.
-                let lease = free.unwrap_or(MAX_GROUPS);
-                let mut role = Role {
-                    plan: plan.clone(),
-                    state: State::Init,
-                    lease,
-                    epoch: 0,
-                    changes: 0,
-                    changed_ns: now_ns,
-                    announce: Vec::new(),
-                };
-                if plan.down.is_empty() && lease < MAX_GROUPS {
-                    gain(&mut role, &mut self.epochs, now_ns);
-                    gains.push(Action::Gain(plan.key.clone()));
-                }
-                self.roles.insert(plan.key.clone(), role);
-                continue;
-            };
-            let changed = role.plan != *plan;
-            // Another version is another virtual MAC: the group starts over.
-            let restarted = role.plan.version != plan.version;
-            role.plan = plan.clone();
-            match (role.state, plan.down.is_empty() && role.lease < MAX_GROUPS) {
-                (State::Active, false) => {
-                    role.state = State::Init;
-                    role.changes += 1;
-                    role.changed_ns = now_ns;
-                    role.announce.clear();
-                    losses.push(plan.key.clone());
-                }
-                (State::Init, true) | (State::Active, true) if role.state == State::Init || restarted => {
-                    gain(role, &mut self.epochs, now_ns);
-                    gains.push(Action::Gain(plan.key.clone()));
-                }
-                (State::Active, true) if changed => {
-                    role.announce = announcements(now_ns);
-                    gains.push(Action::Update(plan.key.clone()));
-                }
-                _ => {}
-            }
-        }
-        self.roles.retain(|key, _| kept(key));
-        losses.into_iter().map(Action::Lose).chain(gains).collect()
-    }
-
-    /// Announces every active group once more, from `now_ns` on.
-    pub fn announce_again(&mut self, now_ns: u64) {
-        for role in self.roles.values_mut().filter(|role| role.state == State::Active) {
-            role.announce = announcements(now_ns);
-        }
-    }
-
-    /// What is due at `now_ns`: renewals of every active group's lease, and announcements.
-    pub fn tick(&mut self, now_ns: u64) -> Vec<Action> {
-        let mut actions = Vec::new();
-        let until = now_ns.saturating_add(LONE_LEASE.as_nanos() as u64);
-        for (key, role) in self.roles.iter_mut().filter(|(_, role)| role.state == State::Active) {
-            actions.push(Action::Renew(role.lease, until));
-            let due = role.announce.iter().filter(|at| **at <= now_ns).count();
-            role.announce.drain(..due);
-            if due > 0 {
-                actions.push(Action::Announce(key.clone()));
-            }
-        }
-        actions
-    }
-}
-
-fn announcements(now_ns: u64) -> Vec<u64> {
-    ANNOUNCEMENTS.iter().map(|after| now_ns.saturating_add(after.as_nanos() as u64)).collect()
-}
-
-fn gain(role: &mut Role, epochs: &mut BTreeMap<String, u64>, now_ns: u64) {
-    let epoch = epochs.entry(role.plan.key.to_string()).or_default();
-    *epoch = epoch.wrapping_add(1);
-    role.epoch = *epoch;
-    role.state = State::Active;
-    role.changes += 1;
-    role.changed_ns = now_ns;
-    role.announce = announcements(now_ns);
-}
+pub type Roles = BTreeMap<GroupKey, Role>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{health, parse};
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn plans(text: &str) -> Vec<GroupPlan> {
-        health::assess(&parse(text).unwrap().config, None).groups
-    }
-
-    const ONE: &str = "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby 1 ip 10.0.0.100\n";
 
     #[test]
     fn the_virtual_mac_follows_version_group_and_family() {
@@ -236,58 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_gained_at_once_and_its_lease_renewed_while_time_goes_on() {
-        let mut hsrp = Hsrp::default();
-        let plans = plans(ONE);
-        let key = plans[0].key.clone();
-        assert_eq!(hsrp.configure(&plans, 0), [Action::Gain(key.clone())]);
-        assert_eq!(hsrp.tick(0), [Action::Renew(0, 10 * SECOND), Action::Announce(key.clone())]);
-        assert_eq!(hsrp.tick(SECOND), [Action::Renew(0, 11 * SECOND)]);
-        assert_eq!(hsrp.tick(2 * SECOND).len(), 2, "the second announcement");
-        assert_eq!(hsrp.tick(9 * SECOND).len(), 2, "the third, late");
-        assert_eq!(hsrp.tick(20 * SECOND), [Action::Renew(0, 30 * SECOND)]);
-        assert_eq!(hsrp.configure(&plans, 0), [], "the same again changes nothing");
-    }
-
-    #[test]
-    fn a_group_that_cannot_run_stays_in_init_and_loses_the_role_it_had() {
-        let mut hsrp = Hsrp::default();
-        let down = plans(&format!("{ONE} shutdown\n"));
-        assert_eq!(hsrp.configure(&down, 0), []);
-        assert_eq!(hsrp.tick(0), []);
-        let up = plans(ONE);
-        let key = up[0].key.clone();
-        assert_eq!(hsrp.configure(&up, 1), [Action::Gain(key.clone())]);
-        assert_eq!(hsrp.configure(&down, 2), [Action::Lose(key.clone())]);
-        assert_eq!(hsrp.configure(&up, 3), [Action::Gain(key.clone())]);
-        assert_eq!(hsrp.role(&key).unwrap().epoch, 2);
-        assert_eq!(hsrp.configure(&[], 4), [Action::Lose(key.clone())]);
-        assert_eq!(hsrp.epochs()[&key.to_string()], 2, "remembered for the next gain");
-    }
-
-    #[test]
-    fn a_changed_version_starts_the_group_over_and_a_changed_address_does_not() {
-        let mut hsrp = Hsrp::default();
-        hsrp.configure(&plans(ONE), 0);
-        let other = plans(&ONE.replace(".100", ".200"));
-        let key = other[0].key.clone();
-        assert_eq!(hsrp.configure(&other, 1), [Action::Update(key.clone())]);
-        let version2 = plans(&format!("{ONE} standby version 2\n"));
-        assert_eq!(hsrp.configure(&version2, 2), [Action::Gain(key.clone())]);
-        assert_eq!(hsrp.role(&key).map(|role| (role.epoch, role.mac()[3])), Some((2, 0x9f)));
-    }
-
-    #[test]
-    fn lease_words_are_not_shared() {
-        let mut hsrp = Hsrp::default();
-        let text = format!("{ONE} standby 2 ip 10.0.0.101\n standby 3 ip 10.0.0.102\n");
-        hsrp.configure(&plans(&text), 0);
-        let mut leases: Vec<usize> = hsrp.roles().map(|role| role.lease).collect();
-        leases.sort_unstable();
-        assert_eq!(leases, [0, 1, 2]);
-        hsrp.configure(&plans(ONE), 0);
-        hsrp.configure(&plans(&text), 0);
-        let leases: std::collections::BTreeSet<usize> = hsrp.roles().map(|role| role.lease).collect();
-        assert_eq!(leases.len(), 3);
+    fn the_machine_is_told_what_is_configured() {
+        let text = "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby version 2\n \
+                    standby 1 ip 10.0.0.100\n standby 1 priority 120\n standby 1 preempt delay minimum 3\n \
+                    standby 1 timers msec 50 msec 150\n standby 1 track 5 shutdown\n standby delay minimum 0\n";
+        let plan = health::assess(&parse(text).unwrap().config, None).groups.remove(0);
+        let own = "10.0.0.1".parse().unwrap();
+        let config = machine_config(&plan, own, [2; 6]);
+        assert_eq!((config.version, config.group, config.priority), (2, 1, 120));
+        assert_eq!(config.virtual_ip, Some("10.0.0.100".parse().unwrap()));
+        assert_eq!(config.preempt.map(|delay| delay.minimum), Some(Duration::from_secs(3)));
+        assert_eq!(config.timers.map(|timers| timers.hold), Some(Duration::from_millis(150)));
+        assert_eq!((config.delay_minimum, config.delay_reload), (Duration::ZERO, Duration::from_secs(5)));
+        assert_eq!(config.tracks, [(5, machine::TrackEffect::Shutdown)]);
     }
 }

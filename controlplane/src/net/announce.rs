@@ -1,23 +1,54 @@
-//! Gratuitous ARP and unsolicited neighbour advertisements: what tells the LAN where a virtual address lives now.
+//! What tells the LAN where a virtual address lives now: gratuitous ARP, unsolicited neighbour advertisements, and the
+//! router advertisements of a group's virtual link-local address.
 
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
-use platform::wire::checksum;
+use platform::wire::{checksum, ethernet, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+
+/// How often a virtual router advertises itself while active: MinRtrAdvInterval's default (RFC 4861 section 6.2.1)
+pub const ROUTER_INTERVAL: Duration = Duration::from_secs(200);
+/// Between the first three advertisements after gaining the role (MAX_INITIAL_RTR_ADVERT_INTERVAL, section 10)
+pub const ROUTER_INITIAL_INTERVAL: Duration = Duration::from_secs(16);
+/// How long hosts keep the virtual router (AdvDefaultLifetime, section 6.2.1)
+pub const ROUTER_LIFETIME: Duration = Duration::from_secs(1800);
 
 /// Announces `addresses` from `device`, whose MAC is `mac`.
 ///
 /// # Errors
 /// When the device does not exist or the kernel does not take the frames.
 pub fn announce(device: &str, mac: [u8; 6], addresses: &[IpAddr]) -> std::io::Result<()> {
+    let frames = addresses.iter().map(|address| match address {
+        IpAddr::V4(address) => gratuitous_arp(mac, *address).to_vec(),
+        IpAddr::V6(address) => neighbour_advertisement(mac, *address).to_vec(),
+    });
+    send(device, frames)
+}
+
+/// Advertises the router `address`, a virtual link-local one, from `device`, whose MAC is `mac`: with
+/// [`ROUTER_LIFETIME`] while active, with zero once before the resign. Not after it: the next active router advertises
+/// the very same address, and its word must be the last that hosts hear.
+///
+/// # Errors
+/// When the device does not exist or the kernel does not take the frame.
+pub fn advertise_router(
+    device: &str,
+    mac: [u8; 6],
+    address: Ipv6Addr,
+    lifetime: Duration,
+) -> std::io::Result<()> {
+    send(device, [router_advertisement(mac, address, lifetime).to_vec()])
+}
+
+fn send(device: &str, frames: impl IntoIterator<Item = Vec<u8>>) -> std::io::Result<()> {
     let socket =
         socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     let to = link_address(device)?;
-    for address in addresses {
-        let frame = match address {
-            IpAddr::V4(address) => gratuitous_arp(mac, *address).to_vec(),
-            IpAddr::V6(address) => neighbour_advertisement(mac, *address).to_vec(),
-        };
+    for frame in frames {
         sendto(socket.as_raw_fd(), &frame, &to, MsgFlags::MSG_DONTWAIT)?;
     }
     Ok(())
@@ -32,7 +63,8 @@ fn link_address(device: &str) -> std::io::Result<LinkAddr> {
 }
 
 /// An ARP request for one's own address, broadcast (RFC 5227 section 3, an announcement).
-fn gratuitous_arp(mac: [u8; 6], address: Ipv4Addr) -> [u8; 42] {
+#[must_use]
+pub fn gratuitous_arp(mac: [u8; 6], address: Ipv4Addr) -> [u8; 42] {
     let mut frame = [0u8; 42];
     frame[..6].fill(0xff);
     frame[6..12].copy_from_slice(&mac);
@@ -43,29 +75,61 @@ fn gratuitous_arp(mac: [u8; 6], address: Ipv4Addr) -> [u8; 42] {
     frame
 }
 
-/// An unsolicited neighbour advertisement with the override flag, to all nodes (RFC 4861 section 7.2.6).
-fn neighbour_advertisement(mac: [u8; 6], address: Ipv6Addr) -> [u8; 86] {
-    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// An unsolicited neighbour advertisement with the override flag, to all nodes (RFC 4861 section 7.2.6). That of a
+/// link-local address says that it is a router: without the flag, hosts would strike it off their list of routers
+/// (section 7.2.5).
+#[must_use]
+pub fn neighbour_advertisement(mac: [u8; 6], address: Ipv6Addr) -> [u8; 86] {
+    const ROUTER: u8 = 0x80;
     const OVERRIDE: u8 = 0x20;
-    let mut frame = [0u8; 86];
-    frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 1]);
-    frame[6..12].copy_from_slice(&mac);
-    frame[12..22].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255]);
-    frame[22..38].copy_from_slice(&address.octets());
-    frame[38..54].copy_from_slice(&ALL_NODES.octets());
-    frame[54] = 136;
-    frame[58] = OVERRIDE;
-    frame[62..78].copy_from_slice(&address.octets());
-    frame[78..80].copy_from_slice(&[2, 1]);
-    frame[80..86].copy_from_slice(&mac);
-    let sum = checksum::add(checksum::pseudo(&frame[22..54], 58, 32), &frame[54..]);
-    frame[56..58].copy_from_slice(&checksum::finish(sum));
+    let mut message = [0u8; 32];
+    message[0] = 136;
+    message[4] = if address.is_unicast_link_local() { ROUTER | OVERRIDE } else { OVERRIDE };
+    message[8..24].copy_from_slice(&address.octets());
+    message[24..26].copy_from_slice(&[2, 1]);
+    message[26..32].copy_from_slice(&mac);
+    to_all_nodes(mac, address, &message)
+}
+
+/// A router advertisement to all nodes with the link-layer address and nothing else (RFC 4861 section 4.2): hop limit,
+/// timers and prefixes are left to the routers' own advertisements. `lifetime` in whole seconds up to 65535; zero:
+/// no default router any more.
+#[must_use]
+pub fn router_advertisement(mac: [u8; 6], address: Ipv6Addr, lifetime: Duration) -> [u8; 78] {
+    let mut message = [0u8; 24];
+    message[0] = 134;
+    let seconds = u16::try_from(lifetime.as_secs()).unwrap_or(u16::MAX);
+    message[6..8].copy_from_slice(&seconds.to_be_bytes());
+    message[16..18].copy_from_slice(&[1, 1]);
+    message[18..24].copy_from_slice(&mac);
+    to_all_nodes(mac, address, &message)
+}
+
+/// The frame around an ICMPv6 message of `M` bytes, whose checksum is filled in; `N` is `M` and the headers' 54.
+fn to_all_nodes<const M: usize, const N: usize>(
+    mac: [u8; 6],
+    source: Ipv6Addr,
+    message: &[u8; M],
+) -> [u8; N] {
+    const { assert!(N == ethernet::HEADER_LEN + ipv6::HEADER_LEN + M) };
+    let mut frame = [0u8; N];
+    let (header, rest) = frame.split_at_mut(ethernet::HEADER_LEN);
+    ethernet::set_addresses(header, ALL_NODES_MAC, mac);
+    header[12..].copy_from_slice(&ethernet::ethertype::IPV6.to_be_bytes());
+    // Neighbour discovery is believed with hop limit 255 only.
+    ipv6::emit_header(rest, 0, M as u16, ipv6::next::ICMPV6, 255, source.octets(), ALL_NODES.octets());
+    let (header, body) = rest.split_at_mut(ipv6::HEADER_LEN);
+    body.copy_from_slice(message);
+    let pseudo = checksum::pseudo(&header[ipv6::ADDRESSES], ipv6::next::ICMPV6, M as u16);
+    let sum = checksum::finish(checksum::add(pseudo, body));
+    body[2..4].copy_from_slice(&sum);
     frame
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::virtual_link_local;
     use platform::wire::{arp, icmpv6};
 
     #[test]
@@ -87,6 +151,32 @@ mod tests {
         assert_eq!(icmpv6::neighbour_target(message), Some(address.octets()));
         assert_eq!((message[4], &message[24..26], &message[26..]), (0x20, &[2, 1][..], &mac[..]));
         assert!(checksum::verify(checksum::add(checksum::pseudo(&frame[22..54], 58, 32), message)));
+    }
+
+    #[test]
+    fn a_link_local_address_stays_a_router() {
+        let frame = neighbour_advertisement([0, 5, 0x73, 0xa0, 0, 1], "fe80::5:73ff:fea0:1".parse().unwrap());
+        assert_eq!(frame[58], 0xa0);
+    }
+
+    #[test]
+    fn a_router_advertisement_is_this() {
+        let frame =
+            router_advertisement([0, 5, 0x73, 0xa0, 0x0a, 0xbc], virtual_link_local(0xabc), ROUTER_LIFETIME);
+        #[rustfmt::skip]
+        let wanted = [
+            0x33, 0x33, 0, 0, 0, 1, 0, 5, 0x73, 0xa0, 0x0a, 0xbc, 0x86, 0xdd,
+            0x60, 0, 0, 0, 0, 24, 58, 255,
+            0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 5, 0x73, 0xff, 0xfe, 0xa0, 0x0a, 0xbc,
+            0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+            134, 0, 0x78, 0x5c, 0, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0,
+            1, 1, 0, 5, 0x73, 0xa0, 0x0a, 0xbc,
+        ];
+        assert_eq!(frame, wanted);
+        assert!(checksum::verify(checksum::add(checksum::pseudo(&frame[22..54], 58, 24), &frame[54..])));
+        let last =
+            router_advertisement([0, 5, 0x73, 0xa0, 0x0a, 0xbc], virtual_link_local(0xabc), Duration::ZERO);
+        assert_eq!(last[60..62], [0, 0], "the last one");
     }
 
     #[test]

@@ -10,12 +10,17 @@ pub mod announce;
 use crate::config::Prefix;
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+};
 use rtnetlink::{Handle, LinkMacVlan, LinkUnspec};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Not private: there a multicast frame whose source is the macvlan's own MAC, which every hello of another active
+/// router is, ends in the macvlan and never reaches the exception device. Frames between macvlans take the LAN.
+const MODE: MacVlanMode = MacVlanMode::Vepa;
 /// No request to the kernel may hold the control plane longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -67,6 +72,7 @@ struct Found {
     mtu: u32,
     parent: Option<u32>,
     macvlan: bool,
+    mode: Option<MacVlanMode>,
 }
 
 /// The netlink socket.
@@ -93,6 +99,8 @@ impl Net {
         let device = &wanted.device;
         let found = self.find(device).await?.ok_or_else(|| refused(device, "find", "no such device"))?;
         sysctl(device, "ipv4", &[("arp_ignore", "1"), ("arp_announce", "2"), ("rp_filter", "2")])?;
+        // Or the hello of another router with this one's address would be dropped unseen, and nobody told.
+        sysctl(device, "ipv4", &[("accept_local", "1")])?;
         // net_tap sets the device down when it lets go of it, and IPv6 addresses would be lost with that.
         sysctl(device, "ipv6", &[("keep_addr_on_down", "1")])?;
         self.link(wanted, &found).await?;
@@ -111,6 +119,7 @@ impl Net {
         let mut found = self.find(device).await?;
         let right = |found: &Found| {
             found.macvlan
+                && found.mode == Some(MODE)
                 && found.parent == Some(below.index)
                 && wanted.mac.is_none_or(|mac| found.mac == mac)
         };
@@ -128,7 +137,7 @@ impl Net {
         let found = match found {
             Some(found) => found,
             None => {
-                let mut message = LinkMacVlan::new(device, below.index, MacVlanMode::Private);
+                let mut message = LinkMacVlan::new(device, below.index, MODE);
                 if let Some(mac) = wanted.mac {
                     message = message.address(mac.to_vec());
                 }
@@ -139,6 +148,8 @@ impl Net {
         sysctl(device, "ipv4", &[("arp_ignore", "1"), ("arp_announce", "2"), ("rp_filter", "2")])?;
         // No address of the macvlan's own making: a link-local one from the virtual MAC would exist on every node.
         sysctl(device, "ipv6", &[("addr_gen_mode", "1"), ("accept_dad", "0"), ("accept_ra", "0")])?;
+        // Hosts take a router that does not say so itself off their list, whatever its advertisements say.
+        sysctl(device, "ipv6", &[("forwarding", "1")])?;
         let mtu = wanted.mtu.or(Some(below.mtu));
         self.link(&Wanted { mtu, ..wanted.clone() }, &found).await?;
         self.addresses(
@@ -309,6 +320,7 @@ fn found_in(message: &LinkMessage) -> Found {
         mtu: 0,
         parent: None,
         macvlan: false,
+        mode: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -317,6 +329,13 @@ fn found_in(message: &LinkMessage) -> Found {
             LinkAttribute::Link(parent) => found.parent = Some(*parent),
             LinkAttribute::LinkInfo(infos) => {
                 found.macvlan = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::MacVlan)));
+                found.mode = infos.iter().find_map(|info| match info {
+                    LinkInfo::Data(InfoData::MacVlan(data)) => data.iter().find_map(|one| match one {
+                        InfoMacVlan::Mode(mode) => Some(*mode),
+                        _ => None,
+                    }),
+                    _ => None,
+                });
             }
             _ => {}
         }

@@ -5,7 +5,8 @@ pub mod cluster;
 pub mod dataplane;
 pub mod standby;
 
-use crate::grammar::{Grammar, Matched};
+use crate::config::IfName;
+use crate::grammar::{Grammar, Kind, Param};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -35,7 +36,59 @@ pub enum Question {
     Standby,
     /// `show standby brief`
     StandbyBrief,
+    /// `show standby all`: with what was refused
+    StandbyAll,
+    /// `standby [INTERFACE] GROUP failover`
+    Failover,
+    /// `debug standby ...` and its `no` form
+    Debug(Debug, bool),
 }
+
+impl Question {
+    /// Whether it changes something.
+    #[must_use]
+    pub fn changes(self) -> bool {
+        matches!(self, Question::Failover | Question::Debug(..))
+    }
+}
+
+/// A question and what it is limited to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// What is asked
+    pub question: Question,
+    /// Of this interface only
+    pub interface: Option<IfName>,
+    /// Of this HSRP group only
+    pub group: Option<u16>,
+}
+
+impl From<Question> for Query {
+    fn from(question: Question) -> Query {
+        Query { question, interface: None, group: None }
+    }
+}
+
+/// What is told of HSRP beyond the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debug {
+    /// Each message in and out
+    pub packets: bool,
+    /// Each event of a group that does something
+    pub events: bool,
+    /// Each message that was refused
+    pub errors: bool,
+}
+
+const PACKETS: Debug = Debug { packets: true, events: false, errors: false };
+const EVENTS: Debug = Debug { packets: false, events: true, errors: false };
+const ERRORS: Debug = Debug { packets: false, events: false, errors: true };
+const EVERYTHING: Debug = Debug { packets: true, events: true, errors: true };
+
+const PARAMS: &[Param] = &[
+    Param { name: "IFNAME", kind: Kind::Interface, help: "interface" },
+    Param { name: "GROUP", kind: Kind::Number(0, 4095), help: "group" },
+];
 
 const QUESTIONS: &[(&str, Question)] = &[
     ("show crypto ikev2 cluster", Question::Cluster),
@@ -47,14 +100,24 @@ const QUESTIONS: &[(&str, Question)] = &[
     ("show dataplane workers", Question::Workers),
     ("show dataplane ports", Question::Ports),
     ("show running-config", Question::RunningConfig),
-    ("show standby", Question::Standby),
-    ("show standby brief", Question::StandbyBrief),
+    ("show standby [GROUP|IFNAME [GROUP]]", Question::Standby),
+    ("show standby brief [GROUP|IFNAME [GROUP]]", Question::StandbyBrief),
+    ("show standby all [GROUP|IFNAME [GROUP]]", Question::StandbyAll),
+    ("standby [IFNAME] GROUP failover", Question::Failover),
+    ("debug standby", Question::Debug(EVERYTHING, true)),
+    ("debug standby packets", Question::Debug(PACKETS, true)),
+    ("debug standby events", Question::Debug(EVENTS, true)),
+    ("debug standby errors", Question::Debug(ERRORS, true)),
+    ("no debug standby", Question::Debug(EVERYTHING, false)),
+    ("no debug standby packets", Question::Debug(PACKETS, false)),
+    ("no debug standby events", Question::Debug(EVENTS, false)),
+    ("no debug standby errors", Question::Debug(ERRORS, false)),
 ];
 
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
     let mut grammar = Grammar::default();
     for (index, (syntax, _)) in QUESTIONS.iter().enumerate() {
-        grammar.add(index, syntax, &[], false);
+        grammar.add(index, syntax, PARAMS, false);
     }
     grammar
 });
@@ -63,9 +126,13 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
 ///
 /// # Errors
 /// The line with a caret under the word that is not understood, and the words expected there.
-pub fn question(line: &str) -> Result<Question, String> {
+pub fn question(line: &str) -> Result<Query, String> {
     match GRAMMAR.parse(line) {
-        Ok(Matched { command, .. }) => Ok(QUESTIONS[command].1),
+        Ok(matched) => Ok(Query {
+            question: QUESTIONS[matched.command].1,
+            interface: matched.interface("IFNAME"),
+            group: matched.number("GROUP"),
+        }),
         Err(mismatch) => {
             let shown: String =
                 line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
@@ -116,11 +183,16 @@ mod tests {
 
     #[test]
     fn questions_may_be_abbreviated() {
-        assert_eq!(question("sh cry ik cl"), Ok(Question::Cluster));
-        assert_eq!(question("show crypto ikev2 cluster det"), Ok(Question::ClusterDetails));
-        assert_eq!(question("sh da c a"), Ok(Question::AllCounters));
-        assert_eq!(question("sh run"), Ok(Question::RunningConfig));
-        assert_eq!(question("sh stand br"), Ok(Question::StandbyBrief));
+        assert_eq!(question("sh cry ik cl"), Ok(Question::Cluster.into()));
+        assert_eq!(question("show crypto ikev2 cluster det"), Ok(Question::ClusterDetails.into()));
+        assert_eq!(question("sh da c a"), Ok(Question::AllCounters.into()));
+        assert_eq!(question("sh run"), Ok(Question::RunningConfig.into()));
+        assert_eq!(question("sh stand br"), Ok(Question::StandbyBrief.into()));
+        let group = Query { group: Some(7), ..Question::Failover.into() };
+        assert_eq!(question("stand 7 fail"), Ok(group.clone()));
+        let there = Query { interface: IfName::parse("Te0/0/1").ok(), ..group };
+        assert_eq!(question("standby Te0/0/1 7 failover"), Ok(there));
+        assert_eq!(question("no deb st ev"), Ok(Question::Debug(EVENTS, false).into()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! `show standby [brief]`: what is known of each HSRP group.
+//! `show standby [brief|all]`: what is known of each HSRP group.
 
 use crate::config::Group;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub struct StandbyView {
     pub group: u16,
     /// 1 or 2
     pub version: u8,
-    /// `Init` or `Active`
+    /// `Init`, `Learn`, `Listen`, `Speak`, `Standby` or `Active`
     pub state: String,
     /// State changes since the start
     pub state_changes: u64,
@@ -25,16 +26,66 @@ pub struct StandbyView {
     pub last_change_s: u64,
     /// Virtual addresses, the primary one first
     pub virtual_ip: Vec<IpAddr>,
+    /// The first of them was learned from the active router
+    pub learned: bool,
     /// Virtual MAC as `0000.0c07.ac01`
     pub virtual_mac: String,
-    /// Priority
-    pub priority: u8,
+    /// Hello time in force, ms
+    pub hello_ms: u64,
+    /// Hold time in force, ms
+    pub hold_ms: u64,
+    /// Until the next hello, ms
+    pub next_hello_ms: Option<u64>,
+    /// `MD5, key-string`, `text`, or nothing where none is configured
+    pub authentication: Option<&'static str>,
+    /// Priority in force
+    pub priority: u32,
+    /// Priority as configured
+    pub configured_priority: u8,
     /// `preempt` is configured
     pub preempt: bool,
+    /// Its delays: `minimum`, `reload`, `sync`, s
+    pub preempt_delay: [Option<u16>; 3],
+    /// The active router, where it is another one
+    pub active: Option<PeerView>,
+    /// The standby router, where it is another one
+    pub standby: Option<PeerView>,
+    /// Tracked objects
+    pub tracks: Vec<TrackView>,
     /// Group name
     pub name: String,
+    /// The lease runs for so long, ms
+    pub lease_ms: Option<u64>,
+    /// The data plane fences when it ends
+    pub fenced: bool,
+    /// Messages of this group that were not believed, by reason
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Messages on its interface that no group took, by reason
+    pub interface_refused: BTreeMap<&'static str, u64>,
     /// Why it is down
     pub reasons: Vec<String>,
+}
+
+/// Another router.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerView {
+    /// Its address
+    pub address: IpAddr,
+    /// Its priority
+    pub priority: u32,
+    /// Until it counts as gone, ms
+    pub expires_ms: u64,
+}
+
+/// A tracked object.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrackView {
+    /// Its number
+    pub object: u16,
+    /// It is configured and up
+    pub up: bool,
+    /// What the priority loses when it is down; none: the group shuts down
+    pub decrement: Option<u8>,
 }
 
 /// A MAC address as IOS writes it.
@@ -44,9 +95,29 @@ pub fn dotted_mac(mac: [u8; 6]) -> String {
     format!("{a:02x}{b:02x}.{c:02x}{d:02x}.{e:02x}{f:02x}")
 }
 
-/// `show standby`
+/// A time in seconds as IOS writes one with a fraction.
+fn fraction(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// A configured time: in seconds where it is whole ones.
+fn time(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{} sec", ms / 1000) } else { format!("{ms} msec") }
+}
+
+fn router(peer: Option<&PeerView>, local: bool) -> String {
+    match peer {
+        _ if local => "local".to_owned(),
+        None => "unknown".to_owned(),
+        Some(PeerView { address, priority, expires_ms }) => {
+            format!("{address}, priority {priority} (expires in {} sec)", fraction(*expires_ms))
+        }
+    }
+}
+
+/// `show standby`, or with `all` what was refused too
 #[must_use]
-pub fn full(groups: &[StandbyView]) -> String {
+pub fn full(groups: &[StandbyView], all: bool) -> String {
     let mut out = String::new();
     for group in groups {
         let active = group.state == "Active";
@@ -65,7 +136,8 @@ pub fn full(groups: &[StandbyView]) -> String {
         let addresses: Vec<String> = group.virtual_ip.iter().map(IpAddr::to_string).collect();
         match addresses.split_first() {
             Some((first, more)) => {
-                let _ = writeln!(out, "  Virtual IP address is {first}");
+                let learned = if group.learned { " (learnt)" } else { "" };
+                let _ = writeln!(out, "  Virtual IP address is {first}{learned}");
                 for address in more {
                     let _ = writeln!(out, "    Secondary virtual IP address {address}");
                 }
@@ -79,15 +151,25 @@ pub fn full(groups: &[StandbyView]) -> String {
             "    Local virtual MAC address is {} (v{} default)",
             group.virtual_mac, group.version
         );
-        if group.preempt {
-            out.push_str("  Preemption enabled\n");
-        } else {
-            out.push_str("  Preemption disabled\n");
+        let _ = writeln!(out, "  Hello time {}, hold time {}", time(group.hello_ms), time(group.hold_ms));
+        if let Some(ms) = group.next_hello_ms {
+            let _ = writeln!(out, "    Next hello sent in {} secs", fraction(ms));
         }
-        let _ = writeln!(out, "  Active router is {}", if active { "local" } else { "unknown" });
-        out.push_str("  Standby router is unknown\n");
-        let origin = if group.priority == Group::PRIORITY { "default" } else { "configured" };
-        let _ = writeln!(out, "  Priority {0} ({origin} {0})", group.priority);
+        if let Some(kind) = group.authentication {
+            let _ = writeln!(out, "  Authentication {kind}");
+        }
+        out.push_str(&preemption(group));
+        let _ = writeln!(out, "  Active router is {}", router(group.active.as_ref(), active));
+        let standby = group.state == "Standby";
+        let _ = writeln!(out, "  Standby router is {}", router(group.standby.as_ref(), standby));
+        let configured = group.configured_priority;
+        let origin = if configured == Group::PRIORITY { "default" } else { "configured" };
+        let _ = writeln!(out, "  Priority {} ({origin} {configured})", group.priority);
+        for track in &group.tracks {
+            let state = if track.up { "Up" } else { "Down" };
+            let effect = track.decrement.map_or("shutdown".to_owned(), |by| format!("decrement {by}"));
+            let _ = writeln!(out, "    Track object {} state {state} {effect}", track.object);
+        }
         let default = group.name == format!("hsrp-{}-{}", group.interface_short, group.group);
         let _ = writeln!(
             out,
@@ -95,8 +177,40 @@ pub fn full(groups: &[StandbyView]) -> String {
             group.name,
             if default { "default" } else { "cfgd" }
         );
+        if all {
+            out.push_str(&details(group));
+        }
     }
     if groups.is_empty() { none() } else { out }
+}
+
+fn preemption(group: &StandbyView) -> String {
+    if !group.preempt {
+        return "  Preemption disabled\n".to_owned();
+    }
+    let delays: Vec<String> = ["min", "reload", "sync"]
+        .into_iter()
+        .zip(group.preempt_delay)
+        .filter_map(|(word, delay)| delay.map(|seconds| format!("{word} {seconds} secs")))
+        .collect();
+    match delays.is_empty() {
+        true => "  Preemption enabled\n".to_owned(),
+        false => format!("  Preemption enabled, delay {}\n", delays.join(", ")),
+    }
+}
+
+fn details(group: &StandbyView) -> String {
+    let lease = group.lease_ms.map_or("none".to_owned(), |ms| {
+        let end = if group.fenced { "then fenced" } else { "then requests pass to the kernel" };
+        format!("{} sec, {end}", fraction(ms))
+    });
+    let mut out = format!("  Lease {lease}\n");
+    for (what, refused) in [("this group", &group.refused), ("the interface", &group.interface_refused)] {
+        let words: Vec<String> = refused.iter().map(|(word, count)| format!("{word} {count}")).collect();
+        let words = if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+        let _ = writeln!(out, "  Messages refused for {what}: {words}");
+    }
+    out
 }
 
 /// `show standby brief`
@@ -109,17 +223,22 @@ pub fn brief(groups: &[StandbyView]) -> String {
         String::from("                     P indicates configured to preempt.\n                     |\n");
     out.push_str("Interface   Grp  Pri P State   Active          Standby         Virtual IP\n");
     for group in groups {
-        let active = if group.state == "Active" { "local" } else { "unknown" };
+        let name = |peer: Option<&PeerView>, local: &str| match peer {
+            _ if group.state == local => "local".to_owned(),
+            None => "unknown".to_owned(),
+            Some(peer) => peer.address.to_string(),
+        };
+        let active = name(group.active.as_ref(), "Active");
+        let standby = name(group.standby.as_ref(), "Standby");
         let address = group.virtual_ip.first().map_or("unknown".to_owned(), IpAddr::to_string);
         let _ = writeln!(
             out,
-            "{:<12}{:<4} {:>3} {} {:<8}{active:<16}{:<16}{address}",
+            "{:<12}{:<4} {:>3} {} {:<8}{active:<15} {standby:<15} {address}",
             group.interface_short,
             group.group,
             group.priority,
             if group.preempt { "P" } else { " " },
-            group.state,
-            "unknown"
+            group.state
         );
     }
     for group in groups {
@@ -148,9 +267,27 @@ mod tests {
             state_changes: 1,
             last_change_s: 62,
             virtual_ip: vec!["10.0.0.100".parse().unwrap(), "10.0.0.101".parse().unwrap()],
+            learned: false,
             virtual_mac: dotted_mac([0, 0, 0x0c, 0x9f, 0xf0, 1]),
-            priority: 110,
+            hello_ms: 5000,
+            hold_ms: 1500,
+            next_hello_ms: Some(2848),
+            authentication: Some("MD5, key-string"),
+            priority: 100,
+            configured_priority: 110,
             preempt: true,
+            preempt_delay: [Some(5), None, Some(20)],
+            active: None,
+            standby: Some(PeerView {
+                address: "10.0.0.2".parse().unwrap(),
+                priority: 100,
+                expires_ms: 10_624,
+            }),
+            tracks: vec![TrackView { object: 3, up: false, decrement: Some(10) }],
+            lease_ms: Some(1250),
+            fenced: true,
+            refused: BTreeMap::from([("auth-digest", 4)]),
+            interface_refused: BTreeMap::new(),
             name: "vpn".to_owned(),
             reasons: Vec::new(),
         };
@@ -159,6 +296,7 @@ mod tests {
             state: "Init".to_owned(),
             virtual_ip: Vec::new(),
             preempt: false,
+            standby: None,
             reasons: vec!["group 2 has no virtual address: add `standby 2 ip ADDRESS`".to_owned()],
             ..active.clone()
         };
@@ -171,15 +309,15 @@ mod tests {
                              P indicates configured to preempt.
                              |
         Interface   Grp  Pri P State   Active          Standby         Virtual IP
-        Te0/0/0     1    110 P Active  local           unknown         10.0.0.100
-        Te0/0/0     2    110   Init    unknown         unknown         unknown
+        Te0/0/0     1    100 P Active  local           10.0.0.2        10.0.0.100
+        Te0/0/0     2    100   Init    unknown         unknown         unknown
         Te0/0/0 Grp 2: group 2 has no virtual address: add `standby 2 ip ADDRESS`
         ");
     }
 
     #[test]
     fn full_has_the_known_lines() {
-        insta::assert_snapshot!(full(&groups()[..1]), @r#"
+        insta::assert_snapshot!(full(&groups()[..1], true), @r#"
         TenGigabitEthernet0/0/0 - Group 1 (version 2)
           State is Active
             1 state change, last state change 00:01:02
@@ -187,11 +325,18 @@ mod tests {
             Secondary virtual IP address 10.0.0.101
           Active virtual MAC address is 0000.0c9f.f001 (MAC In Use)
             Local virtual MAC address is 0000.0c9f.f001 (v2 default)
-          Preemption enabled
+          Hello time 5 sec, hold time 1500 msec
+            Next hello sent in 2.848 secs
+          Authentication MD5, key-string
+          Preemption enabled, delay min 5 secs, sync 20 secs
           Active router is local
-          Standby router is unknown
-          Priority 110 (configured 110)
+          Standby router is 10.0.0.2, priority 100 (expires in 10.624 sec)
+          Priority 100 (configured 110)
+            Track object 3 state Down decrement 10
           Group name is "vpn" (cfgd)
+          Lease 1.250 sec, then fenced
+          Messages refused for this group: auth-digest 4
+          Messages refused for the interface: none
         "#);
     }
 }
