@@ -308,13 +308,6 @@ need_usher() {
 # The shipped lab profile and a configuration for the node. USHER_GATEWAYS overrides the static-gateway lines.
 usher_files() {
     cp "$ROOT/platform/profiles/lab.toml" "$RUN/profile.toml"
-    # What two cores carry: an IKE daemon computes a key exchange for every request that passes.
-    grep -q '^\[police\]' "$RUN/profile.toml" || cat >>"$RUN/profile.toml" <<EOC
-
-[police]
-ike = { rate = 500, burst = 100 }
-session = { rate = 5000, burst = 500 }
-EOC
     cat >"$RUN/usher.conf" <<EOC
 hostname node
 !

@@ -46,8 +46,8 @@ rust() {
         printf 'ok    %4d s, %d tests\n' $((SECONDS - began)) "$good"
     else
         printf 'FAIL  %4d s, %d passed, %d failed\n' $((SECONDS - began)) "$good" "$bad"
-        grep -E '^test .*FAILED|panicked at|^error' "$LOGS/$name.log" | head -n 40
-        tail -n 40 "$LOGS/$name.log"
+        grep -E -A 3 '^test .*FAILED|panicked at|^error' "$LOGS/$name.log" | head -n 60
+        echo "the whole of it: $LOGS/$name.log"
     fi
 }
 no_dpdk_in() { ! cargo tree --locked -p "$1" -e normal,build | grep -q 'dpdk'; }
