@@ -252,7 +252,8 @@ fn find(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> (Option
 
 fn fragment(info: FragmentInfo, gate: Gate) -> Verdict {
     // Behind an IPv6 fragment header UDP may come after destination options.
-    let may_be_ike = info.protocol == udp::PROTOCOL || info.family == 6 && info.protocol == ipv6::next::DESTINATION;
+    let may_be_ike =
+        info.protocol == udp::PROTOCOL || info.family == 6 && info.protocol == ipv6::next::DESTINATION;
     match gate {
         Gate::Answer if may_be_ike => Verdict::Fragment(info),
         _ => Pass(Class::VipOther, Reason::FragmentOther),
