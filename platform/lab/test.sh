@@ -10,7 +10,7 @@ export PATH=$PATH:$HOME/.cargo/bin # where rustup puts cargo
 export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
-SCENARIOS=(kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo)
+SCENARIOS=(two-workers kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo)
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
 
 # step NAME SECONDS COMMAND...: one gate
