@@ -106,18 +106,11 @@ pub fn classify(frame: &[u8], view: &View, port: &PortView) -> Verdict {
     if view.any_fenced() && touches_fenced(&eth, view) {
         return Drop(Reason::Fenced);
     }
-    let verdict = match eth.ethertype() {
+    match eth.ethertype() {
         ethertype::IPV4 => v4(&eth, view, port),
         ethertype::IPV6 => v6(&eth, view, port),
         ethertype::ARP => Pass(Class::ArpNd, Reason::Arp),
         _ => Pass(Class::Rest, Reason::OtherEthertype),
-    };
-    // An answer to a frame that came to a group address would be an answer in many nodes' names.
-    match verdict {
-        Verdict::Request(_) | Verdict::Fragment(_) if ethernet::is_group(&destination) => {
-            Pass(Class::VipOther, Reason::GroupAddress)
-        }
-        verdict => verdict,
     }
 }
 
@@ -140,10 +133,10 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
             Pass(Class::Rest, Reason::OtherAddress)
         };
     };
-    let gate = view.gate(vip);
-    if let Gate::Fence = gate {
-        return Drop(Reason::Fenced);
-    }
+    let gate = match entrance(eth, view, vip) {
+        Ok(gate) => gate,
+        Err(verdict) => return verdict,
+    };
     if !checksums_good && !ip.verify_checksum() {
         return Drop(Reason::BadIpChecksum);
     }
@@ -177,10 +170,10 @@ fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
     let destination = ip.destination();
     let (vip, checksum_good) = find(view, port, 6, &destination);
     let Some(vip) = vip else { return v6_elsewhere(&ip) };
-    let gate = view.gate(vip);
-    if let Gate::Fence = gate {
-        return Drop(Reason::Fenced);
-    }
+    let gate = match entrance(eth, view, vip) {
+        Ok(gate) => gate,
+        Err(verdict) => return verdict,
+    };
     let Ok(end) = ip.upper() else { return Drop(Reason::BadIp) };
     if end.source_routed {
         return Pass(Class::VipOther, Reason::SourceRouted);
@@ -250,10 +243,24 @@ fn find(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> (Option
     (first, true)
 }
 
+/// What a frame to a virtual address may hope for at all.
+#[inline(always)]
+fn entrance(eth: &Frame<'_>, view: &View, vip: usize) -> Result<Gate, Verdict> {
+    // An answer to a frame that came to a group address would be an answer in many nodes' names.
+    match view.gate(vip) {
+        Gate::Fence => Err(Drop(Reason::Fenced)),
+        _ if ethernet::is_group(&eth.destination()) => Err(Pass(Class::VipOther, Reason::GroupAddress)),
+        gate => Ok(gate),
+    }
+}
+
 fn fragment(info: FragmentInfo, gate: Gate) -> Verdict {
+    // Behind an IPv6 fragment header UDP may come after destination options.
+    let may_be_ike =
+        info.protocol == udp::PROTOCOL || info.family == 6 && info.protocol == ipv6::next::DESTINATION;
     match gate {
-        Gate::Answer => Verdict::Fragment(info),
-        Gate::Pass(_) | Gate::Fence => Pass(Class::VipOther, Reason::FragmentOther),
+        Gate::Answer if may_be_ike => Verdict::Fragment(info),
+        _ => Pass(Class::VipOther, Reason::FragmentOther),
     }
 }
 

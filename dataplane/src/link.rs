@@ -72,7 +72,13 @@ impl Link {
                 self.next_try = Instant::now() + RETRY;
                 if now >= self.next_log {
                     self.next_log = now + LOG_EVERY;
-                    warn!(%error, "usherd cannot be reached: requests pass to the kernel's side meanwhile");
+                    let meanwhile = match &self.reader {
+                        Some(_) => {
+                            "its last snapshot is used until the leases end, then requests pass to the kernel"
+                        }
+                        None => "requests pass to the kernel meanwhile",
+                    };
+                    warn!(%error, "usherd cannot be reached: {meanwhile}");
                 }
                 None
             }

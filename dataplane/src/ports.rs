@@ -177,19 +177,32 @@ fn open_exception(
 ) -> Result<Option<PortWithQueues>, Failure> {
     let Some(name) = settings.exception() else { return Ok(None) };
     let Some(spec) = exception_vdev(settings, index, port.mac(), settings.queues) else { return Ok(None) };
-    // A TAP that exists before the data plane and after it keeps its addresses and macvlans over a restart.
-    host::link::ensure_tap(name)?;
-    let id = eal.plug(&spec)?;
-    let config = PortConfig {
-        rx_queues: settings.queues,
-        tx_queues: settings.queues,
-        mtu: settings.mtu,
-        ..PortConfig::default()
+    // A TAP that exists before the data plane and after it keeps its addresses and macvlans over a restart. virtio_user
+    // makes its device itself.
+    let tap = spec.starts_with("net_tap");
+    let made = tap && host::link::details(name)?.is_none();
+    if tap {
+        host::link::ensure_tap(name)?;
+    }
+    let open = || -> Result<PortWithQueues, Failure> {
+        let id = eal.plug(&spec)?;
+        let config = PortConfig {
+            rx_queues: settings.queues,
+            tx_queues: settings.queues,
+            mtu: settings.mtu,
+            ..PortConfig::default()
+        };
+        let opened = Port::configure(eal, id, &config, pool)?;
+        host::link::set_mtu(name, settings.mtu)?;
+        host::link::up(name)?;
+        Ok(opened)
     };
-    let opened = Port::configure(eal, id, &config, pool)?;
-    host::link::set_mtu(name, settings.mtu)?;
-    host::link::up(name)?;
-    Ok(Some(opened))
+    open().map(Some).inspect_err(|_| {
+        if made {
+            // A start that fails leaves nothing behind; the failure itself is what is told.
+            let _ = host::link::delete(name);
+        }
+    })
 }
 
 impl OpenPort {

@@ -111,11 +111,11 @@ reasons! {
     PolicedSession, "policed_session", Drop, "over the rate of class session";
     PolicedVipOther, "policed_vip_other", Drop, "over the rate of class vip_other";
     PolicedRest, "policed_rest", Drop, "over the rate of class rest";
-    NoException, "no_exception", Drop, "to be passed on, but the port has no exception device";
 
     FragmentHeld, "fragment_held", Info, "a fragment that waited for its other half";
     FragmentJoined, "fragment_joined", Info, "a held fragment whose datagram was answered";
     ExceptionFull, "exception_full", Info, "passed on, but the exception device's queue was full: lost";
+    NoException, "no_exception", Info, "passed on, but the port has no exception device: lost";
     PortFull, "port_full", Info, "to be sent, but the port's queue was full: lost";
 }
 

@@ -11,6 +11,7 @@ use dpdk::{Eal, Mempool, Port, PortConfig};
 use platform::host::cores::CorePlan;
 use platform::profile::Profile;
 use platform::snapshot::{Feedback, FeedbackSpec, PortIdentity};
+use platform::wire::ethernet::{self, Mac};
 use serde::Serialize;
 
 use crate::capture::{self, Captured};
@@ -40,7 +41,7 @@ pub struct Args {
     redirect_to: Vec<IpAddr>,
     /// Check that frames are addressed to this MAC [default: every destination MAC is ours]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
-    mac: Option<[u8; 6]>,
+    mac: Option<Mac>,
     /// Print the verdict of every frame and the counts as JSON
     #[arg(long)]
     json: bool,
@@ -50,10 +51,8 @@ pub struct Args {
     output: PathBuf,
 }
 
-fn parse_mac(text: &str) -> Result<[u8; 6], String> {
-    let bytes: Result<Vec<u8>, _> = text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
-    let form = "a MAC has the form 02:00:00:00:00:01";
-    bytes.map_err(|_| form)?.try_into().map_err(|_| form.to_owned())
+fn parse_mac(text: &str) -> Result<Mac, &'static str> {
+    ethernet::parse_mac(text).ok_or("a MAC has the form 02:00:00:00:00:01")
 }
 
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use dpdk::{Eal, ThreadRegistration, rdtsc};
 use platform::clock::monotonic_ns;
 use platform::host;
 use platform::profile::{Idle, Profile};
-use platform::snapshot::{Feedback, FeedbackSpec, Reader};
+use platform::snapshot::{Feedback, FeedbackReader, FeedbackSpec, FeedbackView, Reader};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{info, warn};
 
@@ -122,7 +122,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     info!("data plane down");
+    if is_static {
+        // Without usherd nobody else could tell.
+        print!("{}", summary(&FeedbackReader::map(feedback.fd().try_clone_to_owned()?)?.read()));
+    }
     result
+}
+
+/// What the workers counted, a line a counter that is not 0, with the share of each worker.
+fn summary(view: &FeedbackView) -> String {
+    let mut text = String::new();
+    for worker in &view.workers {
+        let busy = worker.busy_cycles as f64 * 100.0 / worker.total_cycles.max(1) as f64;
+        text += &format!("worker {} core {} busy {busy:.1} %\n", worker.index, worker.core);
+    }
+    for counter in view.counters.iter().filter(|counter| counter.total > 0) {
+        let shares: Vec<String> = counter.per_worker.iter().map(u64::to_string).collect();
+        text += &format!(
+            "{:<6} {:<20} {:>12}  by worker {}\n",
+            counter.action,
+            counter.name,
+            counter.total,
+            shares.join(" ")
+        );
+    }
+    text
 }
 
 /// The control thread's loop: usherd's snapshot to the workers, MAC filters to the ports, the ports' state back.

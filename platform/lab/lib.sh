@@ -322,13 +322,6 @@ profile_file() { # [NODE]: the shipped lab profile
     local dir; dir=$(node_dir "${1:-node}")
     mkdir -p "$dir"
     cp "$ROOT/platform/profiles/lab.toml" "$dir/profile.toml"
-    # What two cores carry: an IKE daemon computes a key exchange for every request that passes.
-    grep -q '^\[police\]' "$dir/profile.toml" || cat >>"$dir/profile.toml" <<EOC
-
-[police]
-ike = { rate = 500, burst = 100 }
-session = { rate = 5000, burst = 500 }
-EOC
 }
 # Profile and configuration of the lone node. USHER_GATEWAYS overrides the static-gateway lines.
 usher_files() {

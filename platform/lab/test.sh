@@ -10,7 +10,7 @@ export PATH=$PATH:$HOME/.cargo/bin # where rustup puts cargo
 export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
-SCENARIOS=(kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo
+SCENARIOS=(two-workers kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo
     hsrp-frames standby-default 'takeover --short' 'chaos --seconds 60')
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
 
@@ -47,8 +47,8 @@ rust() {
         printf 'ok    %4d s, %d tests\n' $((SECONDS - began)) "$good"
     else
         printf 'FAIL  %4d s, %d passed, %d failed\n' $((SECONDS - began)) "$good" "$bad"
-        grep -E '^test .*FAILED|panicked at|^error' "$LOGS/$name.log" | head -n 40
-        tail -n 40 "$LOGS/$name.log"
+        grep -E -A 3 '^test .*FAILED|panicked at|^error' "$LOGS/$name.log" | head -n 60
+        echo "the whole of it: $LOGS/$name.log"
     fi
 }
 # laboratory 'NAME [OPTION...]'

@@ -10,6 +10,7 @@ use bench::{SMALLEST, Template, read_answer};
 use clap::Parser;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, rdtsc, tsc_hz};
 use hdrhistogram::Histogram;
+use platform::wire::ethernet::{self, Mac};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +30,7 @@ struct Args {
     source: IpAddr,
     /// MAC of the node
     #[arg(long, value_name = "MAC", default_value = "02:00:00:00:00:01", value_parser = mac)]
-    mac: [u8; 6],
+    mac: Mac,
     /// Bytes of a request as a frame
     #[arg(long, default_value_t = SMALLEST)]
     size: usize,
@@ -47,10 +48,8 @@ struct Args {
     json: bool,
 }
 
-fn mac(text: &str) -> Result<[u8; 6], String> {
-    let bytes: Result<Vec<u8>, _> = text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
-    let form = "a MAC has the form 02:00:00:00:00:01";
-    bytes.map_err(|_| form)?.try_into().map_err(|_| form.to_owned())
+fn mac(text: &str) -> Result<Mac, &'static str> {
+    ethernet::parse_mac(text).ok_or("a MAC has the form 02:00:00:00:00:01")
 }
 
 /// What was measured.

@@ -410,7 +410,7 @@ fn secret() -> impl Strategy<Value = Secret> {
 fn interval() -> impl Strategy<Value = (Interval, Interval)> {
     prop_oneof![
         (1u16..=80).prop_map(|s| (Interval::Seconds(s), Interval::Seconds(s * 3))),
-        (15u16..=999).prop_map(|ms| (Interval::Millis(ms), Interval::Millis(ms * 3))),
+        (15u16..=999).prop_map(|ms| (Interval::Millis(ms), Interval::Millis((ms * 3).max(50)))),
     ]
 }
 

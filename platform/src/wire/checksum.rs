@@ -5,7 +5,7 @@
 //! at a time with an end-around carry.
 
 /// Adds `data` to a running sum; an odd last byte is padded with zero. Only the last piece of a sum may be odd.
-#[inline]
+#[inline(always)]
 pub fn add(sum: u64, data: &[u8]) -> u64 {
     let (words, rest) = data.as_chunks::<8>();
     let mut sum = words.iter().fold(sum, |sum, word| carry(sum, u64::from_ne_bytes(*word)));
@@ -53,7 +53,7 @@ pub fn verify(sum: u64) -> bool {
 
 /// The sum of a pseudo header: source and destination as they stand next to each other in the IP header (8 bytes
 /// for IPv4, 32 for IPv6), the protocol and the length of the upper layer.
-#[inline]
+#[inline(always)]
 pub fn pseudo(addresses: &[u8], protocol: u8, length: u16) -> u64 {
     let tail =
         u64::from(u16::from_ne_bytes([0, protocol])) + u64::from(u16::from_ne_bytes(length.to_be_bytes()));

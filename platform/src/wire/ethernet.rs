@@ -39,6 +39,18 @@ pub fn is_group(mac: &Mac) -> bool {
     mac[0] & 1 != 0
 }
 
+/// A MAC from its text, six hexadecimal bytes with colons: `02:00:00:00:00:01`.
+pub fn parse_mac(text: &str) -> Option<Mac> {
+    let mut mac = Mac::default();
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| matches!(part.len(), 1 | 2))?;
+        // from_str_radix alone would take a sign.
+        *byte = u8::from_str_radix(part, 16).ok().filter(|_| !part.starts_with('+'))?;
+    }
+    parts.next().is_none().then_some(mac)
+}
+
 /// A view over a frame whose header and tags are complete.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
@@ -128,6 +140,22 @@ mod tests {
         let mut triple = DOUBLE;
         triple[20..22].copy_from_slice(&[0x81, 0x00]);
         assert_eq!(Frame::new_checked(&triple).unwrap().ethertype(), ethertype::VLAN);
+    }
+
+    #[test]
+    fn a_mac_is_read_from_its_text() {
+        assert_eq!(parse_mac("02:0:00:00:0a:fF"), Some([2, 0, 0, 0, 10, 255]));
+        for wrong in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "02:00:00:00:00:",
+            "02:00:00:00:00:100",
+            "0g:0:0:0:0:0",
+            "+1:0:0:0:0:0",
+        ] {
+            assert_eq!(parse_mac(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]
