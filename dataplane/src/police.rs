@@ -1,6 +1,7 @@
 //! What passes to the kernel's side, in classes with a meter each: a flood in one class starves no other.
 
 use platform::profile::PoliceProfile;
+use platform::wire::ethernet::{Frame, ethertype};
 
 use crate::Reason;
 
@@ -73,10 +74,17 @@ impl Meter {
     }
 }
 
-/// A meter for each class, of one worker.
+/// Lanes of class hsrp: sources share one only by the chance of a hash.
+const LANES: usize = 64;
+/// A lane's part of the class's rate: a source that floods leaves the rest to the others.
+const LANE_SHARE: u64 = 4;
+
+/// A meter for each class, of one worker. Class hsrp has one for each source beside it: whoever forges hellos on the
+/// LAN must not drown those of the real peers.
 #[derive(Debug, Clone)]
 pub struct Police {
     meters: [Meter; CLASSES],
+    hsrp: Vec<Meter>,
 }
 
 impl Police {
@@ -87,7 +95,12 @@ impl Police {
             let share = if rate.rate == 0 { 0 } else { (rate.rate / workers).max(1) };
             Meter::new(share, (rate.burst() / workers).max(1))
         };
+        let hsrp = platform::profile::Meter {
+            rate: rates.hsrp.rate.div_ceil(LANE_SHARE),
+            burst: Some(rates.hsrp.burst().div_ceil(LANE_SHARE)),
+        };
         Police {
+            hsrp: vec![meter(&hsrp); LANES],
             meters: [
                 meter(&rates.hsrp),
                 meter(&rates.clb),
@@ -102,9 +115,25 @@ impl Police {
 
     /// Whether one more packet of a class may pass.
     #[inline]
-    pub fn admit(&mut self, class: Class, now_ns: u64) -> bool {
-        self.meters[class as usize].admit(now_ns)
+    pub fn admit(&mut self, class: Class, frame: &[u8], now_ns: u64) -> bool {
+        // The lane first: what it refuses takes nothing from the class.
+        (class != Class::Hsrp || self.hsrp[lane(frame)].admit(now_ns))
+            && self.meters[class as usize].admit(now_ns)
     }
+}
+
+/// The lane of a frame's source address.
+#[cold]
+fn lane(frame: &[u8]) -> usize {
+    let Ok(eth) = Frame::new_checked(frame) else { return 0 };
+    let source = match eth.ethertype() {
+        ethertype::IPV4 => eth.payload().get(12..16),
+        _ => eth.payload().get(8..24),
+    };
+    // FNV-1a: spreads neighbours apart. Who forges can aim anyway, at the peer's very address.
+    let hash = source.unwrap_or_default().iter();
+    let hash = hash.fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    (hash >> 16) as usize % LANES
 }
 
 #[cfg(test)]
@@ -137,12 +166,38 @@ mod tests {
     fn a_flood_in_one_class_leaves_the_others_their_share() {
         let mut police = Police::new(&PoliceProfile::default(), 1);
         let now = SECOND;
-        let floods = (0..100_000).filter(|_| police.admit(Class::VipOther, now)).count();
+        let floods = (0..100_000).filter(|_| police.admit(Class::VipOther, &[], now)).count();
         assert!(floods < 100_000);
         assert!(
-            police.admit(Class::Hsrp, now)
-                && police.admit(Class::ArpNd, now)
-                && police.admit(Class::Clb, now)
+            police.admit(Class::Hsrp, &[], now)
+                && police.admit(Class::ArpNd, &[], now)
+                && police.admit(Class::Clb, &[], now)
         );
+    }
+
+    #[test]
+    fn a_flood_of_hellos_from_one_source_leaves_room_for_those_of_the_peers() {
+        let mut police = Police::new(&PoliceProfile::default(), 1);
+        let hello = |last: u8| {
+            let mut frame = vec![0; 62];
+            frame[12..14].copy_from_slice(&[8, 0]);
+            frame[14] = 0x45;
+            frame[26..30].copy_from_slice(&[192, 0, 2, last]);
+            frame
+        };
+        let (forged, real) = (hello(66), hello(12));
+        assert_ne!(lane(&forged), lane(&real));
+        // 10 s of 10,000 forged hellos a second, and 20 of a peer.
+        let (mut forged_passed, mut real_passed) = (0, 0);
+        for tick in 0..100_000u64 {
+            let now = SECOND + tick * 100_000;
+            forged_passed += u64::from(police.admit(Class::Hsrp, &forged, now));
+            if tick % 500 == 0 {
+                real_passed += u64::from(police.admit(Class::Hsrp, &real, now));
+            }
+        }
+        assert_eq!(real_passed, 200, "every hello of the peer");
+        let share = PoliceProfile::default().hsrp.rate / LANE_SHARE;
+        assert!(forged_passed <= share * 11, "{forged_passed} forged ones");
     }
 }

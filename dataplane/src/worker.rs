@@ -321,7 +321,7 @@ impl<O: Observer> State<O> {
 
     #[inline]
     fn pass(&mut self, mbuf: Mbuf, frame: u64, class: Class, reason: Reason) {
-        if self.police.admit(class, self.now_ns) {
+        if self.police.admit(class, mbuf.data(), self.now_ns) {
             self.ended(frame, reason);
             if self.to_kernel.push(mbuf).is_err() {
                 self.counts.add(Reason::ExceptionFull);
