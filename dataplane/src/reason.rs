@@ -102,7 +102,7 @@ reasons! {
     ZeroSpi, "zero_spi", Drop, "initiator SPI 0 (RFC 7296 section 3.1)";
     FragmentOverlap, "fragment_overlap", Drop, "overlapping fragments (RFC 5722)";
     Fenced, "fenced", Drop, "the group's lease ended while a peer is known: another node may be active";
-    FencedOut, "fenced_out", Drop, "from the kernel in the name of a fenced virtual address";
+    FencedOut, "fenced_out", Drop, "from the kernel in the name of a virtual address that is fenced or given up";
     AnswerLimit, "answer_limit", Drop, "over the limit of answers to one source prefix";
     PolicedHsrp, "policed_hsrp", Drop, "over the rate of class hsrp";
     PolicedClb, "policed_clb", Drop, "over the rate of class clb";

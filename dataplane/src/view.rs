@@ -112,6 +112,13 @@ impl View {
         self.fenced
     }
 
+    /// Whether a MAC is the virtual MAC of groups that this node has given up: nothing may leave in their name, or
+    /// bridges would learn it here, and peers would believe hellos that waited in a queue.
+    pub fn gave_up_mac(&self, mac: &Mac) -> bool {
+        let mut of = self.copy.body.vips().iter().filter(|vip| vip.mac == *mac).peekable();
+        of.peek().is_some() && of.all(|vip| vip.state() == VipState::Inactive)
+    }
+
     /// The fenced addresses.
     pub fn fenced(&self) -> impl Iterator<Item = &Vip> {
         let pairs = self.copy.body.vips().iter().zip(&self.gates);

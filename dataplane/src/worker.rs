@@ -346,8 +346,9 @@ impl<O: Observer> State<O> {
         }
         let fenced = self.view.any_fenced();
         for mbuf in inbox.drain() {
-            let out =
-                fenced && Frame::new_checked(mbuf.data()).is_ok_and(|eth| touches_fenced(&eth, &self.view));
+            let out = Frame::new_checked(mbuf.data()).is_ok_and(|eth| {
+                self.view.gave_up_mac(&eth.source()) || fenced && touches_fenced(&eth, &self.view)
+            });
             if out {
                 self.counts.add(Reason::FencedOut);
             } else {
