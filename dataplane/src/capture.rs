@@ -102,7 +102,8 @@ pub fn read(path: &Path) -> Result<Vec<Captured>, CaptureError> {
         }
     } else {
         let mut reader = PcapReader::new(file).map_err(format(0))?;
-        let linktype = reader.header().datalink;
+        // Only the lower 16 bits are the link type; the upper ones say how long a frame check sequence is, if there is one.
+        let linktype = DataLink::from(u32::from(reader.header().datalink) & 0xffff);
         let mut count = 0;
         while let Some(packet) = reader.next_raw_packet() {
             let packet = packet.map_err(format(count))?;
@@ -176,6 +177,19 @@ mod tests {
         write(file.path(), frames).unwrap();
         let back = read(file.path()).unwrap();
         assert_eq!(back.iter().map(|c| (c.time, c.frame.as_slice())).collect::<Vec<_>>(), frames);
+    }
+
+    #[test]
+    fn the_length_of_a_frame_check_sequence_is_no_part_of_the_link_type() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(file.path(), [(Duration::ZERO, &[2; 14][..])]).unwrap();
+        let mut bytes = std::fs::read(file.path()).unwrap();
+        let word = u32::from_ne_bytes(bytes[20..24].try_into().unwrap());
+        let word =
+            if word == 1 { 0x3000_0001u32.to_ne_bytes() } else { 0x3000_0001u32.swap_bytes().to_ne_bytes() };
+        bytes[20..24].copy_from_slice(&word);
+        std::fs::write(file.path(), bytes).unwrap();
+        assert_eq!(read(file.path()).unwrap()[0].frame, [2; 14]);
     }
 
     #[test]
