@@ -6,6 +6,7 @@ pub mod config;
 pub mod daemon;
 pub mod grammar;
 pub mod hsrp;
+pub mod load;
 pub mod net;
 pub mod publish;
 pub mod show;

@@ -4,6 +4,8 @@
 //! each is chosen in proportion to its priority. Members that report their load join this list when the load
 //! feed is built; nothing outside this module knows where a member comes from.
 
+pub mod member;
+
 use crate::config::Config;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
