@@ -33,17 +33,22 @@ pub enum Decision {
 #[inline]
 pub fn decide(request: &Request, view: &View) -> Decision {
     let Some(vip) = view.vip(request.vip) else { return Decision::Pass(Reason::GroupInactive) };
-    if let Some(from) = &request.redirected_from
-        && view.is_virtual(from, request.family)
-    {
-        // Somebody redirects to us what we redirected: this node's own address ends the circle.
-        return check(request, vip.own, None, Reason::LoopSuspect, vip);
+    let mut from = request.redirected_from;
+    if let Some(address) = &from {
+        match (view.is_virtual(address, request.family), view.is_own(request.vip)) {
+            // Somebody redirects to us what we redirected: this node's own address ends the circle.
+            (true, false) => return check(request, vip.own, None, Reason::LoopSuspect, vip),
+            // The cluster sent the client to this member, which sheds load: it may go one hop further, and no more.
+            (true, true) => from = None,
+            (false, true) => return Decision::Pass(Reason::HopsSpent),
+            (false, false) => {}
+        }
     }
     let hash = hash(request, view.body().hash_key);
     let Some((mut index, mut gateway)) = vip.gateway_at(hash as usize) else {
         return Decision::Pass(Reason::NoGateway);
     };
-    if let Some(from) = request.redirected_from
+    if let Some(from) = from
         && gateway.addr == from
     {
         // RFC 5685 section 5: a client that was redirected should not be sent back. An odd stride of the hash's other
