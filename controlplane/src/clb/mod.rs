@@ -4,7 +4,11 @@
 //! each is chosen in proportion to its priority. Members that report their load join this list when the load
 //! feed is built; nothing outside this module knows where a member comes from.
 
+pub mod choice;
+pub mod load;
 pub mod member;
+pub mod pending;
+pub mod table;
 
 use crate::config::Config;
 use std::collections::BTreeSet;

@@ -587,8 +587,16 @@ impl Daemon {
 
     fn publish_vips(&mut self, vips: Vec<VipInput>) {
         let now_ns = monotonic_ns();
-        let body =
-            publish::body(self.state.hash_key, now_ns, &vips, &self.members, &mut self.state.assignments);
+        // Static gateways change only as the operator says: that takes effect at once.
+        let mut budgets = BTreeMap::new();
+        let body = publish::body(
+            self.state.hash_key,
+            now_ns,
+            &vips,
+            &self.members,
+            &mut self.state.assignments,
+            &mut budgets,
+        );
         let generation = self.writer.publish(&body);
         self.published = Published { generation, at_ns: now_ns, vips };
         self.save();
