@@ -8,7 +8,7 @@ use super::member::{Load, Percent};
 use crate::load::Sample;
 
 /// The primary's rules for all members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rules {
     /// `primary weight crypto-load`, 0-100: how much In-neg and Crypto count
     pub crypto_weight: u8,

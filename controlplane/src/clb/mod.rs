@@ -7,6 +7,8 @@
 pub mod choice;
 pub mod load;
 pub mod member;
+pub mod message;
+pub mod node;
 pub mod pending;
 pub mod table;
 

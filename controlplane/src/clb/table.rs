@@ -101,6 +101,13 @@ impl Table {
         }
     }
 
+    /// Leaves a time out in which nobody could have been heard.
+    pub fn skip(&mut self, time_ns: u64) {
+        for entry in self.entries.values_mut() {
+            entry.heard_ns = entry.heard_ns.saturating_add(time_ns);
+        }
+    }
+
     /// Whether there is room for one more, after the longest dead made place if need be.
     fn room(&mut self, now_ns: u64) -> bool {
         if self.entries.len() >= self.max_nodes {
