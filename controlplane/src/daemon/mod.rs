@@ -7,6 +7,7 @@ pub mod dataplanes;
 mod elections;
 mod kernel;
 pub mod management;
+mod tracking;
 mod views;
 
 use crate::clb::{self, Member};

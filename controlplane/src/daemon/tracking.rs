@@ -1,0 +1,113 @@
+//! What a group needs beside its peers: a data plane that carries its frames, and the objects that `track` names.
+
+use super::elections::span;
+use super::{Daemon, dataplanes};
+use crate::config::Tracked;
+use crate::config::health::GroupKey;
+use crate::hsrp::Phase;
+use crate::hsrp::machine::Event;
+use std::time::Duration;
+
+/// A data plane that stood still has emptied its queues this long after it moves again.
+const WAKING: Duration = Duration::from_millis(20);
+
+impl Daemon {
+    /// Looks whether what the groups need is there: the data plane, and the objects that are tracked.
+    pub(super) fn look_at_objects(&mut self, now: u64) {
+        let keys: Vec<GroupKey> = self.roles.keys().cloned().collect();
+        self.look_at_dataplanes(&keys, now);
+        self.look_at_tracks(&keys, now);
+    }
+
+    fn look_at_dataplanes(&mut self, keys: &[GroupKey], now: u64) {
+        for key in keys {
+            let Some(role) = self.roles.get(key) else { continue };
+            let Some((exception, _)) = self.device(&role.plan) else { continue };
+            let Some(machine) = &role.machine else { continue };
+            // A data plane that was still for longer than a lease has let hellos wait for so long: peers may have
+            // taken over, and what it holds in its queues is not to be answered when it wakes.
+            let patience = match role.dataplane && !machine.peer_known(now) {
+                true => dataplanes::STALE.as_nanos() as u64,
+                false => span(machine),
+            };
+            let seen = self.dataplanes.carries(&exception).filter(|_| self.has_link(&exception));
+            let up = seen.is_some_and(|seen| now.saturating_sub(seen) < patience);
+            let awake = match role.wedged {
+                Some(u64::MAX) if up => Some(now.saturating_add(WAKING.as_nanos() as u64)),
+                // It has gone, or its queues are empty.
+                Some(_) if !self.dataplanes.attached(&exception) => None,
+                Some(until) if until <= now => None,
+                other => other,
+            };
+            let waits = role.grace && now < self.election.grace_until;
+            if let Some(role) = self.roles.get_mut(key) {
+                if role.wedged.is_some() && awake.is_none() {
+                    self.dirty = true;
+                    if let Phase::Withdrawing { since, .. } = &mut role.phase {
+                        *since = now;
+                    }
+                }
+                role.wedged = awake;
+            }
+            let Some(role) = self.roles.get(key) else { continue };
+            if up == role.dataplane && !(up && role.grace) || !up && waits {
+                continue;
+            }
+            if let Some(role) = self.roles.get_mut(key) {
+                role.dataplane = up;
+                role.grace = false;
+                if !up && seen.is_some() && role.phase == Phase::Owned {
+                    role.wedged = Some(u64::MAX);
+                }
+            }
+            if !up {
+                tracing::warn!(
+                    "%HSRP-4-DATAPLANE: {key}: no data plane carries its frames, or the port has no link"
+                );
+            }
+            self.tell(key, if up { Event::DataplaneUp } else { Event::DataplaneDown }, now);
+        }
+    }
+
+    fn look_at_tracks(&mut self, keys: &[GroupKey], now: u64) {
+        for (object, what) in self.config.tracks.clone() {
+            let up = match what {
+                Tracked::Dataplane => self.dataplanes.running(),
+                Tracked::IkeDaemon => self.election.ike,
+                Tracked::Link(name) => self
+                    .exception(&name)
+                    .is_some_and(|device| self.dataplanes.link(device) && self.has_link(device)),
+                Tracked::LineProtocol(name) => {
+                    let shut = self.config.interfaces.get(&name).is_some_and(|interface| interface.shutdown);
+                    !shut && self.exception(&name).is_some_and(|device| self.sender.is_running(device))
+                }
+            };
+            if self.election.down.insert(object, !up) == Some(!up) {
+                continue;
+            }
+            tracing::info!("%TRACK-6-STATE: {object} is {}", if up { "up" } else { "down" });
+            for key in keys {
+                self.tell(key, Event::Track { object, down: !up }, now);
+            }
+        }
+        let gone: Vec<u16> = self
+            .election
+            .down
+            .keys()
+            .filter(|object| !self.config.tracks.contains_key(object))
+            .copied()
+            .collect();
+        for object in gone {
+            self.election.down.remove(&object);
+            for key in keys {
+                self.tell(key, Event::Track { object, down: false }, now);
+            }
+        }
+    }
+
+    /// Whether the kernel's interface under the port of `exception`, where there is one, has link.
+    fn has_link(&self, exception: &str) -> bool {
+        let port = self.ports.iter().find(|port| port.exception.as_deref() == Some(exception));
+        port.and_then(|port| port.below.as_deref()).is_none_or(|below| self.sender.is_running(below))
+    }
+}
