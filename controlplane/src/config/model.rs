@@ -52,7 +52,7 @@ pub enum Tracked {
     Link(IfName),
     /// `dataplane`: a data plane is attached and its threads run
     Dataplane,
-    /// `ike-daemon`: the local IKE daemon takes connections on its VICI socket
+    /// `ike-daemon`: the local IKE daemon answers on its VICI socket
     IkeDaemon,
 }
 
