@@ -9,12 +9,13 @@ use super::kernel::Work;
 use super::limits::Limits;
 use super::{Daemon, on_macvlan};
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{Family, virtual_link_local};
+use crate::config::{Authentication, Family, virtual_link_local};
+use crate::hsrp::auth::{Auth, Keys};
 use crate::hsrp::link::{Listening, index_of, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
 use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
-use crate::hsrp::{Phase, Role, auth::Auth, machine_config};
+use crate::hsrp::{Phase, Role, machine_config};
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
 use platform::clock::monotonic_ns;
@@ -35,8 +36,6 @@ const BUDGET: usize = 64;
 pub(super) const BREATH: Duration = Duration::from_millis(1);
 /// While a phase lasts it is looked at this often.
 const GLANCE: u64 = 500_000;
-/// An old key is believed for this long after a new one was configured.
-const KEY_OVERLAP: Duration = Duration::from_secs(300);
 /// Lines of one kind about one group in 10 s.
 const FEW_LINES: u32 = 5;
 /// Changes of state of one group in 10 s.
@@ -142,7 +141,8 @@ impl Daemon {
             let epoch = self.state.epochs.get(&text).copied().unwrap_or(0);
             let key = plan.key.clone();
             // `assess` keeps groups beyond the lease words down: they need none.
-            let mut role = Role::new(plan, free.unwrap_or(MAX_GROUPS), epoch);
+            let auth = auth_of(&plan).unwrap_or_default();
+            let mut role = Role::new(plan, auth, free.unwrap_or(MAX_GROUPS), epoch);
             role.reload = self.election.starting;
             self.roles.insert(key.clone(), role);
             self.start_machine(&key, now);
@@ -214,9 +214,15 @@ impl Daemon {
         let own = self.own_address(&plan);
         let Some(role) = self.roles.get_mut(key) else { return };
         let (was_down, is_down) = (!role.plan.down.is_empty(), !plan.down.is_empty());
-        if role.plan.settings.authentication != plan.settings.authentication {
-            let until = now.saturating_add(KEY_OVERLAP.as_nanos() as u64);
-            role.auth.replace(Auth::of(plan.settings.authentication.as_ref()), now, until);
+        if let Some(auth) = auth_of(&plan)
+            && role.plan.settings.authentication != plan.settings.authentication
+        {
+            let overlap = match &plan.settings.authentication {
+                Some(Authentication::Md5(_, Some(timeout))) => *timeout,
+                _ => crate::config::Group::OLD_KEY,
+            };
+            let until = now.saturating_add(Duration::from_secs(overlap.into()).as_nanos() as u64);
+            role.auth.replace(auth, now, until);
         }
         let changed = role.plan != plan;
         role.plan = plan;
@@ -302,6 +308,29 @@ impl Daemon {
             }
         }
         notes
+    }
+
+    /// Has each group go by the keys of its chain as they stand now.
+    pub(super) fn roll_keys(&mut self) {
+        let wall = wall_clock();
+        for (key, role) in &mut self.roles {
+            let Some((keys, timely)) = role.plan.chain.as_ref().and_then(|c| Keys::of_chain(c, wall)) else {
+                continue;
+            };
+            let sent = keys.sent();
+            if role.auth.roll(keys) {
+                tracing::info!("%HSRP-6-KEY: {key}: key {sent} of its chain is sent now");
+            }
+            if std::mem::replace(&mut role.key_late, !timely) == timely {
+                match timely {
+                    true => tracing::info!("%HSRP-6-KEY: {key}: key {sent} is within its send-lifetime"),
+                    false => tracing::warn!(
+                        "%HSRP-4-KEY: {key}: no key of its chain is to be sent now, key {sent} goes on: add a key \
+                         with a send-lifetime from now on, and look at the clock"
+                    ),
+                }
+            }
+        }
     }
 
     /// Whether a line of this kind about a group may be written.
@@ -766,6 +795,16 @@ impl Daemon {
 pub(super) fn span(machine: &Group) -> u64 {
     let timers = machine.timers();
     timers.hold.saturating_sub(timers.hello).max(Duration::from_millis(15)).as_nanos() as u64
+}
+
+/// Seconds since 1970. Before that, which no clock that was ever set says, 0.
+fn wall_clock() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How a group is to authenticate now; none while its key chain has no key.
+fn auth_of(plan: &GroupPlan) -> Option<Auth> {
+    Auth::of(plan.settings.authentication.as_ref(), plan.chain.as_ref(), wall_clock())
 }
 
 fn line(message: &Message) -> String {

@@ -418,6 +418,7 @@ impl Daemon {
             self.all_devices();
         }
         self.settle();
+        self.roll_keys();
         self.ask_ike_daemon(ike);
         self.save();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
