@@ -226,6 +226,9 @@ impl Daemon {
         }
         let changed = role.plan != plan;
         role.plan = plan;
+        // A chain may just have been given its keys.
+        self.roll_keys();
+        let Some(role) = self.roles.get_mut(key) else { return };
         if role.machine.is_none() {
             self.start_machine(key, now);
             return;
