@@ -1,5 +1,6 @@
 //! The table of configuration commands: it alone says what is understood, where, and what it does.
 
+use super::keychain::Lifetime;
 use super::model::{
     Authentication, Cluster, Config, Dpd, Group, Interface, Interval, Preempt, Prefix, ReconnectKey, Secret,
     StandbyDelay, Timers, Tracked,
@@ -67,6 +68,17 @@ pub(super) const PARAMS: &[Param] = &[
     param("IDLE", Kind::Number(60, 86400), "idle time in seconds"),
     param("KEY", Kind::Word(128), "key"),
     param("KEYINDEX", Kind::Number(1, 2), "key index"),
+    param("KEYNUMBER", Kind::Number(0, 2_147_483_647), "key number"),
+    param(
+        "LEASE",
+        Kind::Number(1, 255),
+        "seconds for which requests are answered after usherd died, no peer known",
+    ),
+    param(
+        "LIFETIME",
+        Kind::Rest(100),
+        "start, then infinite, duration SECONDS or end; 23:59:59 Jan 31 2026, UTC",
+    ),
     param("LIMIT", Kind::Number(50, 99), "overload limit in percent"),
     param("LINE", Kind::Rest(200), "text"),
     param("MASK", Kind::Mask, "mask"),
@@ -87,6 +99,7 @@ pub(super) const PARAMS: &[Param] = &[
     param("STARTMIN", Kind::Number(0, 10000), "delay in seconds"),
     param("STARTRELOAD", Kind::Number(0, 10000), "delay in seconds"),
     param("SYNC", Kind::Number(0, 3600), "delay in seconds"),
+    param("TIMEOUT", Kind::Number(0, 32767), "seconds for which the old key is accepted"),
     param("UPDATEMS", Kind::Number(100, 60000), "update interval in milliseconds"),
     param("V4", Kind::V4, "address"),
     param("V6", Kind::V6, "address"),
@@ -95,16 +108,38 @@ pub(super) const PARAMS: &[Param] = &[
 ];
 
 use Effect::{Now, Slip};
-use Mode::{Any, Cluster as C, Global as G, Interface as I};
+use Mode::{Any, Cluster as C, Global as G, Interface as I, KeyChain as K};
 
 /// The table.
 pub(super) const COMMANDS: &[Command] = &[
     row(Any, "end", "", Now, |b, _, _| b.leave()),
-    row(Any, "exit", "", Now, |b, _, _| b.leave()),
+    row(Any, "exit", "", Now, |b, _, _| b.exit()),
     row(Any, "enable", "", Now, |b, _, _| b.leave()),
     row(Any, "configure terminal", "", Now, |b, _, _| b.leave()),
     row(G, "hostname HOSTNAME", "hostname [HOSTNAME]", Now, hostname),
     row(G, "interface {IFNAME|IFTYPE IFUNIT}", "interface {IFNAME|IFTYPE IFUNIT}", Now, interface),
+    row(G, "key chain NAME", "key chain NAME", Now, |b, m, no| {
+        let name = m.text("NAME").unwrap_or_default();
+        if no {
+            b.config.key_chains.remove(&name);
+            return b.leave();
+        }
+        b.enter_key_chain(name)
+    }),
+    row(K, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
+    row(K, "key-string MD5KEY", "key-string [MD5KEY]", Now, |b, m, no| {
+        let key = if no { None } else { Some(secret("MD5KEY", m.text("MD5KEY").unwrap_or_default())?) };
+        b.key()?.string = key;
+        Ok(())
+    }),
+    row(K, "accept-lifetime LIFETIME", "accept-lifetime [LIFETIME]", Now, |b, m, no| {
+        b.key()?.accept = lifetime(m, no)?;
+        Ok(())
+    }),
+    row(K, "send-lifetime LIFETIME", "send-lifetime [LIFETIME]", Now, |b, m, no| {
+        b.key()?.send = lifetime(m, no)?;
+        Ok(())
+    }),
     row(G, "crypto ikev2 cluster", "crypto ikev2 cluster", Now, cluster),
     row(G, "crypto ikev2 redirect gateway init", "crypto ikev2 redirect gateway init", Now, |b, _, no| {
         b.config.redirect_init = !no;
@@ -266,11 +301,31 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     row(
         I,
-        "standby [GROUP] authentication md5 key-string MD5KEY",
-        "standby [GROUP] authentication md5 [key-string MD5KEY]",
+        "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
+        "standby [GROUP] authentication md5 [key-string MD5KEY [timeout TIMEOUT]]",
         Now,
-        |b, m, no| authentication(b, m, no, "MD5KEY", Authentication::Md5),
+        |b, m, no| {
+            authentication(b, m, no, "MD5KEY", |key| Authentication::Md5(key, None))?;
+            if let Some(Authentication::Md5(_, timeout)) = &mut b.group(m)?.authentication {
+                *timeout = m.number("TIMEOUT");
+            }
+            Ok(())
+        },
     ),
+    row(
+        I,
+        "standby [GROUP] authentication md5 key-chain NAME",
+        "standby [GROUP] authentication md5 key-chain [NAME]",
+        Now,
+        |b, m, no| {
+            b.group(m)?.authentication = set(no, m.text("NAME").map(Authentication::KeyChain));
+            Ok(())
+        },
+    ),
+    row(I, "standby [GROUP] lease-limit LEASE", "standby [GROUP] lease-limit [LEASE]", Now, |b, m, no| {
+        b.group(m)?.lease_limit = set(no, m.number("LEASE"));
+        Ok(())
+    }),
     row(I, "standby [GROUP] name NAME", "standby [GROUP] name [NAME]", Now, |b, m, no| {
         b.group(m)?.name = set(no, m.text("NAME"));
         Ok(())
@@ -778,6 +833,13 @@ fn authentication(
     Ok(())
 }
 
+fn lifetime(m: &Matched, no: bool) -> Result<Lifetime, Fault> {
+    match m.text("LIFETIME").filter(|_| !no) {
+        Some(text) => Lifetime::parse(&text).map_err(|message| Fault::at("LIFETIME", message)),
+        None => Ok(Lifetime::default()),
+    }
+}
+
 fn weight(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     let weight = set(no, m.number("WEIGHT"));
     let cluster = b.cluster()?;
@@ -808,6 +870,7 @@ fn nearest_standby_word(name: &str) -> Option<&'static str> {
         "preempt",
         "timers",
         "authentication",
+        "lease-limit",
         "name",
         "track",
         "version",

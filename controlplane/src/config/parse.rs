@@ -3,6 +3,7 @@
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
 use super::ifname::IfName;
+use super::keychain::{ChainKey, MAX_KEYS};
 use super::model::{Cluster, Config, Group, Interface};
 use crate::grammar::{Grammar, Matched, Mismatch};
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub(super) enum Mode {
     Global,
     Interface,
     Cluster,
+    KeyChain,
 }
 
 /// Why a line that matched its syntax cannot be taken.
@@ -81,6 +83,8 @@ pub(super) struct Builder {
     pub config: Config,
     mode: Mode,
     interface: Option<IfName>,
+    /// The key chain at hand and its key
+    chain: (String, Option<u32>),
     last_groups: BTreeMap<IfName, u16>,
     origins: BTreeMap<(IfName, &'static str), (usize, String)>,
     interfaces: BTreeMap<IfName, (usize, String)>,
@@ -93,6 +97,7 @@ struct Grammars {
     global: Grammar,
     interface: Grammar,
     cluster: Grammar,
+    key_chain: Grammar,
 }
 
 static GRAMMARS: LazyLock<Grammars> = LazyLock::new(|| {
@@ -117,6 +122,7 @@ static GRAMMARS: LazyLock<Grammars> = LazyLock::new(|| {
         global: grammar(Mode::Global),
         interface: grammar(Mode::Interface),
         cluster: grammar(Mode::Cluster),
+        key_chain: grammar(Mode::KeyChain),
     }
 });
 
@@ -125,6 +131,7 @@ fn grammar(mode: Mode) -> &'static Grammar {
         Mode::Any | Mode::Global => &GRAMMARS.global,
         Mode::Interface => &GRAMMARS.interface,
         Mode::Cluster => &GRAMMARS.cluster,
+        Mode::KeyChain => &GRAMMARS.key_chain,
     }
 }
 
@@ -150,6 +157,7 @@ pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
         config: Config::default(),
         mode: Mode::Global,
         interface: None,
+        chain: (String::new(), None),
         last_groups: BTreeMap::new(),
         origins: BTreeMap::new(),
         interfaces: BTreeMap::new(),
@@ -246,6 +254,8 @@ impl Builder {
             Err(mismatch) => mismatch,
         };
         let mut nearest = here;
+        // What begins several commands here is not meant for another place.
+        let ambiguous = nearest.message.ends_with("is ambiguous");
         if self.mode != Mode::Global {
             match grammar(Mode::Global).parse(line) {
                 Ok(matched) => {
@@ -256,10 +266,12 @@ impl Builder {
                 Err(_) => {}
             }
         }
-        for (mode, place) in
-            [(Mode::Interface, "interface TenGigabitEthernet0/0/0"), (Mode::Cluster, "crypto ikev2 cluster")]
-        {
-            if self.mode != mode && nearest.depth <= 1 && grammar(mode).parse(line).is_ok() {
+        for (mode, place) in [
+            (Mode::Interface, "interface TenGigabitEthernet0/0/0"),
+            (Mode::Cluster, "crypto ikev2 cluster"),
+            (Mode::KeyChain, "key chain NAME"),
+        ] {
+            if self.mode != mode && !ambiguous && nearest.depth <= 1 && grammar(mode).parse(line).is_ok() {
                 nearest.message = format!("this line belongs under `{place}`: put that line before it");
                 nearest.expected.clear();
                 break;
@@ -318,6 +330,47 @@ impl Builder {
         self.interface = Some(name);
         self.mode = Mode::Interface;
         Ok(())
+    }
+
+    /// One step out: from a key to its chain, else to the top.
+    pub(super) fn exit(&mut self) -> Result<(), Fault> {
+        if self.mode == Mode::KeyChain && self.chain.1.take().is_some() {
+            return Ok(());
+        }
+        self.leave()
+    }
+
+    pub(super) fn enter_key_chain(&mut self, name: String) -> Result<(), Fault> {
+        if self.config.key_chains.len() >= 64 && !self.config.key_chains.contains_key(&name) {
+            return Err(Fault::line("64 key chains is the most: take one out".to_owned()));
+        }
+        self.config.key_chains.entry(name.clone()).or_default();
+        self.chain = (name, None);
+        self.mode = Mode::KeyChain;
+        Ok(())
+    }
+
+    /// Goes to a key of the chain at hand, which is made when it is new, or takes it away.
+    pub(super) fn enter_key(&mut self, number: u32, no: bool) -> Result<(), Fault> {
+        let chain = self.config.key_chains.entry(self.chain.0.clone()).or_default();
+        self.chain.1 = None;
+        if no {
+            chain.remove(&number);
+            return Ok(());
+        }
+        if chain.len() >= MAX_KEYS && !chain.contains_key(&number) {
+            return Err(Fault::line(format!("{MAX_KEYS} keys is the most in a chain: take one out")));
+        }
+        chain.entry(number).or_default();
+        self.chain.1 = Some(number);
+        Ok(())
+    }
+
+    /// The key at hand.
+    pub(super) fn key(&mut self) -> Result<&mut ChainKey, Fault> {
+        let (chain, key) = &self.chain;
+        let key = key.and_then(|key| self.config.key_chains.get_mut(chain)?.get_mut(&key));
+        key.ok_or_else(|| Fault::line("this line belongs under `key NUMBER` of a key chain".to_owned()))
     }
 
     pub(super) fn enter_cluster(&mut self) -> Result<(), Fault> {

@@ -6,12 +6,14 @@
 pub mod dataplanes;
 mod elections;
 mod kernel;
+mod limits;
 pub mod management;
+mod tracking;
 mod views;
 
 use crate::clb::{self, Member};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
-use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity, Tracked};
+use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
 use crate::hsrp::link::{Listening, Sender};
 use crate::hsrp::machine::Event as HsrpEvent;
 use crate::hsrp::{Phase, Roles};
@@ -46,8 +48,6 @@ const LINK_TICKS: u32 = 8;
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// The end waits no longer than this for data planes and the kernel.
 const STOP_WAIT: Duration = Duration::from_millis(1500);
-/// The IKE daemon's control socket.
-const VICI: &str = "/run/charon.vici";
 /// A connected data plane that says nothing is let go after this.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
 /// Steps that the kernel refused are tried again this often, and named as often.
@@ -70,6 +70,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Take the exception devices and macvlans away at the end
     pub cleanup: bool,
+    /// The IKE daemon's control socket
+    pub vici: PathBuf,
 }
 
 /// Why usherd did not start.
@@ -416,14 +418,8 @@ impl Daemon {
             self.all_devices();
         }
         self.settle();
-        if self.config.tracks.values().any(|what| *what == Tracked::IkeDaemon) {
-            let ike = ike.clone();
-            tokio::spawn(async move {
-                let connect = tokio::net::UnixStream::connect(VICI);
-                let up = tokio::time::timeout(SLOW_TICK, connect).await.is_ok_and(|stream| stream.is_ok());
-                let _ = ike.try_send(up);
-            });
-        }
+        self.roll_keys();
+        self.ask_ike_daemon(ike);
         self.save();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     }

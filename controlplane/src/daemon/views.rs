@@ -164,7 +164,8 @@ impl Daemon {
             next_hello_ms: machine.and_then(Group::next_hello).map(until),
             authentication: settings.authentication.as_ref().map(|authentication| match authentication {
                 Authentication::Text(_) => "text",
-                Authentication::Md5(_) => "MD5, key-string",
+                Authentication::Md5(..) => "MD5, key-string",
+                Authentication::KeyChain(_) => "MD5, key-chain",
             }),
             priority: machine.map_or(u32::from(plan.priority), Group::priority),
             configured_priority: plan.priority,
