@@ -4,6 +4,7 @@
 //! waits. A source that is dead, slow or talks nonsense is unhealthy, with a reason that says what to do.
 
 mod command;
+pub mod drain;
 pub mod probe;
 mod script;
 mod system;

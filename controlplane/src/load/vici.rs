@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -29,6 +30,10 @@ const MAX_PACKET: usize = 512 * 1024;
 const MAX_DEPTH: usize = 16;
 /// CHILD_SAs that are followed: ten times what a headend of this kind holds.
 const MAX_CHILDREN: usize = 1 << 20;
+/// IKE SAs that are listed.
+const MAX_SESSIONS: usize = 1 << 20;
+/// Of a client's identity so many characters are kept.
+const MAX_IDENTITY: usize = 128;
 /// All are listed anew this often, should an event ever have been missed.
 const RELIST: Duration = Duration::from_secs(3600);
 
@@ -195,6 +200,44 @@ impl Client {
         });
         answer.await.unwrap_or_else(|_| Err(late(self.limit)))
     }
+
+    /// All established sessions. The list may be long: the limit is for each part of it.
+    pub(super) async fn sessions(&mut self) -> Result<Vec<Session>, String> {
+        let (mut broken, limit) = (self.broken.clone(), self.limit);
+        let mut list =
+            pin!(self.inner.stream_request::<_, HashMap<String, ListedSa>>("list-sas", "list-sa", ()));
+        let mut sessions = Vec::new();
+        loop {
+            let part = tokio::time::timeout(limit, async {
+                tokio::select! {
+                    part = list.next() => item(part),
+                    why = ended(&mut broken) => Err(why),
+                }
+            });
+            let Some(part) = part.await.unwrap_or_else(|_| Err(late(limit)))? else { return Ok(sessions) };
+            sessions.extend(part.into_values().filter_map(ListedSa::session));
+            if sessions.len() > MAX_SESSIONS {
+                return Err(format!("more than {MAX_SESSIONS} IKE SAs"));
+            }
+        }
+    }
+
+    /// Has the client of this session sent elsewhere; false when there is no such session. Whether the client goes, only the
+    /// session's end tells.
+    pub(super) async fn redirect(&mut self, id: u32, gateway: IpAddr) -> Result<bool, String> {
+        #[derive(Serialize)]
+        struct Redirect {
+            #[serde(rename = "ike-id")]
+            id: u32,
+            gateway: IpAddr,
+        }
+        #[derive(Deserialize)]
+        struct Done {
+            success: bool,
+        }
+        let done: Done = self.request("redirect", Redirect { id, gateway }).await?;
+        Ok(done.success)
+    }
 }
 
 fn late(limit: Duration) -> String {
@@ -205,6 +248,44 @@ fn late(limit: Duration) -> String {
 async fn ended(broken: &mut watch::Receiver<Option<String>>) -> String {
     let why = broken.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
     why.unwrap_or_else(|| "closed the connection".to_owned())
+}
+
+/// An established IKE SA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    /// charon's own number of it, until it is rekeyed
+    pub(super) id: u32,
+    pub(super) peer: IpAddr,
+    pub(super) identity: String,
+    pub(super) ikev2: bool,
+    /// It was this gateway that connected
+    pub(super) initiator: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ListedSa {
+    uniqueid: u32,
+    version: u8,
+    state: String,
+    remote_host: String,
+    #[serde(default)]
+    remote_id: String,
+    #[serde(default)]
+    remote_eap_id: String,
+    #[serde(default)]
+    initiator: bool,
+}
+
+impl ListedSa {
+    fn session(self) -> Option<Session> {
+        let identity = if self.remote_eap_id.is_empty() { self.remote_id } else { self.remote_eap_id };
+        let identity = identity.chars().filter(|c| !c.is_control()).take(MAX_IDENTITY).collect();
+        // A link-local address has its zone behind it.
+        let peer = self.remote_host.split('%').next()?.parse().ok()?;
+        let (id, ikev2, initiator) = (self.uniqueid, self.version == 2, self.initiator);
+        (self.state == "ESTABLISHED").then_some(Session { id, peer, identity, ikev2, initiator })
+    }
 }
 
 #[derive(Deserialize)]
