@@ -63,7 +63,8 @@ impl Lan {
         std::fs::write(dir.join("strongswan.conf"), conf).unwrap();
         std::fs::write(dir.join("swanctl/swanctl.conf"), connections).unwrap();
         // A distribution's AppArmor profile is bound to the path of the binary and would forbid this folder.
-        std::fs::copy("/usr/lib/ipsec/charon", dir.join("charon-under-test")).expect("apt install strongswan-charon");
+        std::fs::copy("/usr/lib/ipsec/charon", dir.join("charon-under-test"))
+            .expect("apt install strongswan-charon");
         let mut charon = Charon { space, dir, number, child: None };
         charon.start();
         charon
@@ -90,7 +91,9 @@ impl Charon {
         let run = "mount -t tmpfs tmpfs /run && exec \"$0\"";
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.space, "unshare", "-m", "sh", "-c", run]);
-        command.arg(self.dir.join("charon-under-test")).env("STRONGSWAN_CONF", self.dir.join("strongswan.conf"));
+        command
+            .arg(self.dir.join("charon-under-test"))
+            .env("STRONGSWAN_CONF", self.dir.join("strongswan.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap());
         until("charon answers", || self.swanctl("--stats").status.success());
@@ -109,7 +112,9 @@ impl Charon {
     fn swanctl(&self, words: &str) -> Output {
         let mut command = Command::new("swanctl");
         command.args(words.split(' ')).arg("--uri").arg(format!("unix://{}", self.socket().display()));
-        command.env("SWANCTL_DIR", self.dir.join("swanctl")).env("STRONGSWAN_CONF", self.dir.join("strongswan.conf"));
+        command
+            .env("SWANCTL_DIR", self.dir.join("swanctl"))
+            .env("STRONGSWAN_CONF", self.dir.join("strongswan.conf"));
         command.output().expect("apt install strongswan-swanctl")
     }
 
@@ -275,7 +280,9 @@ fn the_load_of_a_charon_is_followed_through_rekeying_hanging_and_dying() {
     let to = gateway.address();
     within(&client.space, move || {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        (1..=5u8).for_each(|spi| drop(socket.send_to(&init_request(spi), (to, 500)).unwrap()));
+        for spi in 1..=5 {
+            socket.send_to(&init_request(spi), (to, 500)).unwrap();
+        }
     });
     becomes(&source, (5, 7, 6));
 
@@ -285,9 +292,14 @@ fn the_load_of_a_charon_is_followed_through_rekeying_hanging_and_dying() {
     let took = unhealthy();
     assert!(took < Duration::from_millis(2500), "{took:?}");
     let start = Instant::now();
-    (0..1000).for_each(|_| drop(source.latest()));
+    for _ in 0..1000 {
+        assert!(sample(&source).is_none());
+    }
     assert!(start.elapsed() < Duration::from_millis(500), "a look takes {:?}", start.elapsed() / 1000);
-    until("the reason", || matches!(source.latest(), Reading::Unhealthy { reason, .. } if reason.contains("charon hangs")));
+    until(
+        "the reason",
+        || matches!(source.latest(), Reading::Unhealthy { reason, .. } if reason.contains("charon hangs")),
+    );
     gateway.signal(Signal::CONT);
     until("the counts again", || counts(&source).is_some_and(|(_, ike, child)| (ike, child) == (7, 6)));
 
@@ -302,6 +314,119 @@ fn the_load_of_a_charon_is_followed_through_rekeying_hanging_and_dying() {
     gateway.start();
     becomes(&source, (0, 0, 0));
     becomes(&late, (0, 0, 0));
-    client.told("--initiate --child net5");
+    client.told("--initiate --child net0");
     until("the new charon's own", || counts(&source).is_some_and(|(_, ike, child)| ike >= 1 && ike == child));
+}
+
+/// A probe of that gateway from the namespace of the other, until it is `done`.
+fn probed(from: &Charon, spec: ProbeSpec, done: impl Fn(&ProbeState) -> bool + Send + 'static) -> ProbeState {
+    within(&from.space, move || {
+        // All on this thread: sockets are made where it is.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut probe = Probe::start(spec);
+            let wait = async {
+                while !done(&probe.latest()) {
+                    probe.changed().await;
+                }
+            };
+            let waited = tokio::time::timeout(PATIENCE, wait).await;
+            assert!(waited.is_ok(), "found {:?}", probe.latest());
+            probe.latest()
+        })
+    })
+}
+
+fn probe_spec(gateway: &Charon, from: &Charon) -> ProbeSpec {
+    let (target, from) = (gateway.address(), Some(from.address()));
+    ProbeSpec { target, port: 500, from, interval: TICK, timeout: TICK, up: 2, down: 3 }
+}
+
+#[test]
+fn a_charon_answers_the_probe_and_keeps_nothing() {
+    let mut lan = Lan::new();
+    let mut gateway = lan.charon(1, GATEWAY, &gateway_config());
+    // Asked for a cookie from the first half-open SA on.
+    let careful = lan.charon(3, "cookie_threshold = 1\n cookie_threshold_ip = 1", &gateway_config());
+    let asking = lan.charon(2, "", "");
+    let spec = probe_spec(&gateway, &asking);
+    let up = |state: &ProbeState| matches!(state, ProbeState::Up { .. });
+    let state = probed(&asking, spec, up);
+    assert!(matches!(state, ProbeState::Up { answer: Answer::NoProposalChosen, .. }), "{state:?}");
+    let kept = || String::from_utf8(gateway.swanctl("--stats").stdout).unwrap();
+    until("nothing is kept", || kept().contains("IKE_SAs: 0 total, 0 half-open"));
+
+    let to = careful.address();
+    within(&asking.space, move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(&init_request(1), (to, 500)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.recv(&mut [0; 1500]).unwrap();
+    });
+    let state = probed(&asking, probe_spec(&careful, &asking), up);
+    assert!(matches!(state, ProbeState::Up { answer: Answer::Cookie, .. }), "{state:?}");
+
+    gateway.signal(Signal::STOP);
+    let state = probed(&asking, spec, |state| matches!(state, ProbeState::Down { .. }));
+    assert!(
+        matches!(&state, ProbeState::Down { reason, .. } if reason.ends_with("no answer within 100 ms")),
+        "{state:?}"
+    );
+    gateway.kill();
+    let state = probed(&asking, spec, |state| matches!(state, ProbeState::Down { .. }));
+    assert!(
+        matches!(&state, ProbeState::Down { reason, .. } if reason.contains("its port is closed")),
+        "{state:?}"
+    );
+    gateway.start();
+    probed(&asking, spec, up);
+}
+
+#[test]
+fn sessions_move_at_the_pace_and_those_without_support_are_listed() {
+    let mut lan = Lan::new();
+    let gateways = [1, 3, 4].map(|number| lan.charon(number, GATEWAY, &gateway_config()));
+    let [from, first, second] = &gateways;
+    let client = lan.charon(2, "", &client_config(from.address(), 6));
+    // It does not signal that it would follow a redirect.
+    let stubborn = lan.charon(5, "follow_redirects = no", &client_config(from.address(), 2));
+    for (charon, clients) in [(&client, 6), (&stubborn, 2)] {
+        (0..clients).for_each(|n| charon.told(&format!("--initiate --child net{n}")));
+    }
+    assert_eq!(from.established(), 8);
+
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let orders = |pace| Orders { pace, targets: vec![(first.address(), 2), (second.address(), 1)] };
+    let drain = Drain::start(from.socket(), Duration::from_secs(6), orders(0));
+    until("all wait", || drain.progress().waiting == 8);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((drain.progress().waiting, from.established()), (8, 8), "stopped from the start");
+    drain.order(orders(120));
+    let asked = until("the third is asked", || drain.progress().waiting <= 5);
+    drain.order(orders(0));
+    let waiting = drain.progress().waiting;
+    assert!(asked >= Duration::from_millis(900), "two a second, but three after {asked:?}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(drain.progress().waiting, waiting, "stopped on the way");
+    drain.order(orders(6000));
+    until("it is done", || drain.progress().done());
+
+    let progress = drain.progress();
+    assert_eq!((progress.moved, progress.staying, progress.asked), (6, 2, 0), "{progress:?}");
+    let mut stay: Vec<_> = progress.stay.iter().map(|stay| (stay.identity.as_str(), stay.peer)).collect();
+    stay.sort_unstable();
+    assert_eq!(stay, [("user0@example.net", stubborn.address()), ("user1@example.net", stubborn.address())]);
+    assert!(progress.stay.iter().all(|stay| stay.reason.contains("supports no redirect")));
+    until("their sessions are up elsewhere", || {
+        (from.established(), first.established() + second.established()) == (2, 6)
+    });
+    // Two to one; the two that stayed had their turns too.
+    assert!(first.established() >= 3 && second.established() >= 1, "{}", first.established());
+
+    // A charon that cannot be asked is named, and asked again.
+    from.signal(Signal::STOP);
+    until("the problem", || drain.progress().problem.is_some_and(|problem| problem.contains("charon hangs")));
+    from.signal(Signal::CONT);
+    until("no problem", || drain.progress().problem.is_none());
 }

@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 const RELIST: Duration = Duration::from_secs(5);
 const RELIST_SHARE: u32 = 20;
 /// A pace that was not kept is made up for, as far as it was missed within this time.
-const CATCH_UP_NS: u64 = 1_000_000_000;
+const CATCH_UP_NS: u64 = 100_000_000;
 
 /// Where the sessions are to go, and how fast.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,8 +188,8 @@ struct Plan {
     staying: u32,
     /// Those of the last list; none when they have been reported
     stay: Option<Vec<Stay>>,
-    /// The next one may be asked then
-    next_ns: u64,
+    /// When the last one was asked, or should have been
+    last_ns: u64,
     /// What each gateway is owed, in weights
     owed: BTreeMap<IpAddr, i64>,
     /// Why the daemon cannot be asked
@@ -249,15 +249,15 @@ impl Plan {
         let next = self.waiting.iter().position(|session| families[usize::from(session.peer.is_ipv4())]);
         self.no_gateway = next.is_none() && !self.waiting.is_empty();
         let Some(next) = next.filter(|_| orders.pace > 0) else { return Step::Wait { until_ns: u64::MAX } };
-        if now_ns < self.next_ns {
-            return Step::Wait { until_ns: self.next_ns };
+        let due_ns = self.last_ns + 60_000_000_000 / u64::from(orders.pace);
+        if now_ns < due_ns {
+            return Step::Wait { until_ns: due_ns };
         }
         let Some(session) = self.waiting.remove(next) else { return Step::Wait { until_ns: now_ns } };
         let Some(gateway) = self.target(session.peer, &orders.targets) else {
             return Step::Wait { until_ns: now_ns };
         };
-        self.next_ns =
-            self.next_ns.max(now_ns.saturating_sub(CATCH_UP_NS)) + 60_000_000_000 / u64::from(orders.pace);
+        self.last_ns = due_ns.max(now_ns.saturating_sub(CATCH_UP_NS));
         self.asked.insert(session.id, now_ns);
         Step::Ask { id: session.id, gateway }
     }
@@ -368,16 +368,16 @@ mod tests {
     fn it_waits_without_pace_and_for_a_gateway_of_the_family() {
         let mut plan = Plan::new(PATIENCE);
         plan.listed(vec![session(1, "2001:db8::1"), session(2, "198.51.100.2")], 0);
-        assert!(ask(&mut plan, &orders(0, &[("192.0.2.2", 1)]), 1).is_empty());
-        assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), 1), [(2, "192.0.2.2".to_owned())]);
+        assert!(ask(&mut plan, &orders(0, &[("192.0.2.2", 1)]), SECOND).is_empty());
+        assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), SECOND), [(2, "192.0.2.2".to_owned())]);
         let stuck = progress(&mut plan);
         assert!(stuck.problem.unwrap().contains("address family") && stuck.waiting == 1);
         assert!(
-            ask(&mut plan, &orders(600, &[("2001:db8::2", 0)]), SECOND).is_empty(),
+            ask(&mut plan, &orders(600, &[("2001:db8::2", 0)]), 2 * SECOND).is_empty(),
             "a weight of 0 gets none"
         );
         assert_eq!(
-            ask(&mut plan, &orders(600, &[("2001:db8::2", 1)]), SECOND),
+            ask(&mut plan, &orders(600, &[("2001:db8::2", 1)]), 2 * SECOND),
             [(1, "2001:db8::2".to_owned())]
         );
         assert_eq!(progress(&mut plan).problem, None);
@@ -388,11 +388,11 @@ mod tests {
         let mut plan = Plan::new(PATIENCE);
         let orders = orders(60_000_000, &[("192.0.2.2", 1)]);
         plan.listed(vec![session(1, "198.51.100.1")], 0);
-        assert_eq!(ask(&mut plan, &orders, 1).len(), 1);
+        assert_eq!(ask(&mut plan, &orders, SECOND).len(), 1);
         plan.disconnected("gone".into());
         assert_eq!(progress(&mut plan).problem.as_deref(), Some("gone"));
-        plan.listed(vec![session(1, "198.51.100.9")], 2);
-        assert_eq!((ask(&mut plan, &orders, SECOND).len(), progress(&mut plan).moved), (1, 0));
+        plan.listed(vec![session(1, "198.51.100.9")], 2 * SECOND);
+        assert_eq!((ask(&mut plan, &orders, 3 * SECOND).len(), progress(&mut plan).moved), (1, 0));
     }
 
     proptest! {
@@ -413,8 +413,8 @@ mod tests {
                     *got.entry(gateway).or_default() += 1;
                 }
             }
-            // Of any minute's worth, one is asked at once and a second's worth is made up for.
-            let most = (pace + pace / 60 + 2) as usize;
+            // Beside a minute's worth, one at its start, and what is made up for.
+            let most = (pace + pace / 600 + 2) as usize;
             for window in times.windows(most + 1) {
                 prop_assert!(window[most] - window[0] >= 60 * SECOND, "{most} a minute");
             }
