@@ -196,3 +196,90 @@ async fn follow(spec: SourceSpec, interval: Duration, mut meter: Meter, tell: wa
         tokio::time::sleep_until((began + pause).max(Instant::now() + pause / 4)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const TICK: Duration = Duration::from_millis(20);
+
+    fn script(dir: &tempfile::TempDir, text: &str) -> SourceSpec {
+        let path = dir.path().join("load");
+        std::fs::write(&path, format!("#!/bin/sh\ncd {}\n{text}\n", dir.path().display())).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        SourceSpec::Script { path }
+    }
+
+    async fn until(source: &mut Source, done: impl Fn(&Reading) -> bool) -> Reading {
+        let wait = async {
+            while !done(&source.latest()) {
+                source.changed().await;
+            }
+            source.latest()
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the reading that is waited for")
+    }
+
+    fn healthy(reading: &Reading) -> bool {
+        matches!(reading, Reading::Ok { .. })
+    }
+
+    #[test]
+    fn a_measurement_that_is_too_old_is_none() {
+        let reading = Reading::Ok { sample: Sample::default(), at_ns: 5_000_000_000 };
+        assert_eq!(reading.clone().judged(6_000_000_000, 1_000_000_000), reading);
+        let Reading::Unhealthy { reason, since_ns } = reading.judged(6_500_000_000, 1_000_000_000) else {
+            panic!("it is not too old")
+        };
+        assert_eq!((reason.as_str(), since_ns), ("no answer since 1500 ms", 6_000_000_000));
+    }
+
+    #[tokio::test]
+    async fn fixed_counts_come_with_what_the_system_shows() {
+        let given = Counts { half_open: 1, ike: 2, child: 3, cpu: Some(Percent::FULL), mem: None };
+        let mut source = Source::start(SourceSpec::Fixed(given), TICK, &[]);
+        let Reading::Ok { sample, at_ns } = until(&mut source, healthy).await else { panic!("unhealthy") };
+        assert_eq!((sample.half_open, sample.ike, sample.child, sample.cpu), (1, 2, 3, Percent::FULL));
+        assert!(sample.mem > Percent::default() && at_ns <= monotonic_ns());
+        until(&mut source, |reading| matches!(reading, Reading::Ok { at_ns: later, .. } if *later > at_ns))
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_is_unhealthy_since_its_first_failure_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = "[ ! -e broken ] || exit 1\necho half_open=0 ike=7 child=8";
+        let mut source = Source::start(script(&dir, good), TICK, &[]);
+        until(&mut source, healthy).await;
+        std::fs::write(dir.path().join("broken"), "").unwrap();
+        let Reading::Unhealthy { reason, since_ns } = until(&mut source, |reading| !healthy(reading)).await
+        else {
+            panic!("healthy")
+        };
+        assert!(reason.starts_with("script ") && reason.contains("exit status: 1"), "{reason}");
+        source.changed().await;
+        assert!(matches!(source.latest(), Reading::Unhealthy { since_ns: still, .. } if still == since_ns));
+        std::fs::remove_file(dir.path().join("broken")).unwrap();
+        until(&mut source, healthy).await;
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_dropped_runs_nothing_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::start(script(&dir, "echo $$ >pid; sleep 60"), TICK, &[]);
+        assert!(!healthy(&source.latest()));
+        let pid = || std::fs::read_to_string(dir.path().join("pid")).ok()?.trim().parse::<u32>().ok();
+        let start = std::time::Instant::now();
+        while pid().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(10), "the script does not start");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(source);
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid().unwrap())).unwrap_or_default();
+        while !state().is_empty() && !state().contains(") Z ") {
+            assert!(start.elapsed() < Duration::from_secs(20), "it lives: {}", state());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

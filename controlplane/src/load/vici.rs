@@ -531,3 +531,218 @@ impl<'de> Deserialize<'de> for UpDown {
         from.deserialize_map(Entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// A packet with its length in front.
+    fn packet(kind: u8, name: &str, elements: &[u8]) -> Vec<u8> {
+        let mut packet = vec![kind];
+        if !name.is_empty() {
+            packet.push(name.len() as u8);
+            packet.extend_from_slice(name.as_bytes());
+        }
+        packet.extend_from_slice(elements);
+        [&(packet.len() as u32).to_be_bytes(), &packet[..]].concat()
+    }
+
+    fn value(key: &str, value: &str) -> Vec<u8> {
+        let length = (value.len() as u16).to_be_bytes();
+        [&[3, key.len() as u8], key.as_bytes(), &length, value.as_bytes()].concat()
+    }
+
+    fn section(name: &str, inside: &[Vec<u8>]) -> Vec<u8> {
+        [&[1, name.len() as u8], name.as_bytes(), &inside.concat(), &[2]].concat()
+    }
+
+    fn stats() -> Vec<u8> {
+        let list = [&[4, 7][..], b"plugins", &[5, 0, 4], b"vici", &[6]].concat();
+        let sas = section("ikesas", &[value("total", "12"), value("half-open", "2")]);
+        packet(1, "", &[value("uptime", "1"), list, sas].concat())
+    }
+
+    /// Takes a request, and gives its type and name.
+    async fn asked(stream: &mut DuplexStream) -> (u8, String) {
+        let mut request = vec![0; stream.read_u32().await.unwrap() as usize];
+        stream.read_exact(&mut request).await.unwrap();
+        let name = &request[2..2 + usize::from(request[1])];
+        (request[0], String::from_utf8(name.to_vec()).unwrap())
+    }
+
+    /// What `stats` brings when charon answers with these bytes and then says no more.
+    async fn answered(bytes: Vec<u8>, closes: bool, limit: Duration) -> Result<u32, String> {
+        let (ours, mut theirs) = duplex(64);
+        let charon = tokio::spawn(async move {
+            assert_eq!(asked(&mut theirs).await, (0, "stats".into()));
+            let _ = theirs.write_all(&bytes).await;
+            if !closes {
+                std::future::pending::<()>().await;
+            }
+        });
+        let stats: Result<Stats, String> = Client::over(ours, limit).request("stats", ()).await;
+        charon.abort();
+        stats.map(|stats| stats.ikesas.total)
+    }
+
+    #[tokio::test]
+    async fn stats_are_read_and_what_is_not_needed_is_passed_over() {
+        assert_eq!(answered(stats(), false, LIMIT).await, Ok(12));
+    }
+
+    #[tokio::test]
+    async fn an_end_silence_and_nonsense_are_named_at_once() {
+        let deep = [[1, 1, b'a'].repeat(40), [2].repeat(40)].concat();
+        for (bytes, closes, wanted) in [
+            (Vec::new(), true, "closed the connection"),
+            (stats()[..9].to_vec(), true, "closed the connection"),
+            (vec![0xff; 8], false, "packet of 4294967295 bytes"),
+            (vec![0; 8], false, "packet of 0 bytes"),
+            (packet(1, "", &deep), false, "not VICI"),
+            (packet(1, "", &[2]), false, "not VICI"),
+            (packet(1, "", &value("total", "1")[..6]), false, "not VICI"),
+            (packet(2, "", &[]), false, "unknown command"),
+            (packet(1, "", &value("uptime", "1")), false, "missing field"),
+        ] {
+            let error = answered(bytes, closes, LIMIT).await.unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        }
+        let error = answered(Vec::new(), false, Duration::from_millis(50)).await.unwrap_err();
+        assert!(error.contains("no answer within 50 ms: charon hangs"), "{error}");
+    }
+
+    /// A stream that has ended, and counts how often it is asked.
+    struct Ended(Arc<AtomicUsize>);
+
+    impl AsyncRead for Ended {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Ended {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_burns_no_time() {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let mut client = Client::over(Ended(polls.clone()), LIMIT);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        let stats: Result<Stats, String> = client.request("stats", ()).await;
+        assert!(stats.err().unwrap().contains("closed the connection"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_crosses_an_event_loses_nothing() {
+        let (ours, mut theirs) = duplex(4096);
+        let child = section("net-7", &[value("uniqueid", "7"), value("state", "INSTALLED")]);
+        let sa = section("up", &[value("uniqueid", "3"), section("child-sas", &[child])]);
+        let event = packet(7, "child-updown", &[value("up", "yes"), sa].concat());
+        let (half, other_half) = (event[..30].to_vec(), event[30..].to_vec());
+        tokio::spawn(async move {
+            assert_eq!(asked(&mut theirs).await, (3, "child-updown".into()));
+            theirs.write_all(&packet(5, "", &[])).await.unwrap();
+            theirs.write_all(&half).await.unwrap();
+            assert_eq!(asked(&mut theirs).await, (0, "stats".into()));
+            theirs.write_all(&other_half).await.unwrap();
+            theirs.write_all(&stats()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut client = Client::over(ours, LIMIT);
+        let mut events = Box::pin(client.inner.subscribe::<UpDown>("child-updown"));
+        let event = tokio::spawn(async move { events.next().await.unwrap().unwrap() });
+        // The first half of the event is there.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let stats: Stats = client.request("stats", ()).await.unwrap();
+        assert_eq!((stats.ikesas.total, stats.ikesas.half_open), (12, 2));
+        let event = event.await.unwrap();
+        // The connection's own name is `up`.
+        assert!(event.up);
+        assert_eq!(event.children, [7]);
+    }
+
+    #[tokio::test]
+    async fn established_sessions_are_listed() {
+        let sa = |id: &str, more: &[Vec<u8>]| {
+            let fixed = [value("uniqueid", id), value("version", "2"), value("remote-host", "2001:db8::7")];
+            packet(7, "list-sa", &section("vpn", &[&fixed, more].concat()))
+        };
+        let parts = [
+            sa("1", &[value("state", "ESTABLISHED"), value("remote-id", "a"), value("remote-eap-id", "b")]),
+            sa("2", &[value("state", "CONNECTING")]),
+            sa("3", &[value("state", "ESTABLISHED"), value("initiator", "yes"), section("child-sas", &[])]),
+        ];
+        let (ours, mut theirs) = duplex(4096);
+        tokio::spawn(async move {
+            assert_eq!(asked(&mut theirs).await, (3, "list-sa".into()));
+            theirs.write_all(&packet(5, "", &[])).await.unwrap();
+            assert_eq!(asked(&mut theirs).await, (0, "list-sas".into()));
+            theirs.write_all(&parts.concat()).await.unwrap();
+            theirs.write_all(&packet(1, "", &[])).await.unwrap();
+            assert_eq!(asked(&mut theirs).await, (4, "list-sa".into()));
+            theirs.write_all(&packet(5, "", &[])).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let sessions = Client::over(ours, LIMIT).sessions().await.unwrap();
+        let peer: IpAddr = "2001:db8::7".parse().unwrap();
+        let session = |id, identity: &str, initiator| {
+            let identity = identity.to_owned();
+            Session { id, peer, identity, ikev2: true, initiator }
+        };
+        assert_eq!(sessions, [session(1, "b", false), session(3, "", true)]);
+    }
+
+    /// Elements that are whole, most of them.
+    fn elements() -> impl Strategy<Value = Vec<u8>> {
+        let key = || prop::sample::select(vec!["ikesas", "total", "half-open", "child-sas", "up", ""]);
+        let text = || prop::sample::select(vec!["", "1", "-1", "yes", "4294967296"]);
+        let list = [4, 1, b'l', 5, 0, 1, b'x', 6];
+        let leaf = prop_oneof![
+            (key(), text()).prop_map(|(key, text)| value(key, text)),
+            Just(list.to_vec()),
+            prop::collection::vec(0u8..8, 0..4),
+        ];
+        let tree = leaf.prop_recursive(5, 40, 5, move |inner| {
+            (key(), prop::collection::vec(inner, 0..5)).prop_map(|(name, inside)| section(name, &inside))
+        });
+        prop::collection::vec(tree, 0..6).prop_map(|elements| elements.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics_or_hangs(elements in elements()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let answer = answered(packet(1, "", &elements), false, LIMIT).await;
+                assert!(!answer.is_err_and(|error| error.contains("no answer within")), "{elements:?}");
+            });
+        }
+    }
+}
