@@ -46,10 +46,10 @@ pub fn members(config: &Config, virtual_addresses: &BTreeSet<IpAddr>) -> Vec<Mem
     let own: BTreeSet<IpAddr> = config.own_addresses().collect();
     let gateways = config.cluster.iter().flat_map(|cluster| &cluster.static_gateways);
     gateways
-        .map(|(address, priority)| Member {
+        .map(|(address, gateway)| Member {
             address: *address,
-            weight: u32::from(*priority),
-            priority: *priority,
+            weight: u32::from(gateway.priority),
+            priority: gateway.priority,
             // A client sent to a virtual address would come back here.
             usable: !virtual_addresses.contains(address),
             is_self: own.contains(address),

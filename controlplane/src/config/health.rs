@@ -71,6 +71,8 @@ pub struct ClusterPlan {
     pub groups: Vec<GroupKey>,
     /// Why the cluster is down; empty when it is up
     pub down: Vec<String>,
+    /// Those of `down` that no other line can mend: errors of the configuration
+    pub errors: Vec<String>,
 }
 
 /// The whole configuration, assessed.
@@ -139,7 +141,10 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
             }
         }
     }
-    plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups));
+    plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups, config));
+    if let Some(cluster) = &config.cluster {
+        feed_warnings(cluster, &mut plan);
+    }
     track_warnings(config, &mut plan);
     redirect_warnings(config, &mut plan);
     plan
@@ -290,7 +295,63 @@ fn lease_warning(interface: &Interface, group: &Group, key: &GroupKey, warnings:
     }
 }
 
-fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
+/// One global virtual IPv6 address, in the subnet of the WAN interface: what the load balancer supports over IPv6.
+fn ipv6_limits(plan: &ClusterPlan, groups: &[GroupPlan], config: &Config) -> Vec<String> {
+    let of_cluster = groups.iter().filter(|group| plan.groups.contains(&group.key));
+    let v6: Vec<&GroupPlan> = of_cluster.filter(|group| group.key.family == Family::V6).collect();
+    let Some(first) = v6.first() else { return Vec::new() };
+    let global: Vec<(&GroupPlan, IpAddr)> = v6
+        .iter()
+        .flat_map(|group| group.settings.ipv6.iter().map(|prefix| (*group, prefix.address)))
+        .filter(|(_, address)| !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()))
+        .collect();
+    match global[..] {
+        [(group, address)] => {
+            let near = config.interfaces.get(&group.key.interface);
+            if near.is_some_and(|interface| interface.ipv6.iter().any(|prefix| prefix.covers(address))) {
+                return Vec::new();
+            }
+            vec![format!(
+                "{address} lies in no subnet of {}: over IPv6 the cluster's address has to be in the WAN's subnet",
+                group.key.interface
+            )]
+        }
+        // The group itself says so.
+        [] if first.addresses.is_empty() => Vec::new(),
+        [] => vec![format!(
+            "over IPv6 the cluster needs one global virtual address: add `standby {} ipv6 ADDRESS/LENGTH`",
+            first.key.group
+        )],
+        [_, (group, address), ..] => vec![format!(
+            "over IPv6 the cluster has one global virtual address, here are {}: take {address} of {} out",
+            global.len(),
+            group.key
+        )],
+    }
+}
+
+/// What of the load feed runs, yet perhaps not as meant.
+fn feed_warnings(cluster: &Cluster, plan: &mut Plan) {
+    if cluster.max_session.is_none() {
+        return;
+    }
+    if cluster.key.is_none() {
+        plan.warnings.push(
+            "the load feed is unauthenticated: add `key STRING` under `crypto ikev2 cluster`, the same on all nodes"
+                .to_owned(),
+        );
+    }
+    let slowest = cluster.hello().min(cluster.update());
+    if cluster.holdtime() < 2 * slowest {
+        plan.warnings.push(format!(
+            "a member is dead after {} ms and speaks every {slowest} ms, so one lost message may cost it: \
+             set `holdtime` to three times `secondary hello` at least",
+            cluster.holdtime()
+        ));
+    }
+}
+
+fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan], config: &Config) -> ClusterPlan {
     let mut plan = ClusterPlan::default();
     if cluster.shutdown {
         plan.down
@@ -311,6 +372,8 @@ fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
         }
         plan.groups.extend(of.into_iter().map(|group| group.key.clone()));
     }
+    plan.errors = ipv6_limits(&plan, groups, config);
+    plan.down.extend(plan.errors.iter().cloned());
     // Gateways that report no load need no limit of their own; a member that reports its load does.
     if cluster.max_session.is_none() && cluster.static_gateways.is_empty() {
         plan.down.push(
@@ -342,7 +405,8 @@ fn redirect_warnings(config: &Config, plan: &mut Plan) {
         ));
     }
     for address in plan.cluster_addresses().collect::<Vec<_>>() {
-        if !cluster.static_gateways.keys().any(|gateway| gateway.is_ipv4() == address.is_ipv4()) {
+        let reports = cluster.max_session.is_some();
+        if !reports && !cluster.static_gateways.keys().any(|gateway| gateway.is_ipv4() == address.is_ipv4()) {
             plan.warnings.push(format!(
                 "no gateway has an address of {address}'s family: requests to it go to the local IKE daemon; \
                  add `static-gateway ADDRESS`"
