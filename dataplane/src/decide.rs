@@ -24,6 +24,8 @@ pub enum Decision {
         mac: Mac,
         /// Which kind of answer it is.
         reason: Reason,
+        /// The keyed hash of SPIi and source address, which retransmissions share; 0 without a gateway.
+        hash: u64,
     },
     /// The kernel's side gets the request, for this reason.
     Pass(Reason),
@@ -37,7 +39,7 @@ pub fn decide(request: &Request, view: &View) -> Decision {
     if let Some(address) = &from {
         match (view.is_virtual(address, request.family), view.is_own(request.vip)) {
             // Somebody redirects to us what we redirected: this node's own address ends the circle.
-            (true, false) => return check(request, vip.own, None, Reason::LoopSuspect, vip),
+            (true, false) => return check(request, vip.own, None, Reason::LoopSuspect, vip, 0),
             // The cluster sent the client to this member, which sheds load: it may go one hop further, and no more.
             (true, true) => from = None,
             (false, true) => return Decision::Pass(Reason::HopsSpent),
@@ -72,7 +74,7 @@ pub fn decide(request: &Request, view: &View) -> Decision {
         }
     }
     let reason = if gateway.is_self() { Reason::RedirectedSelf } else { Reason::Redirected };
-    check(request, gateway.addr, Some(index), reason, vip)
+    check(request, gateway.addr, Some(index), reason, vip, hash)
 }
 
 /// The keyed hash of SPIi and source address.
@@ -94,6 +96,7 @@ fn check(
     gateway: Option<usize>,
     reason: Reason,
     vip: &Vip,
+    hash: u64,
 ) -> Decision {
     let unicast = match request.family {
         4 => !matches!(address[0], 0 | 127 | 224..) && address[4..] == [0; 12],
@@ -105,5 +108,5 @@ fn check(
     if !unicast || address == vip.addr || address == request.source {
         return Decision::Pass(Reason::GatewayRefused);
     }
-    Decision::Redirect { address, gateway, mac: vip.mac, reason }
+    Decision::Redirect { address, gateway, mac: vip.mac, reason, hash }
 }

@@ -146,6 +146,8 @@ pub(super) const COMMANDS: &[Command] = &[
         b.enter_key_chain(name)
     }),
     row(H, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
+    // Else the next key would be read as an abbreviated `key-string`.
+    row(Y, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
     row(Y, "key-string MD5KEY", "key-string [MD5KEY]", Now, |b, m, no| {
         let key = if no { None } else { Some(secret("MD5KEY", m.text("MD5KEY").unwrap_or_default())?) };
         b.key()?.string = key;

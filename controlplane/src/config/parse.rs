@@ -429,10 +429,13 @@ impl Builder {
 
     /// Goes to a key of the chain at hand, which is made when it is new, or takes it away.
     pub(super) fn enter_key(&mut self, number: u32, no: bool) -> Result<(), Fault> {
-        let Place::KeyChain(name) = self.place.clone() else { return Err(misplaced("key chain NAME")) };
+        let (Place::KeyChain(name) | Place::Key(name, _)) = self.place.clone() else {
+            return Err(misplaced("key chain NAME"));
+        };
         let chain = self.config.key_chains.entry(name.clone()).or_default();
         if no {
             chain.remove(&number);
+            self.place = Place::KeyChain(name);
             return Ok(());
         }
         if chain.len() >= MAX_KEYS && !chain.contains_key(&number) {
