@@ -319,37 +319,41 @@ pub(super) async fn counts(
         None => Client::connect(socket, limit).await?,
     };
     let Stats { ikesas } = client.request("stats", ()).await?;
-    let child = charon.children.count(limit).await?;
-    charon.polled = Some(client);
     let established = ikesas.total.saturating_sub(ikesas.half_open);
+    let child = match charon.children.known.borrow().clone()? {
+        Known { children, listed: true } => children,
+        // A client has one at least, and a restart of usherd is no reason to say that this gateway is unwell.
+        Known { children, listed: false } => children.max(established),
+    };
+    charon.polled = Some(client);
     Ok(Counts { half_open: ikesas.half_open, ike: established, child, cpu: None, mem: None })
+}
+
+/// What is known of the CHILD_SAs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    children: u32,
+    /// All of them have been listed: at 50,000 SAs that takes seconds
+    listed: bool,
 }
 
 /// A task that keeps count of the CHILD_SAs.
 struct Children {
-    count: watch::Receiver<Option<Result<u32, String>>>,
+    known: watch::Receiver<Result<Known, String>>,
     task: AbortHandle,
 }
 
 impl Children {
     fn start(socket: PathBuf) -> Children {
-        let (tell, count) = watch::channel(None);
+        let (tell, known) = watch::channel(Ok(Known::default()));
         let task = tokio::spawn(async move {
             loop {
                 let Err(why) = follow(&socket, &tell).await;
-                tell.send_replace(Some(Err(why)));
+                tell.send_replace(Err(why));
                 tokio::time::sleep(RETRY).await;
             }
         });
-        Children { count, task: task.abort_handle() }
-    }
-
-    async fn count(&mut self, limit: Duration) -> Result<u32, String> {
-        let known = tokio::time::timeout(limit, self.count.wait_for(Option::is_some)).await;
-        match known.map_err(|_| "its CHILD_SAs are still being listed".to_owned())? {
-            Ok(count) => count.clone().unwrap_or_else(|| Err(String::new())),
-            Err(_) => Err("the task that follows its CHILD_SAs has ended: restart usherd".into()),
-        }
+        Children { known, task: task.abort_handle() }
     }
 }
 
@@ -360,40 +364,39 @@ impl Drop for Children {
 }
 
 /// Keeps count until the connection ends.
-async fn follow(
-    socket: &Path,
-    tell: &watch::Sender<Option<Result<u32, String>>>,
-) -> Result<Infallible, String> {
+async fn follow(socket: &Path, tell: &watch::Sender<Result<Known, String>>) -> Result<Infallible, String> {
     let mut client = Client::connect(socket, LIMIT.1).await?;
+    tell.send_replace(Ok(Known::default()));
     let mut broken = client.broken.clone();
     // In the order in which they are asked for first: charon tells of changes before it lists.
     let mut updown = pin!(client.inner.subscribe::<UpDown>("child-updown"));
     let mut rekeyed = pin!(client.inner.subscribe::<HashMap<String, RekeyedSa>>("child-rekey"));
-    let mut known = Known::default();
+    let mut ids = Ids::default();
+    let mut listed = false;
     loop {
         let mut list = pin!(client.inner.stream_request::<_, HashMap<String, Sa>>("list-sas", "list-sa", ()));
         let mut again = pin!(tokio::time::sleep(RELIST));
-        known.listed = Some(HashSet::new());
+        ids.listed = Some(HashSet::new());
         loop {
             tokio::select! {
                 biased;
                 why = ended(&mut broken) => return Err(why),
-                event = updown.next() => known.updown(item(event)?.ok_or("ends its events")?),
-                event = rekeyed.next() => known.rekeyed(item(event)?.ok_or("ends its events")?),
-                sa = list.next(), if known.listed.is_some() => match item(sa)? {
-                    Some(sa) => known.list(sa),
-                    None => known.children = known.listed.take().unwrap_or_default(),
+                event = updown.next() => ids.updown(item(event)?.ok_or("ends its events")?),
+                event = rekeyed.next() => ids.rekeyed(item(event)?.ok_or("ends its events")?),
+                sa = list.next(), if ids.listed.is_some() => match item(sa)? {
+                    Some(sa) => ids.list(sa),
+                    None => ids.children = ids.listed.take().unwrap_or_default(),
                 },
-                () = &mut again, if known.listed.is_none() => break,
+                () = &mut again, if ids.listed.is_none() => break,
             }
-            if known.children.len() > MAX_CHILDREN {
+            listed |= ids.listed.is_none();
+            // While the first listing goes on, as far as it has come.
+            let counted = if listed { &ids.children } else { ids.listed.as_ref().unwrap_or(&ids.children) };
+            if counted.len() > MAX_CHILDREN {
                 return Err(format!("more than {MAX_CHILDREN} CHILD_SAs"));
             }
-            // Of the first listing only the end counts.
-            if known.listed.is_none() || tell.borrow().as_ref().is_some_and(Result::is_ok) {
-                let count = u32::try_from(known.children.len()).unwrap_or(u32::MAX);
-                tell.send_if_modified(|told| told.replace(Ok(count)) != Some(Ok(count)));
-            }
+            let known = Ok(Known { children: u32::try_from(counted.len()).unwrap_or(u32::MAX), listed });
+            tell.send_if_modified(|told| std::mem::replace(told, known.clone()) != known);
         }
     }
 }
@@ -404,13 +407,13 @@ fn item<U>(item: Option<Result<U, rsvici::Error>>) -> Result<Option<U>, String> 
 
 /// The unique ids of the CHILD_SAs.
 #[derive(Default)]
-struct Known {
+struct Ids {
     children: HashSet<u32>,
     /// Those of the listing that is under way; what happens meanwhile happens to both
     listed: Option<HashSet<u32>>,
 }
 
-impl Known {
+impl Ids {
     fn sets(&mut self) -> impl Iterator<Item = &mut HashSet<u32>> {
         std::iter::once(&mut self.children).chain(self.listed.as_mut())
     }
