@@ -11,10 +11,11 @@ use super::{Daemon, on_macvlan};
 use crate::config::health::{GroupKey, GroupPlan};
 use crate::config::{Authentication, Family, virtual_link_local};
 use crate::hsrp::auth::{Auth, Keys};
-use crate::hsrp::link::{Listening, index_of, link_local_of};
+use crate::hsrp::link::{Listening, Solicitations, index_of, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
 use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
+use crate::hsrp::router::{Advertiser, is_solicitation};
 use crate::hsrp::{Phase, Role, machine_config};
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
@@ -50,6 +51,8 @@ const MOST_HELD: usize = 8;
 pub struct Election {
     /// The sockets, each with the index of its port
     pub listening: Vec<(usize, Listening)>,
+    /// The sockets on which hosts ask for a router, of each IPv6 group that is one
+    pub hosts: BTreeMap<GroupKey, Solicitations>,
     /// Messages that no group took, by port and reason
     pub refused: BTreeMap<(usize, &'static str), u64>,
     /// What is told beyond the usual
@@ -74,6 +77,7 @@ impl Election {
     pub fn new(now: u64) -> Election {
         Election {
             listening: Vec::new(),
+            hosts: BTreeMap::new(),
             refused: BTreeMap::new(),
             debug: Debug::default(),
             down: BTreeMap::new(),
@@ -387,7 +391,9 @@ impl Daemon {
     /// Before the resign, for the next router advertises the same address and is to have the last word.
     fn last_advertisement(&mut self, key: &GroupKey) {
         let Some(role) = self.roles.get_mut(key) else { return };
-        if role.router.take().is_some() && role.dataplane {
+        let (was_router, reachable) = (role.router.take().is_some(), role.dataplane);
+        self.election.hosts.remove(key);
+        if was_router && reachable {
             self.advertise(key, Duration::ZERO);
         }
     }
@@ -502,6 +508,7 @@ impl Daemon {
             wanted.iter().any(|wanted| same(wanted, open))
                 && index_of(&open.1.device.0) == Some(open.1.device.1)
         });
+        self.hear_hosts();
         for one in &wanted {
             if self.election.listening.iter().any(|open| same(one, open)) || index_of(&one.2).is_none() {
                 continue;
@@ -521,6 +528,51 @@ impl Daemon {
         }
     }
 
+    /// Opens the sockets on which hosts ask those groups for a router that are one, on devices that may be new.
+    fn hear_hosts(&mut self) {
+        for role in self.roles.values().filter(|role| role.router.is_some()) {
+            let key = &role.plan.key;
+            let Some((_, device)) = self.device(&role.plan) else { continue };
+            let same = |open: &Solicitations| index_of(&open.device.0) == Some(open.device.1);
+            if self.election.hosts.get(key).is_some_and(same) {
+                continue;
+            }
+            match Solicitations::open(&device) {
+                Ok(open) => drop(self.election.hosts.insert(key.clone(), open)),
+                Err(error) => {
+                    let now = monotonic_ns();
+                    if self.election.limits.allow("HSRP-4-HOSTS", &key.to_string(), FEW_LINES, now) {
+                        tracing::warn!(
+                            "%HSRP-4-HOSTS: {key}: {device}: {error}: hosts that ask for a router wait for the next \
+                             advertisement; trying again"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what hosts ask, within bounds; whether there was anything.
+    fn read_hosts(&mut self, now: u64) -> bool {
+        let mut buffer = [0; MAX_LEN + 1];
+        let mut any = false;
+        for (key, socket) in &self.election.hosts {
+            for _ in 0..BUDGET {
+                let Some(heard) = socket.read(&mut buffer) else { break };
+                any = true;
+                let message = &buffer[..heard.len.min(MAX_LEN)];
+                if let IpAddr::V6(source) = heard.source
+                    && is_solicitation(message, source, heard.hop_limit)
+                    && let Some(router) = self.roles.get_mut(key).and_then(|role| role.router.as_mut())
+                {
+                    // No two clocks agree to the nanosecond: their phase is as good as a random number.
+                    router.solicited(now, now);
+                }
+            }
+        }
+        any
+    }
+
     /// Reads what has come, within bounds.
     pub(super) fn hear(&mut self, now: u64) {
         let mut buffer = [0; MAX_LEN + 1];
@@ -535,7 +587,7 @@ impl Daemon {
             }
         }
         self.election.listening = listening;
-        if read > 0 {
+        if self.read_hosts(now) || read > 0 {
             self.election.read_at = now.saturating_add(BREATH.as_nanos() as u64);
         }
     }
@@ -692,7 +744,8 @@ impl Daemon {
             role.phase = Phase::Owned;
             role.resumed = false;
             if key.family == Family::V6 {
-                role.router = Some((now, 0));
+                role.router = Some(Advertiser::new(now));
+                self.hear_hosts();
             }
             return;
         }
@@ -713,18 +766,7 @@ impl Daemon {
                 continue;
             };
             let announce = std::mem::take(&mut role.announce);
-            let advertise = match &mut role.router {
-                Some((at, sent)) if *at <= now => {
-                    *sent += 1;
-                    let pause = match sent {
-                        1..3 => announce::ROUTER_INITIAL_INTERVAL,
-                        _ => announce::ROUTER_INTERVAL,
-                    };
-                    *at = now.saturating_add(pause.as_nanos() as u64);
-                    true
-                }
-                _ => false,
-            };
+            let advertise = role.router.as_mut().is_some_and(|router| router.due(now));
             if announce {
                 self.announce(key);
             }
@@ -752,7 +794,7 @@ impl Daemon {
         let mut next = now.saturating_add(1_000_000_000);
         for role in self.roles.values() {
             let machine = role.machine.as_ref().and_then(Group::next_deadline);
-            let router = role.router.map(|(at, _)| at);
+            let router = role.router.as_ref().map(Advertiser::next);
             let moves = matches!(role.phase, Phase::Preparing { .. } | Phase::Withdrawing { .. });
             let glance = (moves && role.wedged.is_none()).then(|| now.saturating_add(GLANCE));
             next = [machine, router, glance].into_iter().flatten().fold(next, u64::min);

@@ -14,7 +14,7 @@ mod views;
 use crate::clb::{self, Member};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
 use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
-use crate::hsrp::link::{Listening, Sender};
+use crate::hsrp::link::Sender;
 use crate::hsrp::machine::Event as HsrpEvent;
 use crate::hsrp::{Phase, Roles};
 use crate::net::{Net, NetError, Wanted};
@@ -301,7 +301,7 @@ impl Daemon {
             // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
                 _ = tokio::time::sleep(pause) => {}
-                () = readable(&self.election.listening, reading) => {}
+                () = readable(&self.election, reading) => {}
                 _ = term.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = interrupt.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = tick.tick() => self.tick(),
@@ -672,12 +672,14 @@ impl Daemon {
 }
 
 /// Waits until a message can be read, and at least `pause`.
-async fn readable(listening: &[(usize, Listening)], pause: Duration) {
+async fn readable(election: &Election, pause: Duration) {
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
     std::future::poll_fn(|context| {
-        let ready = listening.iter().any(|(_, socket)| socket.poll_readable(context).is_ready());
+        let mut listening = election.listening.iter();
+        let ready = listening.any(|(_, socket)| socket.poll_readable(context).is_ready())
+            || election.hosts.values().any(|socket| socket.poll_readable(context).is_ready());
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;

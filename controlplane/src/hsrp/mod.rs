@@ -9,6 +9,7 @@ pub mod link;
 pub mod machine;
 pub mod message;
 pub mod packet;
+pub mod router;
 
 use crate::config::health::{GroupKey, GroupPlan};
 use crate::config::{Family, Group as GroupSettings, Interval, virtual_link_local};
@@ -16,6 +17,7 @@ use auth::Auth;
 use machine::{Group, PreemptDelay, Timers};
 use message::{Message, State};
 use packet::Transport;
+use router::Advertiser;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -85,8 +87,8 @@ pub struct Role {
     pub held: Vec<Message>,
     /// Announcements are due as soon as the addresses are here
     pub announce: bool,
-    /// When the next router advertisement leaves, and how many have left since the gain
-    pub router: Option<(u64, u32)>,
+    /// The router advertisements of an IPv6 group while its addresses are here
+    pub router: Option<Advertiser>,
     /// It goes on where an usherd before it stood: the addresses are still on
     pub resumed: bool,
     /// It was configured when usherd started: reload delays apply to it

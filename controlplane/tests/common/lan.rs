@@ -103,6 +103,9 @@ impl Lan {
         let name = format!("lan-{}-{next}", std::process::id());
         run(Command::new("ip").args(["netns", "add", &name]));
         let mut lan = Lan { name, members: Vec::new() };
+        // A switch, not a host that asks for routers.
+        let quiet = ["all", "default"].map(|which| format!("net.ipv6.conf.{which}.disable_ipv6=1"));
+        run(Command::new("ip").args(["netns", "exec", &lan.name, "sysctl", "-qw"]).args(quiet));
         lan.ip("link add lan type bridge mcast_snooping 0");
         lan.ip("link set lan up");
         for (number, config) in (1..).zip(configs) {
