@@ -4,7 +4,10 @@
 //! each is chosen in proportion to its priority. Members that report their load join this list when the load
 //! feed is built; nothing outside this module knows where a member comes from.
 
+pub mod channel;
+pub mod feed;
 pub mod member;
+pub mod wire;
 
 use crate::config::Config;
 use std::collections::BTreeSet;
