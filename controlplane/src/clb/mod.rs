@@ -4,13 +4,15 @@
 //! each is chosen in proportion to its priority. Members that report their load join this list when the load
 //! feed is built; nothing outside this module knows where a member comes from.
 
+pub mod channel;
 pub mod choice;
+pub mod feed;
 pub mod load;
 pub mod member;
-pub mod message;
 pub mod node;
 pub mod pending;
 pub mod table;
+pub mod wire;
 
 use crate::config::Config;
 use std::collections::BTreeSet;

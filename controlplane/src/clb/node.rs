@@ -8,14 +8,16 @@
 use super::choice::{self, Candidate, Chosen, Selection};
 use super::load::{self, Rules};
 use super::member::{Health, Percent, Report};
-use super::message::{Ack, Message, Order};
 use super::pending::Pending;
 use super::table::{Heard, Table};
+use super::wire::{Ack, Hello, Members, Message, Order};
 use crate::load::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 const MS: u64 = 1_000_000;
+/// Acknowledgements within this time carry the same table, ns.
+const SHARED: u64 = 10 * MS;
 
 /// What the configuration says.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +185,7 @@ pub struct Node {
     next_hello: u64,
     next_update: u64,
     probes: BTreeMap<IpAddr, bool>,
+    shared: Option<(u64, Members)>,
     nobody: bool,
     alive: BTreeSet<IpAddr>,
     listening: bool,
@@ -210,6 +213,7 @@ impl Node {
             next_hello: 0,
             next_update: 0,
             probes: BTreeMap::new(),
+            shared: None,
             nobody: false,
             alive: BTreeSet::new(),
             listening: false,
@@ -484,9 +488,9 @@ impl Node {
         if self.role != Role::Primary || address == self.settings.own {
             return;
         }
-        let count = match message {
-            Message::Hello { order } => {
-                self.learn(order, out);
+        let seq = match message {
+            Message::Hello(hello) => {
+                self.learn(hello.order, out);
                 self.table.touch(address, now);
                 0
             }
@@ -515,12 +519,21 @@ impl Node {
             Message::Ack(_) => return,
         };
         let ack = Ack {
-            count,
+            seq,
+            primary: self.settings.own,
             order: self.order.clone(),
             rules: self.settings.rules,
-            members: self.table.snapshot(now),
+            members: self.members(now),
         };
         out.push(Action::Send(address, Message::Ack(ack)));
+    }
+
+    /// The table as acknowledgements carry it: made, and encoded, once for all that leave within a short while.
+    fn members(&mut self, now: u64) -> Members {
+        if self.shared.as_ref().is_none_or(|(at, _)| now.saturating_sub(*at) >= SHARED) {
+            self.shared = Some((now, self.table.snapshot(now).into()));
+        }
+        self.shared.as_ref().map(|(_, members)| members.clone()).unwrap_or_default()
     }
 
     fn primary(&mut self, message: Message, now: u64, out: &mut Vec<Action>) {
@@ -533,14 +546,15 @@ impl Node {
                     self.acked = Some((primary, now));
                 }
                 let own = self.settings.own;
-                let others = ack.members.into_iter().filter(|(address, ..)| *address != own);
-                self.table.merge(others.map(|(a, report, age)| (a, report, u64::from(age) * MS)), now);
+                let others = ack.members.iter().filter(|(address, ..)| *address != own);
+                self.table
+                    .merge(others.map(|(a, report, age)| (*a, report.clone(), u64::from(*age) * MS)), now);
             }
             Message::Bye { .. } => {
                 self.connected = false;
                 out.push(Action::Reconnect);
             }
-            Message::Hello { .. } | Message::Update(_) => {}
+            Message::Hello(_) | Message::Update(_) => {}
         }
     }
 
@@ -612,7 +626,14 @@ impl Node {
         }
         if up && self.connected && now >= self.next_hello {
             self.next_hello = now.saturating_add(self.settings.hello);
-            out.push(Action::SendPrimary(Message::Hello { order: self.order.clone() }));
+            let ms = |ns: u64| (ns / MS) as u32;
+            out.push(Action::SendPrimary(Message::Hello(Hello {
+                incarnation: self.incarnation,
+                address: self.settings.own,
+                hello_ms: ms(self.settings.hello),
+                update_ms: ms(self.settings.update),
+                order: self.order.clone(),
+            })));
         }
         if self.role == Role::Primary {
             self.watch(now, out);
