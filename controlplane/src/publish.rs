@@ -4,9 +4,10 @@
 //! only those slots move that the weights ask to: a request whose slot did not move gets the gateway it had.
 
 use crate::clb::Member;
+use crate::config::health::GroupKey;
 use platform::snapshot::{
     ANY_PORT, Body, GATEWAY_SELF, GATEWAY_USABLE, Gateway, MAX_GATEWAYS, MAX_VIPS, NO_GATEWAY, SLOTS,
-    VIP_REDIRECT_INIT, Vip, VipState, addr16,
+    VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -182,8 +183,12 @@ pub struct VipInput {
     pub port: Option<u16>,
     /// The role's epoch
     pub epoch: u64,
-    /// Whether it is one of the cluster's
-    pub in_cluster: bool,
+    /// The group that it is of
+    pub key: GroupKey,
+    /// It is an own address whose requests are shed, not a virtual one
+    pub is_own: bool,
+    /// Whom its requests may be sent to; none of an address that is not the cluster's
+    pub members: Vec<Member>,
 }
 
 /// The body of a snapshot, at most [`MAX_VIPS`] addresses. `assignments` holds those of the publish before and
@@ -193,7 +198,6 @@ pub fn body(
     hash_key: [u64; 2],
     now_ns: u64,
     vips: &[VipInput],
-    members: &[Member],
     assignments: &mut BTreeMap<IpAddr, Assignment>,
     budgets: &mut BTreeMap<IpAddr, MoveBudget>,
 ) -> Box<Body> {
@@ -204,11 +208,8 @@ pub fn body(
     body.vip_count = published.len() as u32;
     let before = std::mem::take(assignments);
     for (vip, input) in body.vips.iter_mut().zip(published) {
-        let family: Vec<Member> = members
-            .iter()
-            .filter(|member| input.in_cluster && member.address.is_ipv4() == input.address.is_ipv4())
-            .cloned()
-            .collect();
+        let of_family = |member: &&Member| member.address.is_ipv4() == input.address.is_ipv4();
+        let family: Vec<Member> = input.members.iter().filter(of_family).cloned().collect();
         let allowed = budgets.get_mut(&input.address).map_or(SLOTS, |budget| budget.left(now_ns));
         let mut left = allowed;
         let assignment =
@@ -229,7 +230,8 @@ fn vip_of(input: &VipInput, members: &[Member], assignment: &Assignment) -> Vip 
     vip.mac = input.mac;
     vip.family = if input.address.is_ipv4() { 4 } else { 6 };
     vip.state = input.state as u8;
-    vip.flags = if input.redirect_init { VIP_REDIRECT_INIT } else { 0 };
+    vip.flags =
+        if input.redirect_init { VIP_REDIRECT_INIT } else { 0 } | if input.is_own { VIP_OWN } else { 0 };
     vip.group = input.lease;
     vip.port = input.port.unwrap_or(ANY_PORT);
     vip.epoch = input.epoch;
@@ -301,12 +303,17 @@ mod tests {
             lease: 3,
             port: Some(2),
             epoch: 7,
-            in_cluster: true,
+            key: GroupKey {
+                interface: crate::config::IfName::parse("Te0/0/0").unwrap(),
+                group: 1,
+                family: crate::config::Family::V4,
+            },
+            is_own: false,
+            members: vec![member(1, 100, true), member(2, 100, false)],
         };
         let v6 = VipInput { address: "2001:db8::1".parse().unwrap(), own: None, port: None, ..input.clone() };
-        let members = [member(1, 100, true), member(2, 100, false)];
         let mut assignments = BTreeMap::new();
-        let body = body([1, 2], 5, &[input, v6], &members, &mut assignments, &mut BTreeMap::new());
+        let body = body([1, 2], 5, &[input, v6], &mut assignments, &mut BTreeMap::new());
         let [vip, v6] = body.vips() else { panic!("two addresses") };
         assert_eq!((body.hash_key, body.published_ns), ([1, 2], 5));
         assert_eq!(vip.ip(), Some("192.0.2.100".parse().unwrap()));

@@ -10,7 +10,7 @@ use super::load::{self, Rules};
 use super::member::{Health, Percent, Report};
 use super::pending::Pending;
 use super::table::{Heard, Table};
-use super::wire::{Ack, Hello, Members, Message, Order};
+use super::wire::{Ack, Hello, MAX_MEMBERS, Members, Message, Order};
 use crate::load::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -267,6 +267,12 @@ impl Node {
         if self.settings.shutdown { Role::None } else { self.role }
     }
 
+    /// What HSRP says that this node is, whether or not the cluster is up.
+    #[must_use]
+    pub fn hsrp(&self) -> Role {
+        self.role
+    }
+
     /// Whether clients are redirected: the cluster is not shut down, here or by the primary's order.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -306,7 +312,7 @@ impl Node {
         let rules = self.rules();
         let primary = match self.role {
             Role::Primary => Some(self.settings.own),
-            Role::Secondary(primary) => primary,
+            Role::Secondary(_) => self.acked.map(|(primary, _)| primary),
             Role::None => None,
         };
         let reporting = self.table.iter().map(|(address, entry)| {
@@ -429,9 +435,6 @@ impl Node {
                         self.table.remove(primary);
                     }
                 }
-                if self.settings.shutdown {
-                    self.shut_down(true, out);
-                }
             }
             // Another router is active: the connection to the one before says nothing any more.
             (Role::Secondary(_), Role::Secondary(Some(_))) => {
@@ -537,14 +540,12 @@ impl Node {
     }
 
     fn primary(&mut self, message: Message, now: u64, out: &mut Vec<Action>) {
-        let Role::Secondary(primary) = self.role else { return };
+        let Role::Secondary(_) = self.role else { return };
         match message {
             Message::Ack(ack) => {
                 self.learn(ack.order, out);
                 self.told = Some(ack.rules);
-                if let Some(primary) = primary {
-                    self.acked = Some((primary, now));
-                }
+                self.acked = Some((ack.primary, now));
                 let own = self.settings.own;
                 let others = ack.members.iter().filter(|(address, ..)| *address != own);
                 self.table
@@ -591,6 +592,9 @@ impl Node {
 
     fn drain(&mut self, address: IpAddr, on: bool, out: &mut Vec<Action>) {
         let mut order = self.order.clone();
+        if on && order.draining.len() >= MAX_MEMBERS {
+            return;
+        }
         let changed = if on { order.draining.insert(address) } else { order.draining.remove(&address) };
         if changed {
             order.epoch += 1;
@@ -601,11 +605,13 @@ impl Node {
     /// What follows from the state as it is now.
     fn settle(&mut self, now: u64, out: &mut Vec<Action>) {
         let up = !self.settings.shutdown;
-        let listen = up && self.role == Role::Primary;
+        let feeds = self.settings.max_session > 0;
+        // A primary that is shut down goes on listening: the members have to hear of it, and of the end.
+        let listen = feeds && self.role == Role::Primary;
         if std::mem::replace(&mut self.listening, listen) != listen {
             out.push(Action::Listen(listen));
         }
-        let connect = up && matches!(self.role, Role::Secondary(_));
+        let connect = feeds && up && matches!(self.role, Role::Secondary(_));
         if std::mem::replace(&mut self.connecting, connect) != connect {
             out.push(Action::Connect(connect));
         }

@@ -8,7 +8,8 @@ use super::model::{
 use super::{Cluster, IfName};
 use crate::hsrp::DELAY_MINIMUM;
 use crate::hsrp::machine::DEFAULT_TIMERS;
-use platform::snapshot::{MAX_GROUPS, MAX_VIPS};
+use crate::hsrp::OWN_LEASE;
+use platform::snapshot::MAX_VIPS;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -131,9 +132,9 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
                 }
                 if of.down.is_empty() {
                     match room.checked_sub(of.addresses.len()) {
-                        Some(rest) if plan.groups.len() < MAX_GROUPS => room = rest,
+                        Some(rest) if plan.groups.len() < OWN_LEASE => room = rest,
                         _ => of.down.push(format!(
-                            "{MAX_GROUPS} groups and {MAX_VIPS} virtual addresses is the most: take some out"
+                            "{OWN_LEASE} groups and {MAX_VIPS} virtual addresses is the most: take some out"
                         )),
                     }
                 }

@@ -1,8 +1,9 @@
 //! The data planes that are attached: usually one, sometimes the next beside the last.
 
 use crate::show::dataplane::AttachedView;
-use platform::snapshot::PortIdentity;
 use platform::snapshot::handover::Peer;
+use platform::snapshot::{PortIdentity, RedirectView};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A second one attaches while the first is still dying; more than a few is a mistake.
@@ -169,6 +170,20 @@ impl Dataplanes {
     #[must_use]
     pub fn running(&self) -> bool {
         self.all.iter().any(|attached| attached.ready && !attached.stale)
+    }
+
+    /// Redirects so far, by the index of the virtual address and of the gateway.
+    #[must_use]
+    pub fn redirects(&self) -> Vec<RedirectView> {
+        self.all.iter().flat_map(|attached| attached.peer.feedback.redirects()).collect()
+    }
+
+    /// The cores on which they poll, in order.
+    #[must_use]
+    pub fn cores(&self) -> Vec<usize> {
+        let views = self.all.iter().flat_map(|attached| attached.peer.feedback.read().workers);
+        let cores: BTreeSet<usize> = views.map(|worker| worker.core as usize).collect();
+        cores.into_iter().collect()
     }
 
     /// Everything for `show`.

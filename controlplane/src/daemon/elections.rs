@@ -16,11 +16,10 @@ use crate::hsrp::machine::{Action, Event, Group, Note};
 use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
 use crate::hsrp::router::{Advertiser, is_solicitation};
-use crate::hsrp::{Phase, Role, machine_config};
+use crate::hsrp::{OWN_LEASE, Phase, Role, machine_config};
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
 use platform::clock::monotonic_ns;
-use platform::snapshot::MAX_GROUPS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -140,13 +139,13 @@ impl Daemon {
             if self.roles.contains_key(&plan.key) {
                 continue;
             }
-            let free = (0..MAX_GROUPS).find(|lease| self.roles.values().all(|role| role.lease != *lease));
+            let free = (0..OWN_LEASE).find(|lease| self.roles.values().all(|role| role.lease != *lease));
             let text = plan.key.to_string();
             let epoch = self.state.epochs.get(&text).copied().unwrap_or(0);
             let key = plan.key.clone();
             // `assess` keeps groups beyond the lease words down: they need none.
             let auth = auth_of(&plan).unwrap_or_default();
-            let mut role = Role::new(plan, auth, free.unwrap_or(MAX_GROUPS), epoch);
+            let mut role = Role::new(plan, auth, free.unwrap_or(OWN_LEASE), epoch);
             role.reload = self.election.starting;
             self.roles.insert(key.clone(), role);
             self.start_machine(&key, now);
@@ -156,7 +155,7 @@ impl Daemon {
     /// Gives a group its part in the election as soon as it can have one.
     pub(super) fn start_machine(&mut self, key: &GroupKey, now: u64) {
         let Some(role) = self.roles.get(key) else { return };
-        if !role.plan.down.is_empty() || role.lease >= MAX_GROUPS {
+        if !role.plan.down.is_empty() || role.lease >= OWN_LEASE {
             return;
         }
         let Some((own, mac)) = self.own_address(&role.plan) else { return };
@@ -659,6 +658,7 @@ impl Daemon {
                 self.tell(key, Event::Tick, now);
             }
         }
+        self.follow_roles(now);
         // A phase may end in one that has something to publish; no more than three follow each other at once.
         for _ in 0..3 {
             if std::mem::take(&mut self.dirty) {

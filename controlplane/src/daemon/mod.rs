@@ -3,6 +3,7 @@
 //! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
 //! ([`elections`]) or done by a task that reports back ([`kernel`]).
 
+mod cluster;
 pub mod dataplanes;
 mod elections;
 mod kernel;
@@ -11,7 +12,6 @@ pub mod management;
 mod tracking;
 mod views;
 
-use crate::clb::{self, Member};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
 use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
 use crate::hsrp::link::Sender;
@@ -21,6 +21,7 @@ use crate::net::{Net, NetError, Wanted};
 use crate::publish::{self, VipInput};
 use crate::show::Question;
 use crate::state::{Saver, State};
+use cluster::Clusters;
 use dataplanes::{Dataplanes, Event};
 use elections::Election;
 use kernel::{DevicePlan, Devices, Done, Work};
@@ -120,7 +121,7 @@ struct Daemon {
     ports: Vec<Port>,
     config: Config,
     plan: Plan,
-    members: Vec<Member>,
+    clusters: Clusters,
     roles: Roles,
     election: Election,
     sender: Sender,
@@ -183,7 +184,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         ports,
         config: Config::default(),
         plan: Plan::default(),
-        members: Vec::new(),
+        clusters: Clusters::new(),
         roles: Roles::new(),
         election: Election::new(monotonic_ns()),
         sender: Sender::open().map_err(NetError::Socket)?,
@@ -291,12 +292,16 @@ impl Daemon {
             if now >= self.election.read_at {
                 self.hear(now);
             }
+            if now >= self.clusters.turn_at {
+                self.run_clusters(now);
+            }
             self.advance(now);
             if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
                 break;
             }
             let now = monotonic_ns();
-            let pause = Duration::from_nanos(self.next_deadline(now).saturating_sub(now));
+            let due = self.next_deadline(now).min(self.clusters.turn_at);
+            let pause = Duration::from_nanos(due.saturating_sub(now));
             let reading = Duration::from_nanos(self.election.read_at.saturating_sub(now));
             // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
@@ -308,6 +313,7 @@ impl Daemon {
                 _ = slow.tick() => self.slow_tick(&ike),
                 _ = hangup.recv(), if stop_at.is_none() => self.reload(),
                 Some(up) = ike_told.recv() => self.election.ike = up,
+                Some((key, event)) = self.clusters.heard.recv() => self.cluster_heard(&key, event, monotonic_ns()),
                 Some(done) = self.devices.done() => self.device_done(done),
                 Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
@@ -502,11 +508,11 @@ impl Daemon {
             Some(cluster) => tracing::warn!("%CLB-4-DOWN: the cluster is down: {}", cluster.down.join("; ")),
             None => {}
         }
-        let virtual_addresses = self.plan.groups.iter().flat_map(|group| group.addresses.clone()).collect();
-        self.members = clb::members(&self.config, &virtual_addresses);
         let now_ns = monotonic_ns();
         self.look_at_objects(now_ns);
         self.configure_roles(now_ns);
+        self.configure_clusters(now_ns);
+        self.dirty = true;
         self.all_devices();
     }
 
@@ -565,7 +571,9 @@ impl Daemon {
                 Phase::Withdrawing { .. } if role.wedged.is_some() => VipState::Active,
                 Phase::Absent | Phase::Withdrawing { .. } | Phase::Clearing(_) => VipState::Inactive,
             };
-            let member = in_cluster(&role.plan.key);
+            let key = role.plan.key.clone();
+            let member = in_cluster(&key) && self.clusters.is_up(&key);
+            let members = if in_cluster(&key) { self.clusters.members(&key) } else { Vec::new() };
             vips.extend(role.addresses().into_iter().map(|address| VipInput {
                 address,
                 own: role.plan.own,
@@ -575,23 +583,24 @@ impl Daemon {
                 lease: role.lease as u16,
                 port: role.plan.port.map(|port| port as u16),
                 epoch: role.epoch,
-                in_cluster: member,
+                key: key.clone(),
+                is_own: false,
+                members: members.clone(),
             }));
         }
+        vips.extend(self.own_vips());
         self.publish_vips(vips);
     }
 
     fn publish_vips(&mut self, vips: Vec<VipInput>) {
         let now_ns = monotonic_ns();
-        // Static gateways change only as the operator says: that takes effect at once.
-        let mut budgets = BTreeMap::new();
+        self.keep_budgets(&vips);
         let body = publish::body(
             self.state.hash_key,
             now_ns,
             &vips,
-            &self.members,
             &mut self.state.assignments,
-            &mut budgets,
+            &mut self.clusters.budgets,
         );
         let generation = self.writer.publish(&body);
         self.published = Published { generation, at_ns: now_ns, vips };

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// The lease word of own addresses whose requests a member sheds: the last one, which no group takes.
+pub const OWN_LEASE: usize = platform::snapshot::MAX_GROUPS - 1;
 /// `standby delay minimum` where it is not configured.
 pub const DELAY_MINIMUM: u16 = 1;
 /// `standby delay reload` where it is not configured.
@@ -77,7 +79,7 @@ pub struct Role {
     pub auth: Auth,
     /// The key of its chain that is sent is beyond its time
     pub key_late: bool,
-    /// Index of its lease word; [`platform::snapshot::MAX_GROUPS`] when there is none
+    /// Index of its lease word; [`OWN_LEASE`] when there is none
     pub lease: usize,
     /// Grows at each gain, over restarts too
     pub epoch: u64,
