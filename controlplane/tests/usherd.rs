@@ -80,7 +80,7 @@ fn a_lone_node_carries_its_addresses_from_start_to_stop() {
     until("ready", || node.show("show dataplane").contains("in force on all workers"));
     let shown = node.show("sh cry ik cl");
     assert!(shown.contains("Role           : CLB Primary\nStatus         : Up\n"), "{shown}");
-    assert!(shown.contains("10.1.0.2          Static"), "{shown}");
+    assert!(shown.contains("10.1.0.2           Static"), "{shown}");
     let json: serde_json::Value =
         serde_json::from_str(&node.show("show crypto ikev2 cluster --json")).unwrap();
     assert_eq!(json["cluster_ip"][0], "10.0.0.100");

@@ -24,6 +24,8 @@ pub enum Decision {
         mac: Mac,
         /// Which kind of answer it is.
         reason: Reason,
+        /// The keyed hash of SPIi and source address, which retransmissions share; 0 without a gateway.
+        hash: u64,
     },
     /// The kernel's side gets the request, for this reason.
     Pass(Reason),
@@ -33,17 +35,22 @@ pub enum Decision {
 #[inline]
 pub fn decide(request: &Request, view: &View) -> Decision {
     let Some(vip) = view.vip(request.vip) else { return Decision::Pass(Reason::GroupInactive) };
-    if let Some(from) = &request.redirected_from
-        && view.is_virtual(from, request.family)
-    {
-        // Somebody redirects to us what we redirected: this node's own address ends the circle.
-        return check(request, vip.own, None, Reason::LoopSuspect, vip);
+    let mut from = request.redirected_from;
+    if let Some(address) = &from {
+        match (view.is_virtual(address, request.family), view.is_own(request.vip)) {
+            // Somebody redirects to us what we redirected: this node's own address ends the circle.
+            (true, false) => return check(request, vip.own, None, Reason::LoopSuspect, vip, 0),
+            // The cluster sent the client to this member, which sheds load: it may go one hop further, and no more.
+            (true, true) => from = None,
+            (false, true) => return Decision::Pass(Reason::HopsSpent),
+            (false, false) => {}
+        }
     }
     let hash = hash(request, view.body().hash_key);
     let Some((mut index, mut gateway)) = vip.gateway_at(hash as usize) else {
         return Decision::Pass(Reason::NoGateway);
     };
-    if let Some(from) = request.redirected_from
+    if let Some(from) = from
         && gateway.addr == from
     {
         // RFC 5685 section 5: a client that was redirected should not be sent back. An odd stride of the hash's other
@@ -67,7 +74,7 @@ pub fn decide(request: &Request, view: &View) -> Decision {
         }
     }
     let reason = if gateway.is_self() { Reason::RedirectedSelf } else { Reason::Redirected };
-    check(request, gateway.addr, Some(index), reason, vip)
+    check(request, gateway.addr, Some(index), reason, vip, hash)
 }
 
 /// The keyed hash of SPIi and source address.
@@ -89,6 +96,7 @@ fn check(
     gateway: Option<usize>,
     reason: Reason,
     vip: &Vip,
+    hash: u64,
 ) -> Decision {
     let unicast = match request.family {
         4 => !matches!(address[0], 0 | 127 | 224..) && address[4..] == [0; 12],
@@ -100,5 +108,5 @@ fn check(
     if !unicast || address == vip.addr || address == request.source {
         return Decision::Pass(Reason::GatewayRefused);
     }
-    Decision::Redirect { address, gateway, mac: vip.mac, reason }
+    Decision::Redirect { address, gateway, mac: vip.mac, reason, hash }
 }

@@ -19,6 +19,7 @@
 pub mod answer;
 pub mod capture;
 pub mod classify;
+pub mod clients;
 pub mod decide;
 pub mod fixed;
 pub mod idle;

@@ -84,6 +84,7 @@ reasons! {
     LeaseExpired, "lease_expired", Pass, "the lease ended and no peer is known: usherd does not run";
     NoGateway, "no_gateway", Pass, "no gateway may be chosen";
     GatewayRefused, "gateway_refused", Pass, "the gateway chosen is the address asked, the client's own or not unicast";
+    HopsSpent, "hops_spent", Pass, "to a member that sheds load, from a client that another gateway redirected already: served here";
     FragmentTimeout, "fragment_timeout", Pass, "the other half of a fragmented datagram did not come in time";
     FragmentEvicted, "fragment_evicted", Pass, "a held fragment gave way to a newer one";
     FragmentOther, "fragment_other", Pass, "a fragment that is no half of a pair";

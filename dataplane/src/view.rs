@@ -101,6 +101,12 @@ impl View {
         self.copy.body.vips().iter().any(found)
     }
 
+    /// Whether the address with this index is an own address of a node that sheds load, not a virtual one.
+    #[inline]
+    pub fn is_own(&self, index: usize) -> bool {
+        self.vip(index).is_some_and(|vip| vip.flags & VIP_OWN != 0)
+    }
+
     /// Whether a MAC is the virtual MAC of a group that is or may become ours.
     pub fn owns_mac(&self, mac: &Mac) -> bool {
         self.copy.body.vips().iter().any(|vip| vip.mac == *mac && vip.state() != VipState::Inactive)

@@ -10,6 +10,7 @@ use platform::snapshot::{Reader, Refresh, WorkerBlock};
 use platform::wire::ethernet::Frame;
 
 use crate::classify::touches_fenced;
+use crate::clients::SeenClients;
 use crate::limit::AnswerLimit;
 use crate::reassemble::{Offer, Reassembler, SCRATCH_LEN, assemble};
 use crate::{
@@ -77,6 +78,7 @@ struct State<O: Observer> {
     scratch: Vec<u8>,
     police: Police,
     limit: Option<AnswerLimit>,
+    seen: SeenClients,
     counts: Counts,
     observer: O,
     to_wire: Burst,
@@ -111,6 +113,7 @@ impl<O: Observer> Worker<O> {
             scratch: vec![0; SCRATCH_LEN],
             police: settings.police,
             limit: settings.limit,
+            seen: SeenClients::default(),
             counts: Counts { block, dirty: 0, pending: [0; Reason::COUNT] },
             observer,
             to_wire: Burst::new(),
@@ -241,8 +244,10 @@ impl<O: Observer> State<O> {
     /// Decides about a request and writes the answer over it.
     #[inline]
     fn redirect(&mut self, frame: &mut [u8], request: &Request) -> Result<(usize, Reason), Reason> {
-        let (address, gateway, mac, reason) = match decide(request, &self.view) {
-            Decision::Redirect { address, gateway, mac, reason } => (address, gateway, mac, reason),
+        let (address, gateway, mac, reason, hash) = match decide(request, &self.view) {
+            Decision::Redirect { address, gateway, mac, reason, hash } => {
+                (address, gateway, mac, reason, hash)
+            }
             Decision::Pass(reason) => return Err(reason),
         };
         if let Some(limit) = &mut self.limit
@@ -253,6 +258,9 @@ impl<O: Observer> State<O> {
         let len = answer(frame, request, &address, mac).ok_or(Reason::AnswerTooLong)?;
         if let Some(gateway) = gateway {
             self.counts.block.add_redirect(request.vip, gateway, 1);
+            if self.seen.is_new(hash) {
+                self.counts.block.add_new_client(request.vip, gateway);
+            }
         }
         Ok((len, reason))
     }

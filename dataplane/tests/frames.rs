@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use dataplane::{Decision, PortView, Reason, Verdict, View, answer, classify, decide, fixed};
-use platform::snapshot::{NO_GATEWAY, Reader, VIP_REDIRECT_INIT, VipState, Writer, addr16};
+use platform::snapshot::{NO_GATEWAY, Reader, VIP_OWN, VIP_REDIRECT_INIT, VipState, Writer, addr16};
 use support::*;
 
 /// The state of the node while a row runs.
@@ -22,6 +22,8 @@ enum State {
     NoGateway,
     OwnTurn,
     GatewayIsVip,
+    /// A member that sheds load: its own address is listed, the virtual one is another node's.
+    Sheds,
 }
 
 struct Row {
@@ -335,6 +337,16 @@ fn rows() -> Vec<Row> {
         frames: vec![looped],
         want: vec![NoGateway],
     });
+    let mut sheds = |what, frame, want| {
+        rows.push(Row { what, state: State::Sheds, frames: vec![frame], want: vec![want] });
+    };
+    let to_own = |ike: &Ike| v4_to(OWN, (500, 500), &ike.bytes());
+    let redirected = |address: &[u8]| Ike::payloads(vec![sa(), ke(), nonce(32), from(address)]);
+    sheds("a member sheds a request to its own address", to_own(&Ike::request()), Redirected);
+    sheds("sent to it by the cluster: one further hop", to_own(&redirected(&VIP)), Redirected);
+    sheds("sent to it by another gateway: served here", to_own(&redirected(&[198, 51, 100, 99])), HopsSpent);
+    sheds("a later exchange of its own sessions", to_own(&Ike::with(|ike| ike.exchange = 35)), LaterExchange);
+    sheds("the virtual address is another node's meanwhile", v4(&Ike::request().bytes()), GroupInactive);
     let mut arp =
         [&[0xff; 6][..], &CLIENT_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &CLIENT_MAC, &CLIENT, &[0; 6], &VIP]
             .concat();
@@ -408,6 +420,13 @@ fn view(state: State) -> View {
             _ => {}
         }
     }
+    if state == State::Sheds {
+        body.vips[2] = body.vips[0].clone();
+        body.vip_count = 3;
+        body.vips[2].state = VipState::Inactive as u8;
+        let own = &mut body.vips[0];
+        (own.addr, own.mac, own.flags) = (addr16(IpAddr::from(OWN)), NODE, own.flags | VIP_OWN);
+    }
     let mut writer = Writer::create().unwrap();
     writer.publish(&body);
     let until = if matches!(state, State::LeaseOver | State::LeaseOverPeerKnown) { 50 } else { 500 };
@@ -464,7 +483,7 @@ fn check_answer(what: &str, request: &[u8], out: &[u8], gateway: IpAddr, source_
                 .to_header()
                 .calc_checksum_ipv4_raw(header.source, header.destination, udp.payload())
                 .unwrap();
-            (header.calc_header_checksum() == header.header_checksum && header.source == VIP, sum)
+            (header.calc_header_checksum() == header.header_checksum && [VIP, OWN].contains(&header.source), sum)
         }
         etherparse::NetSlice::Ipv6(ip) => {
             let header = ip.header().to_header();
@@ -521,7 +540,26 @@ fn the_table() {
         assert_eq!(reason, row.want[0], "{}", row.what);
         assert_eq!(out.is_some(), reason.action() == dataplane::Action::Answer, "{}", row.what);
         if let Some(out) = out {
-            check_answer(row.what, &row.frames[0], &out, gateway_of(row), VMAC);
+            let mac = if row.state == State::Sheds { NODE } else { VMAC };
+            check_answer(row.what, &row.frames[0], &out, gateway_of(row), mac);
+        }
+    }
+}
+
+#[test]
+fn sessions_on_the_own_address_of_a_member_that_sheds_are_not_metered() {
+    let mut esp = v4_to(OWN, (0, 0), &[0; 40]);
+    esp[23] = 50;
+    resum(&mut esp);
+    let port = PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false };
+    for (frame, reason) in [
+        (esp, Reason::OtherProtocol),
+        (v4_to(OWN, (4500, 4500), &[1; 40]), Reason::EspInUdp),
+        (v4_to(OWN, (53, 53), &[1; 40]), Reason::OtherPort),
+    ] {
+        match classify(&frame, &view(State::Sheds), &port) {
+            Verdict::Pass(class, why) => assert_eq!((class, why), (dataplane::Class::Rest, reason)),
+            other => panic!("{other:?}"),
         }
     }
 }

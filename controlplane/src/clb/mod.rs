@@ -5,8 +5,13 @@
 //! feed is built; nothing outside this module knows where a member comes from.
 
 pub mod channel;
+pub mod choice;
 pub mod feed;
+pub mod load;
 pub mod member;
+pub mod node;
+pub mod pending;
+pub mod table;
 pub mod wire;
 
 use crate::config::Config;
@@ -43,10 +48,10 @@ pub fn members(config: &Config, virtual_addresses: &BTreeSet<IpAddr>) -> Vec<Mem
     let own: BTreeSet<IpAddr> = config.own_addresses().collect();
     let gateways = config.cluster.iter().flat_map(|cluster| &cluster.static_gateways);
     gateways
-        .map(|(address, priority)| Member {
+        .map(|(address, gateway)| Member {
             address: *address,
-            weight: u32::from(*priority),
-            priority: *priority,
+            weight: u32::from(gateway.priority),
+            priority: gateway.priority,
             // A client sent to a virtual address would come back here.
             usable: !virtual_addresses.contains(address),
             is_self: own.contains(address),

@@ -13,9 +13,12 @@
 //! and skipped, and the connection stays, so that nodes can be upgraded one by one. What is known is checked: a value
 //! out of its range closes the connection.
 
+use super::load::Rules;
 use super::member::{Health, Load, Percent, Report};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 
@@ -71,7 +74,7 @@ pub enum WireError {
 }
 
 /// A member presents itself, first of all and then as a keepalive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// When the member's usherd started, in its own count
     pub incarnation: u64,
@@ -81,20 +84,20 @@ pub struct Hello {
     pub hello_ms: u32,
     /// `secondary update`, milliseconds, 1 to [`MAX_INTERVAL_MS`]
     pub update_ms: u32,
+    /// The orders that it knows, so that a primary that starts cold learns them
+    pub order: Order,
 }
 
-/// What the operator has ordered for the whole cluster. Of two orders the one with the greater epoch counts; members
-/// keep it over a takeover.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the operator has ordered for the whole cluster. Of two orders the greater counts; members keep it over a
+/// takeover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Order {
     /// How many orders came before
     pub epoch: u64,
     /// The cluster is shut down
     pub shutdown: bool,
     /// Members to be taken out of service, at most [`MAX_MEMBERS`]
-    pub draining: Vec<IpAddr>,
-    /// `drain pace`, sessions a minute
-    pub pace: u32,
+    pub draining: BTreeSet<IpAddr>,
 }
 
 /// One row of the member table: address, last report, milliseconds since it was heard.
@@ -151,6 +154,8 @@ pub struct Ack {
     pub primary: IpAddr,
     /// What the operator ordered
     pub order: Order,
+    /// How composite loads are made and judged
+    pub rules: Rules,
     /// All members, the primary included, at most [`MAX_MEMBERS`]
     pub members: Members,
 }
@@ -217,6 +222,8 @@ mod proto {
         pub hello_ms: u32,
         #[prost(uint32, tag = "4")]
         pub update_ms: u32,
+        #[prost(message, optional, tag = "5")]
+        pub order: Option<Order>,
     }
 
     /// Percentages in hundredths.
@@ -265,6 +272,18 @@ mod proto {
         pub order: Option<Order>,
         #[prost(message, repeated, tag = "4")]
         pub members: Vec<Row>,
+        #[prost(message, optional, tag = "5")]
+        pub rules: Option<Rules>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Rules {
+        #[prost(uint32, tag = "1")]
+        pub crypto_weight: u32,
+        #[prost(uint32, tag = "2")]
+        pub system_weight: u32,
+        #[prost(uint32, tag = "3")]
+        pub overload_limit: u32,
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -275,8 +294,6 @@ mod proto {
         pub shutdown: bool,
         #[prost(bytes = "vec", repeated, tag = "3")]
         pub draining: Vec<Vec<u8>>,
-        #[prost(uint32, tag = "4")]
-        pub pace: u32,
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -419,7 +436,6 @@ impl From<&Order> for proto::Order {
             epoch: order.epoch,
             shutdown: order.shutdown,
             draining: order.draining.iter().map(|address| octets(*address)).collect(),
-            pace: order.pace,
         }
     }
 }
@@ -434,7 +450,29 @@ impl TryFrom<proto::Order> for Order {
             epoch: order.epoch,
             shutdown: order.shutdown,
             draining: draining.collect::<Result<_, _>>()?,
-            pace: order.pace,
+        })
+    }
+}
+
+impl From<&Rules> for proto::Rules {
+    fn from(rules: &Rules) -> proto::Rules {
+        proto::Rules {
+            crypto_weight: rules.crypto_weight.into(),
+            system_weight: rules.system_weight.into(),
+            overload_limit: rules.overload_limit.into(),
+        }
+    }
+}
+
+impl TryFrom<proto::Rules> for Rules {
+    type Error = WireError;
+
+    fn try_from(rules: proto::Rules) -> Result<Rules, WireError> {
+        let share = |field, value: u32| within(field, value.into(), 0, 100).map(|value| value as u8);
+        Ok(Rules {
+            crypto_weight: share("crypto-load weight", rules.crypto_weight)?,
+            system_weight: share("system-load weight", rules.system_weight)?,
+            overload_limit: share("overload-limit", rules.overload_limit)?,
         })
     }
 }
@@ -449,6 +487,7 @@ impl TryFrom<Body> for Message {
                 address: address("the hello's address", &hello.address)?,
                 hello_ms: interval("hello", hello.hello_ms)?,
                 update_ms: interval("update", hello.update_ms)?,
+                order: hello.order.unwrap_or_default().try_into()?,
             }),
             Body::Update(report) => Message::Update(report.try_into()?),
             Body::Ack(ack) => {
@@ -458,6 +497,7 @@ impl TryFrom<Body> for Message {
                     seq: ack.seq,
                     primary: address("the primary's address", &ack.primary)?,
                     order: ack.order.unwrap_or_default().try_into()?,
+                    rules: ack.rules.ok_or(WireError::Missing { field: "the rules" })?.try_into()?,
                     members: rows.into(),
                 })
             }
@@ -489,6 +529,7 @@ impl Message {
                 address: octets(hello.address),
                 hello_ms: interval("hello", hello.hello_ms)?,
                 update_ms: interval("update", hello.update_ms)?,
+                order: Some((&hello.order).into()),
             }),
             Message::Update(report) => {
                 check(report)?;
@@ -503,6 +544,7 @@ impl Message {
                     primary: octets(ack.primary),
                     order: Some((&ack.order).into()),
                     members: Vec::new(),
+                    rules: Some((&ack.rules).into()),
                 };
                 // The fields of a message in any order are the message: the table's own are the same for every member.
                 let rows = ack.members.encoded();

@@ -1,8 +1,9 @@
 //! The table of configuration commands: it alone says what is understood, where, and what it does.
 
+use super::keychain::Lifetime;
 use super::model::{
-    Authentication, Cluster, Config, Dpd, Group, Interface, Interval, Preempt, Prefix, ReconnectKey, Secret,
-    StandbyDelay, Timers, Tracked,
+    Authentication, Cluster, Config, Dpd, Group, Interface, Interval, LoadSource, Method, Preempt, Prefix,
+    Probe, Profile, ReconnectKey, Secret, Selection, StandbyDelay, StaticGateway, Timers, Tracked,
 };
 use super::parse::{Builder, Fault, Mode};
 use crate::grammar::{Kind, Matched, Param};
@@ -39,8 +40,8 @@ const fn row(
     Command { mode, syntax, no, effect, apply }
 }
 
-const FEED: Effect = Effect::Later("the load feed between members is not built yet");
 const AUTH: Effect = Effect::Later("the redirect in IKE_AUTH is not built yet");
+const RECONNECT: Effect = Effect::Later("session reconnect is not built yet");
 const DAEMON: Effect = Effect::Later("set it in the IKE daemon's own configuration");
 
 const fn param(name: &'static str, kind: Kind, help: &'static str) -> Param {
@@ -51,11 +52,15 @@ pub(super) const PARAMS: &[Param] = &[
     param("ACTIVEKEY", Kind::Word(128), "key"),
     param("ADDRESS", Kind::Address, "address"),
     param("AUTHTEXT", Kind::Word(8), "authentication string"),
+    param("CHILDSAS", Kind::Number(0, 100_000), "IPsec SAs"),
     param("CLIENTS", Kind::Number(1, 9999), "limit of SAs in negotiation"),
+    param("CPU", Kind::Number(0, 100), "busy processors in percent"),
     param("DECREMENT", Kind::Number(1, 255), "decrement"),
+    param("DOWN", Kind::Number(1, 10), "probes without an answer until it is down"),
     param("DPDINTERVAL", Kind::Number(10, 3600), "interval in seconds"),
     param("DPDRETRY", Kind::Number(2, 60), "retry interval in seconds"),
     param("GROUP", Kind::Number(0, 4095), "group"),
+    param("HASH", Kind::Word(200), "hash of the password, as `openssl passwd -6` makes it"),
     param("HELLOMS", Kind::Number(100, 30000), "hello interval in milliseconds"),
     param("HELLO", Kind::Number(1, 999), "hello time: seconds 1 to 254, msec 15 to 999"),
     param("HOLD", Kind::Number(1, 3000), "hold time: seconds 1 to 255, msec 50 to 3000"),
@@ -64,29 +69,53 @@ pub(super) const PARAMS: &[Param] = &[
     param("IFNAME", Kind::Interface, "interface"),
     param("IFTYPE", Kind::InterfaceType, "interface type"),
     param("IFUNIT", Kind::InterfaceUnit, "interface number"),
+    param("IKESAS", Kind::Number(0, 100_000), "IKE SAs"),
     param("IDLE", Kind::Number(60, 86400), "idle time in seconds"),
     param("KEY", Kind::Word(128), "key"),
     param("KEYINDEX", Kind::Number(1, 2), "key index"),
+    param("KEYNUMBER", Kind::Number(0, 2_147_483_647), "key number"),
+    param(
+        "LEASE",
+        Kind::Number(1, 255),
+        "seconds for which requests are answered after usherd died, no peer known",
+    ),
+    param(
+        "LIFETIME",
+        Kind::Rest(100),
+        "start, then infinite, duration SECONDS or end; 23:59:59 Jan 31 2026, UTC",
+    ),
     param("LIMIT", Kind::Number(50, 99), "overload limit in percent"),
     param("LINE", Kind::Rest(200), "text"),
     param("MASK", Kind::Mask, "mask"),
     param("MD5KEY", Kind::Word(64), "key string"),
+    param("MEM", Kind::Number(0, 100), "used memory in percent"),
     param("MINIMUM", Kind::Number(0, 3600), "delay in seconds"),
     param("NAME", Kind::Word(63), "name"),
+    param("NODES", Kind::Number(2, 64), "nodes of the cluster"),
     param("NORMALIZATION", Kind::Number(1, 100), "load difference in percentage points"),
     param("OBJECT", Kind::Number(1, 1000), "tracked object"),
+    param("PACE", Kind::Number(1, 60_000), "sessions a minute"),
     param("PORT", Kind::Number(1, 65535), "TCP port"),
     param("PREFIX6", Kind::V6Prefix, "address and prefix length"),
     param("PRIORITY", Kind::Number(0, 255), "priority"),
+    param("PROBEMS", Kind::Number(100, 60_000), "probe interval in milliseconds"),
+    param("PROGRAM", Kind::Word(255), "program"),
+    param("RECONNECT", Kind::Number(600, 86_400), "timeout in seconds"),
     param("REDIRECTS", Kind::Number(1, 255), "redirects"),
     param("RELOAD", Kind::Number(0, 3600), "delay in seconds"),
+    param("SAS", Kind::Number(0, 100_000), "IKE SAs in negotiation"),
+    param("SCRIPT", Kind::Word(255), "path of the script"),
     param("SESSIONS", Kind::Number(1, 100_000), "IKE and IPsec SAs"),
+    param("SHAREDKEY", Kind::Word(128), "key"),
     param("SHARE", Kind::Number(1, 100), "priority"),
     param("SLIPDIGITS", Kind::Number(0, 4095), "end of a group name"),
     param("SLIPNAME", Kind::Name(63), "group name"),
+    param("SOCKET", Kind::Word(107), "path of the VICI socket"),
     param("STARTMIN", Kind::Number(0, 10000), "delay in seconds"),
     param("STARTRELOAD", Kind::Number(0, 10000), "delay in seconds"),
     param("SYNC", Kind::Number(0, 3600), "delay in seconds"),
+    param("TIMEOUT", Kind::Number(0, 32767), "seconds for which the old key is accepted"),
+    param("UP", Kind::Number(1, 10), "answers until it is up"),
     param("UPDATEMS", Kind::Number(100, 60000), "update interval in milliseconds"),
     param("V4", Kind::V4, "address"),
     param("V6", Kind::V6, "address"),
@@ -95,16 +124,43 @@ pub(super) const PARAMS: &[Param] = &[
 ];
 
 use Effect::{Now, Slip};
-use Mode::{Any, Cluster as C, Global as G, Interface as I};
+use Mode::{
+    Any, Cluster as C, Global as G, Interface as I, Key as Y, KeyChain as H, Keyring as K, Peer as E,
+    Profile as P,
+};
 
 /// The table.
 pub(super) const COMMANDS: &[Command] = &[
-    row(Any, "end", "", Now, |b, _, _| b.leave()),
-    row(Any, "exit", "", Now, |b, _, _| b.leave()),
+    row(Any, "end", "", Now, |b, _, _| b.end()),
+    row(Any, "exit", "", Now, |b, _, _| b.exit()),
     row(Any, "enable", "", Now, |b, _, _| b.leave()),
     row(Any, "configure terminal", "", Now, |b, _, _| b.leave()),
     row(G, "hostname HOSTNAME", "hostname [HOSTNAME]", Now, hostname),
     row(G, "interface {IFNAME|IFTYPE IFUNIT}", "interface {IFNAME|IFTYPE IFUNIT}", Now, interface),
+    row(G, "key chain NAME", "key chain NAME", Now, |b, m, no| {
+        let name = m.text("NAME").unwrap_or_default();
+        if no {
+            b.config.key_chains.remove(&name);
+            return b.leave();
+        }
+        b.enter_key_chain(name)
+    }),
+    row(H, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
+    // Else the next key would be read as an abbreviated `key-string`.
+    row(Y, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
+    row(Y, "key-string MD5KEY", "key-string [MD5KEY]", Now, |b, m, no| {
+        let key = if no { None } else { Some(secret("MD5KEY", m.text("MD5KEY").unwrap_or_default())?) };
+        b.key()?.string = key;
+        Ok(())
+    }),
+    row(Y, "accept-lifetime LIFETIME", "accept-lifetime [LIFETIME]", Now, |b, m, no| {
+        b.key()?.accept = lifetime(m, no)?;
+        Ok(())
+    }),
+    row(Y, "send-lifetime LIFETIME", "send-lifetime [LIFETIME]", Now, |b, m, no| {
+        b.key()?.send = lifetime(m, no)?;
+        Ok(())
+    }),
     row(G, "crypto ikev2 cluster", "crypto ikev2 cluster", Now, cluster),
     row(G, "crypto ikev2 redirect gateway init", "crypto ikev2 redirect gateway init", Now, |b, _, no| {
         b.config.redirect_init = !no;
@@ -129,7 +185,7 @@ pub(super) const COMMANDS: &[Command] = &[
         G,
         "crypto ikev2 reconnect key KEYINDEX {[active] KEY|ACTIVEKEY active}",
         "crypto ikev2 reconnect key KEYINDEX",
-        Effect::Later("session reconnect is not built yet"),
+        RECONNECT,
         reconnect_key,
     ),
     row(
@@ -139,18 +195,134 @@ pub(super) const COMMANDS: &[Command] = &[
         DAEMON,
         dpd,
     ),
+    row(G, "enable secret HASH", "enable secret [HASH]", Now, |b, m, no| {
+        b.config.enable_secret = match m.text("HASH").filter(|_| !no) {
+            Some(hash) => Some(password_hash(secret("HASH", hash)?)?),
+            None => None,
+        };
+        Ok(())
+    }),
+    row(G, "crypto ikev2 keyring NAME", "crypto ikev2 keyring NAME", AUTH, |b, m, no| {
+        let name = m.text("NAME").unwrap_or_default();
+        if no {
+            b.config.keyrings.remove(&name);
+            return b.leave();
+        }
+        b.enter_keyring(name)
+    }),
+    row(K, "peer NAME", "peer NAME", Now, |b, m, no| {
+        let name = m.text("NAME").unwrap_or_default();
+        if no {
+            b.keyring()?.remove(&name);
+            return Ok(());
+        }
+        b.enter_peer(name)
+    }),
+    row(E, "address {V4 [MASK]|PREFIX6|V6}", "address [LINE]", Now, |b, m, no| {
+        b.peer()?.address = match (no, m.address("V4"), m.address("V6")) {
+            (true, ..) => None,
+            (_, Some(address), _) => Some(Prefix { address, length: m.number("MASK").unwrap_or(32) }),
+            (_, _, Some(address)) => Some(Prefix { address, length: 128 }),
+            _ => Some(prefix6(m)?),
+        };
+        Ok(())
+    }),
+    row(
+        E,
+        "pre-shared-key [local|remote] SHAREDKEY",
+        "pre-shared-key [local|remote] [SHAREDKEY]",
+        Now,
+        |b, m, no| {
+            let key = match m.text("SHAREDKEY").filter(|_| !no) {
+                Some(key) => Some(secret("SHAREDKEY", key)?),
+                None => None,
+            };
+            let (only_local, only_remote) = (m.has("local"), m.has("remote"));
+            let peer = b.peer()?;
+            if !only_remote {
+                peer.local = key.clone();
+            }
+            if !only_local {
+                peer.remote = key;
+            }
+            Ok(())
+        },
+    ),
+    row(G, "crypto ikev2 profile NAME", "crypto ikev2 profile NAME", AUTH, |b, m, no| {
+        let name = m.text("NAME").unwrap_or_default();
+        if no {
+            b.config.profiles.remove(&name);
+            return b.leave();
+        }
+        b.enter_profile(name)
+    }),
+    row(P, "description LINE", "description [LINE]", Now, |b, m, no| {
+        b.profile()?.description = set(no, m.text("LINE"));
+        Ok(())
+    }),
+    row(P, "match identity remote LINE", "match identity remote [LINE]", Now, |b, m, no| {
+        let text = m.text("LINE").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let matches = &mut b.profile()?.matches;
+        match (no, text) {
+            (true, None) => matches.clear(),
+            (true, Some(text)) => matches.retain(|other| *other != text),
+            (false, Some(_)) if matches.len() >= 64 => {
+                return Err(Fault::line("a profile has at most 64 matches: take one out".to_owned()));
+            }
+            (false, Some(text)) => add(matches, text),
+            (false, None) => {}
+        }
+        Ok(())
+    }),
+    row(
+        P,
+        "authentication {local {pre-share|rsa-sig|ecdsa-sig|eap}|remote {pre-share|rsa-sig|ecdsa-sig|eap|anyconnect-eap}}",
+        "authentication {local|remote} [pre-share|rsa-sig|ecdsa-sig|eap|anyconnect-eap]",
+        Now,
+        profile_authentication,
+    ),
+    row(P, "keyring local NAME", "keyring local [NAME]", Now, |b, m, no| {
+        b.profile()?.keyring = set(no, m.text("NAME"));
+        Ok(())
+    }),
+    row(P, "pki trustpoint NAME", "pki trustpoint [NAME]", Now, |b, m, no| {
+        b.profile()?.trustpoint = set(no, m.text("NAME"));
+        Ok(())
+    }),
+    row(
+        P,
+        "dpd DPDINTERVAL DPDRETRY {on-demand|periodic}",
+        "dpd [DPDINTERVAL DPDRETRY {on-demand|periodic}]",
+        DAEMON,
+        |b, m, no| {
+            b.profile()?.dpd = dpd_of(m, no)?;
+            Ok(())
+        },
+    ),
+    row(P, "reconnect [timeout RECONNECT]", "reconnect [timeout [RECONNECT]]", RECONNECT, |b, m, no| {
+        let profile = b.profile()?;
+        if let (false, Some(other)) = (no, reconnect_conflict(profile)) {
+            return Err(Fault::line(conflict(&other)));
+        }
+        profile.reconnect = set(no, Some(m.number("RECONNECT").unwrap_or(Profile::RECONNECT)));
+        Ok(())
+    }),
+    row(P, "redirect gateway auth", "redirect gateway auth", AUTH, |b, _, no| {
+        b.profile()?.redirect_auth = !no;
+        Ok(())
+    }),
     row(
         G,
         "crypto ikev2 limit max-in-negotation-sa CLIENTS",
         "crypto ikev2 limit max-in-negotation-sa [CLIENTS]",
-        FEED,
+        Now,
         limit,
     ),
     row(
         G,
         "crypto ikev2 limit max-in-negotiation-sa CLIENTS",
         "crypto ikev2 limit max-in-negotiation-sa [CLIENTS]",
-        FEED,
+        Now,
         limit,
     ),
     row(
@@ -266,11 +438,31 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     row(
         I,
-        "standby [GROUP] authentication md5 key-string MD5KEY",
-        "standby [GROUP] authentication md5 [key-string MD5KEY]",
+        "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
+        "standby [GROUP] authentication md5 [key-string MD5KEY [timeout TIMEOUT]]",
         Now,
-        |b, m, no| authentication(b, m, no, "MD5KEY", Authentication::Md5),
+        |b, m, no| {
+            authentication(b, m, no, "MD5KEY", |key| Authentication::Md5(key, None))?;
+            if let Some(Authentication::Md5(_, timeout)) = &mut b.group(m)?.authentication {
+                *timeout = m.number("TIMEOUT");
+            }
+            Ok(())
+        },
     ),
+    row(
+        I,
+        "standby [GROUP] authentication md5 key-chain NAME",
+        "standby [GROUP] authentication md5 key-chain [NAME]",
+        Now,
+        |b, m, no| {
+            b.group(m)?.authentication = set(no, m.text("NAME").map(Authentication::KeyChain));
+            Ok(())
+        },
+    ),
+    row(I, "standby [GROUP] lease-limit LEASE", "standby [GROUP] lease-limit [LEASE]", Now, |b, m, no| {
+        b.group(m)?.lease_limit = set(no, m.number("LEASE"));
+        Ok(())
+    }),
     row(I, "standby [GROUP] name NAME", "standby [GROUP] name [NAME]", Now, |b, m, no| {
         b.group(m)?.name = set(no, m.text("NAME"));
         Ok(())
@@ -319,7 +511,7 @@ pub(super) const COMMANDS: &[Command] = &[
             None => slip_name(b, m.column("SLIPNAME"), name),
         }
     }),
-    row(C, "holdtime HOLDTIME", "holdtime [HOLDTIME]", FEED, |b, m, no| {
+    row(C, "holdtime HOLDTIME", "holdtime [HOLDTIME]", Now, |b, m, no| {
         b.cluster()?.holdtime = set(no, m.number("HOLDTIME"));
         Ok(())
     }),
@@ -327,7 +519,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{primary|master} overload-limit LIMIT",
         "{primary|master} overload-limit [LIMIT]",
-        FEED,
+        Now,
         |b, m, no| {
             b.cluster()?.overload_limit = set(no, m.number("LIMIT"));
             Ok(())
@@ -337,7 +529,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{primary|master} weight {crypto-load|system-load} WEIGHT",
         "{primary|master} weight {crypto-load|system-load} [WEIGHT]",
-        FEED,
+        Now,
         weight,
     ),
     row(C, "{primary|master} {crypto-load|system-load} WEIGHT", "", Slip, |b, m, no| {
@@ -348,7 +540,7 @@ pub(super) const COMMANDS: &[Command] = &[
         b.slip(m.column(load), &format!("\"weight\" is missing before \"{load}\""), &exact);
         Ok(())
     }),
-    row(C, "port PORT", "port [PORT]", FEED, |b, m, no| {
+    row(C, "port PORT", "port [PORT]", Now, |b, m, no| {
         b.cluster()?.port = set(no, m.number("PORT"));
         Ok(())
     }),
@@ -356,7 +548,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{secondary|slave|subordinate} hello HELLOMS",
         "{secondary|slave|subordinate} hello [HELLOMS]",
-        FEED,
+        Now,
         |b, m, no| {
             b.cluster()?.hello = set(no, m.number("HELLOMS"));
             Ok(())
@@ -366,7 +558,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{secondary|slave|subordinate} update UPDATEMS",
         "{secondary|slave|subordinate} update [UPDATEMS]",
-        FEED,
+        Now,
         |b, m, no| {
             b.cluster()?.update = set(no, m.number("UPDATEMS"));
             Ok(())
@@ -376,7 +568,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{secondary|slave|subordinate} max-session SESSIONS",
         "{secondary|slave|subordinate} max-session [SESSIONS]",
-        FEED,
+        Now,
         |b, m, no| {
             b.cluster()?.max_session = set(no, m.number("SESSIONS"));
             Ok(())
@@ -386,7 +578,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{secondary|slave|subordinate} priority SHARE",
         "{secondary|slave|subordinate} priority [SHARE]",
-        FEED,
+        Now,
         |b, m, no| {
             b.cluster()?.priority = set(no, m.number("SHARE"));
             Ok(())
@@ -396,7 +588,7 @@ pub(super) const COMMANDS: &[Command] = &[
         C,
         "{secondary|slave|subordinate} load-normalization NORMALIZATION",
         "{secondary|slave|subordinate} load-normalization [NORMALIZATION]",
-        FEED,
+        Now,
         |b, m, no| {
             b.cluster()?.load_normalization = set(no, m.number("NORMALIZATION"));
             Ok(())
@@ -414,8 +606,8 @@ pub(super) const COMMANDS: &[Command] = &[
     }),
     row(
         C,
-        "static-gateway ADDRESS [priority SHARE]",
-        "static-gateway ADDRESS [priority [SHARE]]",
+        "static-gateway ADDRESS [priority SHARE] [probe [interval PROBEMS] [up UP] [down DOWN]]",
+        "static-gateway ADDRESS [priority [SHARE]|probe [LINE]]",
         Now,
         |b, m, no| {
             let address = address(m, "ADDRESS")?;
@@ -426,10 +618,23 @@ pub(super) const COMMANDS: &[Command] = &[
                 ));
             }
             let gateways = &mut b.cluster()?.static_gateways;
-            if no {
-                gateways.remove(&address);
-            } else {
-                gateways.insert(address, m.number("SHARE").unwrap_or(Cluster::PRIORITY));
+            match (no, m.has("probe")) {
+                (true, false) => {
+                    gateways.remove(&address);
+                }
+                (true, true) => {
+                    gateways.entry(address).and_modify(|gateway| gateway.probe = None);
+                }
+                (false, probed) => {
+                    let default = Probe::default();
+                    let probe = Probe {
+                        interval: m.number("PROBEMS").unwrap_or(default.interval),
+                        up: m.number("UP").unwrap_or(default.up),
+                        down: m.number("DOWN").unwrap_or(default.down),
+                    };
+                    let priority = m.number("SHARE").unwrap_or(Cluster::PRIORITY);
+                    gateways.insert(address, StaticGateway { priority, probe: probed.then_some(probe) });
+                }
             }
             let most = platform::snapshot::MAX_GATEWAYS;
             if gateways.keys().filter(|other| other.is_ipv4() == address.is_ipv4()).count() > most {
@@ -441,6 +646,30 @@ pub(super) const COMMANDS: &[Command] = &[
             Ok(())
         },
     ),
+    row(C, "key KEY", "key [KEY]", Now, |b, m, no| {
+        b.cluster()?.key = if no { None } else { Some(secret("KEY", m.text("KEY").unwrap_or_default())?) };
+        Ok(())
+    }),
+    row(C, "max-nodes NODES", "max-nodes [NODES]", Now, |b, m, no| {
+        b.cluster()?.max_nodes = set(no, m.number("NODES"));
+        Ok(())
+    }),
+    row(C, "selection {spread|strict}", "selection [spread|strict]", Now, |b, m, no| {
+        let selection = if m.has("strict") { Selection::Strict } else { Selection::Spread };
+        b.cluster()?.selection = set(no, Some(selection));
+        Ok(())
+    }),
+    row(
+        C,
+        "load-source {vici [SOCKET]|whack [PROGRAM]|script SCRIPT|fixed half-open SAS ike IKESAS child CHILDSAS [cpu CPU mem MEM]}",
+        "load-source [LINE]",
+        Now,
+        load_source,
+    ),
+    row(C, "drain pace PACE", "drain pace [PACE]", Now, |b, m, no| {
+        b.cluster()?.drain_pace = set(no, m.number("PACE"));
+        Ok(())
+    }),
     row(C, "fqdn NAME", "fqdn [NAME]", Now, |b, m, no| {
         b.cluster()?.fqdn = set(no, m.text("NAME"));
         Ok(())
@@ -564,15 +793,96 @@ fn secret(name: &'static str, key: String) -> Result<Secret, Fault> {
 }
 
 fn dpd(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    b.config.dpd = dpd_of(m, no)?;
+    Ok(())
+}
+
+fn dpd_of(m: &Matched, no: bool) -> Result<Option<Dpd>, Fault> {
     if no {
-        b.config.dpd = None;
-        return Ok(());
+        return Ok(None);
     }
-    b.config.dpd = Some(Dpd {
+    Ok(Some(Dpd {
         interval: number(m, "DPDINTERVAL")?,
         retry: number(m, "DPDRETRY")?,
         periodic: m.has("periodic"),
-    });
+    }))
+}
+
+/// A hash of SHA-crypt, `$5$` (SHA-256) or `$6$` (SHA-512).
+fn password_hash(secret: Secret) -> Result<Secret, Fault> {
+    let text = &secret.0;
+    let word = |c: char| c.is_ascii_alphanumeric() || "./=$".contains(c);
+    let fields = text.split('$').count();
+    if !(text.starts_with("$5$") || text.starts_with("$6$"))
+        || !text.chars().all(word)
+        || !(4..=5).contains(&fields)
+    {
+        return Err(Fault::at(
+            "HASH",
+            "this is no hash of SHA-crypt ($5$... or $6$...): make one with `openssl passwd -6`".to_owned(),
+        ));
+    }
+    Ok(secret)
+}
+
+/// The line of a profile that `reconnect` cannot stand beside.
+fn reconnect_conflict(profile: &Profile) -> Option<String> {
+    let conflicts = |method: &Method| matches!(method, Method::PreShare | Method::AnyconnectEap);
+    let of = |side: &str, method: Option<Method>| {
+        method.filter(conflicts).map(|method| format!("authentication {side} {}", method.word()))
+    };
+    of("local", profile.local).or_else(|| of("remote", profile.remote))
+}
+
+fn conflict(authentication: &str) -> String {
+    format!(
+        "`reconnect` and `{authentication}` exclude each other in a profile: take one of the two lines out"
+    )
+}
+
+fn profile_authentication(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    const METHODS: [Method; 5] =
+        [Method::PreShare, Method::RsaSig, Method::EcdsaSig, Method::Eap, Method::AnyconnectEap];
+    let method = METHODS.into_iter().find(|method| m.has(method.word())).filter(|_| !no);
+    let profile = b.profile()?;
+    let mut changed = profile.clone();
+    if m.has("local") {
+        changed.local = method;
+    } else {
+        changed.remote = method;
+    }
+    if let (Some(_), Some(other)) = (changed.reconnect, reconnect_conflict(&changed)) {
+        return Err(Fault::line(conflict(&other)));
+    }
+    *profile = changed;
+    Ok(())
+}
+
+fn load_source(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let path = |name: &'static str| match m.text(name) {
+        Some(path) if !path.starts_with('/') => {
+            Err(Fault::at(name, format!("\"{path}\" is no absolute path: write it from / on")))
+        }
+        path => Ok(path),
+    };
+    let source = if no {
+        None
+    } else if m.has("vici") {
+        Some(LoadSource::Vici(path("SOCKET")?))
+    } else if m.has("whack") {
+        Some(LoadSource::Whack(m.text("PROGRAM")))
+    } else if m.has("script") {
+        path("SCRIPT")?.map(LoadSource::Script)
+    } else {
+        Some(LoadSource::Fixed {
+            half_open: number(m, "SAS")?,
+            ike: number(m, "IKESAS")?,
+            child: number(m, "CHILDSAS")?,
+            cpu: m.number("CPU"),
+            mem: m.number("MEM"),
+        })
+    };
+    b.cluster()?.load_source = source;
     Ok(())
 }
 
@@ -778,6 +1088,13 @@ fn authentication(
     Ok(())
 }
 
+fn lifetime(m: &Matched, no: bool) -> Result<Lifetime, Fault> {
+    match m.text("LIFETIME").filter(|_| !no) {
+        Some(text) => Lifetime::parse(&text).map_err(|message| Fault::at("LIFETIME", message)),
+        None => Ok(Lifetime::default()),
+    }
+}
+
 fn weight(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     let weight = set(no, m.number("WEIGHT"));
     let cluster = b.cluster()?;
@@ -808,6 +1125,7 @@ fn nearest_standby_word(name: &str) -> Option<&'static str> {
         "preempt",
         "timers",
         "authentication",
+        "lease-limit",
         "name",
         "track",
         "version",

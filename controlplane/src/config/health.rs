@@ -1,8 +1,13 @@
 //! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
 //! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
 
-use super::model::{Config, Family, Group, Interface, Interval, StandbyDelay, virtual_link_local};
+use super::keychain::KeyChain;
+use super::model::{
+    Authentication, Config, Family, Group, Interface, Interval, StandbyDelay, virtual_link_local,
+};
 use super::{Cluster, IfName};
+use crate::hsrp::DELAY_MINIMUM;
+use crate::hsrp::machine::DEFAULT_TIMERS;
 use platform::snapshot::{MAX_GROUPS, MAX_VIPS};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -53,6 +58,8 @@ pub struct GroupPlan {
     pub delay: StandbyDelay,
     /// Index of the data plane's port, where a profile binds the interface
     pub port: Option<usize>,
+    /// The keys of its key chain, where it has one
+    pub chain: Option<KeyChain>,
     /// Why the group cannot run; empty when it can
     pub down: Vec<String>,
 }
@@ -64,6 +71,8 @@ pub struct ClusterPlan {
     pub groups: Vec<GroupKey>,
     /// Why the cluster is down; empty when it is up
     pub down: Vec<String>,
+    /// Those of `down` that no other line can mend: errors of the configuration
+    pub errors: Vec<String>,
 }
 
 /// The whole configuration, assessed.
@@ -112,6 +121,7 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
                 let key = GroupKey { interface: name.clone(), group: *number, family };
                 let mut of = group_plan(interface, group, key, &mut plan.warnings);
                 of.port = port.flatten();
+                take_chain(config, &mut of);
                 for address in &of.addresses {
                     if !taken.insert(*address) {
                         of.down.push(format!(
@@ -131,10 +141,25 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
             }
         }
     }
-    plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups));
+    plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups, config));
+    if let Some(cluster) = &config.cluster {
+        feed_warnings(cluster, &mut plan);
+    }
     track_warnings(config, &mut plan);
     redirect_warnings(config, &mut plan);
     plan
+}
+
+/// Gives a group the keys of its chain. One that has none stays down: what it could say, nobody would believe.
+fn take_chain(config: &Config, of: &mut GroupPlan) {
+    let Some(Authentication::KeyChain(name)) = &of.settings.authentication else { return };
+    let chain = config.key_chains.get(name).filter(|chain| chain.values().any(|key| key.string.is_some()));
+    if chain.is_none() {
+        of.down.push(format!(
+            "key chain {name} has no key: add `key chain {name}`, `key 1` and `key-string KEY` under it"
+        ));
+    }
+    of.chain = chain.cloned();
 }
 
 fn track_warnings(config: &Config, plan: &mut Plan) {
@@ -215,6 +240,7 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
              routers, or enter `standby version 2`"
         ));
     }
+    lease_warning(interface, group, &key, warnings);
     for address in &addresses {
         let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
         if !link_local && !interface.addresses().any(|p| p.covers(*address)) {
@@ -237,12 +263,95 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
         settings: group.clone(),
         delay: interface.standby_delay,
         port: None,
+        chain: None,
         down,
         key,
     }
 }
 
-fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
+/// Alone, a node whose usherd died is answered for by its data plane until the lease ends; a router that comes up meanwhile
+/// knows nothing of it. Whoever has set the limit has decided.
+fn lease_warning(interface: &Interface, group: &Group, key: &GroupKey, warnings: &mut Vec<String>) {
+    let hold =
+        group.timers.map_or(DEFAULT_TIMERS.hold.as_millis() as u64, |timers| timers.hold.millis().into());
+    let delay = interface.standby_delay.minimum.unwrap_or(DELAY_MINIMUM);
+    // Listen for one hold time, Speak for one.
+    let newcomer = u64::from(delay) * 1000 + 2 * hold;
+    let limit = u64::from(Group::LEASE_LIMIT) * 1000;
+    if group.lease_limit.is_none() && newcomer < limit {
+        warnings.push(format!(
+            "{} group {}: while no other router is known the data plane answers for up to {} s after usherd died, but a \
+             router that comes up takes over after {}.{} s and both may answer: enter `standby {} lease-limit \
+             {}` (usherd must be back within it to go on as active), or `lease-limit {}` to leave it so",
+            key.interface,
+            key.group,
+            limit / 1000,
+            newcomer / 1000,
+            newcomer % 1000 / 100,
+            key.group,
+            (newcomer / 1000).max(1),
+            limit / 1000,
+        ));
+    }
+}
+
+/// One global virtual IPv6 address, in the subnet of the WAN interface: what the load balancer supports over IPv6.
+fn ipv6_limits(plan: &ClusterPlan, groups: &[GroupPlan], config: &Config) -> Vec<String> {
+    let of_cluster = groups.iter().filter(|group| plan.groups.contains(&group.key));
+    let v6: Vec<&GroupPlan> = of_cluster.filter(|group| group.key.family == Family::V6).collect();
+    let Some(first) = v6.first() else { return Vec::new() };
+    let global: Vec<(&GroupPlan, IpAddr)> = v6
+        .iter()
+        .flat_map(|group| group.settings.ipv6.iter().map(|prefix| (*group, prefix.address)))
+        .filter(|(_, address)| !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()))
+        .collect();
+    match global[..] {
+        [(group, address)] => {
+            let near = config.interfaces.get(&group.key.interface);
+            if near.is_some_and(|interface| interface.ipv6.iter().any(|prefix| prefix.covers(address))) {
+                return Vec::new();
+            }
+            vec![format!(
+                "{address} lies in no subnet of {}: over IPv6 the cluster's address has to be in the WAN's subnet",
+                group.key.interface
+            )]
+        }
+        // The group itself says so.
+        [] if first.addresses.is_empty() => Vec::new(),
+        [] => vec![format!(
+            "over IPv6 the cluster needs one global virtual address: add `standby {} ipv6 ADDRESS/LENGTH`",
+            first.key.group
+        )],
+        [_, (group, address), ..] => vec![format!(
+            "over IPv6 the cluster has one global virtual address, here are {}: take {address} of {} out",
+            global.len(),
+            group.key
+        )],
+    }
+}
+
+/// What of the load feed runs, yet perhaps not as meant.
+fn feed_warnings(cluster: &Cluster, plan: &mut Plan) {
+    if cluster.max_session.is_none() {
+        return;
+    }
+    if cluster.key.is_none() {
+        plan.warnings.push(
+            "the load feed is unauthenticated: add `key STRING` under `crypto ikev2 cluster`, the same on all nodes"
+                .to_owned(),
+        );
+    }
+    let slowest = cluster.hello().min(cluster.update());
+    if cluster.holdtime() < 2 * slowest {
+        plan.warnings.push(format!(
+            "a member is dead after {} ms and speaks every {slowest} ms, so one lost message may cost it: \
+             set `holdtime` to three times `secondary hello` at least",
+            cluster.holdtime()
+        ));
+    }
+}
+
+fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan], config: &Config) -> ClusterPlan {
     let mut plan = ClusterPlan::default();
     if cluster.shutdown {
         plan.down
@@ -263,6 +372,8 @@ fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan]) -> ClusterPlan {
         }
         plan.groups.extend(of.into_iter().map(|group| group.key.clone()));
     }
+    plan.errors = ipv6_limits(&plan, groups, config);
+    plan.down.extend(plan.errors.iter().cloned());
     // Gateways that report no load need no limit of their own; a member that reports its load does.
     if cluster.max_session.is_none() && cluster.static_gateways.is_empty() {
         plan.down.push(
@@ -294,7 +405,8 @@ fn redirect_warnings(config: &Config, plan: &mut Plan) {
         ));
     }
     for address in plan.cluster_addresses().collect::<Vec<_>>() {
-        if !cluster.static_gateways.keys().any(|gateway| gateway.is_ipv4() == address.is_ipv4()) {
+        let reports = cluster.max_session.is_some();
+        if !reports && !cluster.static_gateways.keys().any(|gateway| gateway.is_ipv4() == address.is_ipv4()) {
             plan.warnings.push(format!(
                 "no gateway has an address of {address}'s family: requests to it go to the local IKE daemon; \
                  add `static-gateway ADDRESS`"

@@ -1,6 +1,7 @@
 //! The configuration as types. Every default is the one that `show running-config` leaves out.
 
 use super::ifname::IfName;
+use super::keychain::KeyChain;
 use crate::hsrp::machine::TrackEffect;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,8 @@ pub struct Config {
     pub hostname: Option<String>,
     /// `track OBJECT ...`
     pub tracks: BTreeMap<u16, Tracked>,
+    /// `key chain NAME` with its submode
+    pub key_chains: BTreeMap<String, KeyChain>,
     /// `interface NAME` with its submode
     pub interfaces: BTreeMap<IfName, Interface>,
     /// `crypto ikev2 cluster` with its submode
@@ -31,6 +34,12 @@ pub struct Config {
     pub max_in_negotiation: Option<u16>,
     /// `crypto ipsec security-association idle-time 60-86400`, seconds
     pub idle_time: Option<u32>,
+    /// `enable secret HASH`, a hash of SHA-crypt: `$5$...` or `$6$...`
+    pub enable_secret: Option<Secret>,
+    /// `crypto ikev2 keyring NAME` with its submode
+    pub keyrings: BTreeMap<String, Keyring>,
+    /// `crypto ikev2 profile NAME` with its submode
+    pub profiles: BTreeMap<String, Profile>,
 }
 
 impl Config {
@@ -52,7 +61,7 @@ pub enum Tracked {
     Link(IfName),
     /// `dataplane`: a data plane is attached and its threads run
     Dataplane,
-    /// `ike-daemon`: the local IKE daemon takes connections on its VICI socket
+    /// `ike-daemon`: the local IKE daemon answers on its VICI socket
     IkeDaemon,
 }
 
@@ -164,6 +173,9 @@ pub struct Group {
     pub timers: Option<Timers>,
     /// `standby G authentication ...`
     pub authentication: Option<Authentication>,
+    /// `standby G lease-limit SECONDS`, 1-255: requests are answered for so long after usherd's last sign of life
+    /// while no other router is known
+    pub lease_limit: Option<u8>,
     /// `standby G name NAME`
     pub name: Option<String>,
     /// `standby G track OBJECT [decrement N|shutdown]`
@@ -181,6 +193,7 @@ impl Default for Group {
             preempt: None,
             timers: None,
             authentication: None,
+            lease_limit: None,
             name: None,
             tracks: BTreeMap::new(),
         }
@@ -188,6 +201,10 @@ impl Default for Group {
 }
 
 impl Group {
+    /// The lease limit when `lease-limit` is not given, in seconds.
+    pub const LEASE_LIMIT: u8 = 10;
+    /// For how long the MD5 key before is accepted when `timeout` is not given, in seconds.
+    pub const OLD_KEY: u16 = 300;
     /// The priority of a group that sets none.
     pub const PRIORITY: u8 = 100;
     /// What a tracked object takes off the priority when `decrement` is not given.
@@ -254,8 +271,10 @@ pub struct Timers {
 pub enum Authentication {
     /// `[text] STRING`, 1-8 characters
     Text(Secret),
-    /// `md5 key-string KEY`
-    Md5(Secret),
+    /// `md5 key-string KEY [timeout SECONDS]`: after a change the key before is accepted for so long
+    Md5(Secret, Option<u16>),
+    /// `md5 key-chain NAME`
+    KeyChain(String),
 }
 
 /// A key: shown only where the running configuration is written to a file.
@@ -288,6 +307,151 @@ pub struct Dpd {
     pub periodic: bool,
 }
 
+/// `crypto ikev2 keyring NAME`: the peers by their names.
+pub type Keyring = BTreeMap<String, KeyringPeer>;
+
+/// `peer NAME` of a keyring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyringPeer {
+    /// `address A.B.C.D [MASK]`, `address X:X::X/LEN`
+    pub address: Option<Prefix>,
+    /// `pre-shared-key local KEY`
+    pub local: Option<Secret>,
+    /// `pre-shared-key remote KEY`
+    pub remote: Option<Secret>,
+}
+
+/// How a side proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// `pre-share`
+    PreShare,
+    /// `rsa-sig`
+    RsaSig,
+    /// `ecdsa-sig`
+    EcdsaSig,
+    /// `eap`
+    Eap,
+    /// `anyconnect-eap`
+    AnyconnectEap,
+}
+
+impl Method {
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Method::PreShare => "pre-share",
+            Method::RsaSig => "rsa-sig",
+            Method::EcdsaSig => "ecdsa-sig",
+            Method::Eap => "eap",
+            Method::AnyconnectEap => "anyconnect-eap",
+        }
+    }
+}
+
+/// `crypto ikev2 profile NAME`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// `description TEXT`
+    pub description: Option<String>,
+    /// `match identity remote ...`, as written
+    pub matches: Vec<String>,
+    /// `authentication local METHOD`
+    pub local: Option<Method>,
+    /// `authentication remote METHOD`
+    pub remote: Option<Method>,
+    /// `keyring local NAME`
+    pub keyring: Option<String>,
+    /// `pki trustpoint NAME`
+    pub trustpoint: Option<String>,
+    /// `dpd INTERVAL RETRY {on-demand|periodic}`
+    pub dpd: Option<Dpd>,
+    /// `reconnect [timeout S]`, 600-86400 s
+    pub reconnect: Option<u32>,
+    /// `redirect gateway auth`
+    pub redirect_auth: bool,
+}
+
+impl Profile {
+    /// Seconds that a session may be taken up again when `timeout` is not given.
+    pub const RECONNECT: u32 = 1800;
+}
+
+/// How the primary shares the redirects among the least loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selection {
+    /// All of the least-loaded set, in proportion to their headroom
+    #[default]
+    Spread,
+    /// The least loaded gateway alone
+    Strict,
+}
+
+/// `load-source ...`: where this node's own load comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadSource {
+    /// `vici [SOCKET]`: strongSwan; `None` is its usual socket
+    Vici(Option<String>),
+    /// `whack [PROGRAM]`: libreswan; `None` is `ipsec`
+    Whack(Option<String>),
+    /// `script PATH`
+    Script(String),
+    /// `fixed half-open N ike N child N [cpu N mem N]`
+    Fixed {
+        /// IKE SAs in negotiation, 0-100000
+        half_open: u32,
+        /// IKE SAs, 0-100000
+        ike: u32,
+        /// IPsec SAs, 0-100000
+        child: u32,
+        /// Busy processors, percent; `None`: as the system says
+        cpu: Option<u8>,
+        /// Used memory, percent; `None`: as the system says
+        mem: Option<u8>,
+    },
+}
+
+impl LoadSource {
+    /// strongSwan's control socket where none is given.
+    pub const VICI: &str = "/run/charon.vici";
+    /// libreswan's program where none is given.
+    pub const WHACK: &str = "ipsec";
+}
+
+/// `static-gateway ADDRESS [priority N] [probe ...]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticGateway {
+    /// 1-100
+    pub priority: u8,
+    /// Whether and how its health is probed
+    pub probe: Option<Probe>,
+}
+
+impl Default for StaticGateway {
+    fn default() -> StaticGateway {
+        StaticGateway { priority: Cluster::PRIORITY, probe: None }
+    }
+}
+
+/// `probe [interval MS] [up N] [down N]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Milliseconds between probes, 100-60000
+    pub interval: u32,
+    /// Answers in a row after which the gateway is up, 1-10
+    pub up: u8,
+    /// Probes without an answer after which it is down, 1-10
+    pub down: u8,
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe { interval: 1000, up: 2, down: 3 }
+    }
+}
+
 /// `crypto ikev2 cluster`. `None` is the default that the accessor of the same name gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -315,8 +479,18 @@ pub struct Cluster {
     pub standby_groups: Vec<String>,
     /// `fqdn NAME`
     pub fqdn: Option<String>,
-    /// `static-gateway ADDRESS [priority N]`, 1-100
-    pub static_gateways: BTreeMap<IpAddr, u8>,
+    /// `static-gateway ADDRESS ...`
+    pub static_gateways: BTreeMap<IpAddr, StaticGateway>,
+    /// `key STRING`, 1-128 characters: authenticates and encrypts the load feed
+    pub key: Option<Secret>,
+    /// `max-nodes N`, 2-64
+    pub max_nodes: Option<u8>,
+    /// `selection {spread|strict}`
+    pub selection: Option<Selection>,
+    /// `load-source ...`
+    pub load_source: Option<LoadSource>,
+    /// `drain pace N`, sessions a minute, 1-60000
+    pub drain_pace: Option<u32>,
     /// A new cluster is shut down until `no shutdown`
     pub shutdown: bool,
 }
@@ -337,6 +511,11 @@ impl Default for Cluster {
             standby_groups: Vec::new(),
             fqdn: None,
             static_gateways: BTreeMap::new(),
+            key: None,
+            max_nodes: None,
+            selection: None,
+            load_source: None,
+            drain_pace: None,
             shutdown: true,
         }
     }
@@ -356,6 +535,72 @@ impl Cluster {
     #[must_use]
     pub fn overload_limit(&self) -> u8 {
         self.overload_limit.unwrap_or(99)
+    }
+
+    /// Weight of In-neg and Crypto, 0-100.
+    #[must_use]
+    pub fn weight_crypto(&self) -> u8 {
+        self.weight_crypto.unwrap_or(100)
+    }
+
+    /// Weight of CPU and Mem, 0-100.
+    #[must_use]
+    pub fn weight_system(&self) -> u8 {
+        self.weight_system.unwrap_or(100)
+    }
+
+    /// The load feed's TCP port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(2012)
+    }
+
+    /// Milliseconds between a secondary's hellos.
+    #[must_use]
+    pub fn hello(&self) -> u32 {
+        self.hello.unwrap_or(1000)
+    }
+
+    /// Milliseconds between a secondary's updates.
+    #[must_use]
+    pub fn update(&self) -> u32 {
+        self.update.unwrap_or(3000)
+    }
+
+    /// This node's priority, 1-100.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.priority.unwrap_or(Cluster::PRIORITY)
+    }
+
+    /// Percentage points within which loads count as least.
+    #[must_use]
+    pub fn load_normalization(&self) -> u8 {
+        self.load_normalization.unwrap_or(5)
+    }
+
+    /// Nodes of the cluster, this one among them.
+    #[must_use]
+    pub fn max_nodes(&self) -> usize {
+        usize::from(self.max_nodes.unwrap_or(10))
+    }
+
+    /// How the redirects are shared.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        self.selection.unwrap_or_default()
+    }
+
+    /// Where this node's load comes from: strongSwan where nothing is said.
+    #[must_use]
+    pub fn load_source(&self) -> LoadSource {
+        self.load_source.clone().unwrap_or(LoadSource::Vici(None))
+    }
+
+    /// Sessions that a drain moves away in a minute.
+    #[must_use]
+    pub fn drain_pace(&self) -> u32 {
+        self.drain_pace.unwrap_or(600)
     }
 }
 

@@ -3,7 +3,8 @@
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
 use super::ifname::IfName;
-use super::model::{Cluster, Config, Group, Interface};
+use super::keychain::{ChainKey, MAX_KEYS};
+use super::model::{Cluster, Config, Group, Interface, Keyring, KeyringPeer, Profile};
 use crate::grammar::{Grammar, Matched, Mismatch};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -22,6 +23,64 @@ pub(super) enum Mode {
     Global,
     Interface,
     Cluster,
+    Profile,
+    Keyring,
+    Peer,
+    KeyChain,
+    Key,
+}
+
+/// Where the next line is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Global,
+    Interface(IfName),
+    Cluster,
+    Profile(String),
+    Keyring(String),
+    Peer(String, String),
+    KeyChain(String),
+    Key(String, u32),
+}
+
+impl Place {
+    pub(super) fn mode(&self) -> Mode {
+        match self {
+            Place::Global => Mode::Global,
+            Place::Interface(_) => Mode::Interface,
+            Place::Cluster => Mode::Cluster,
+            Place::Profile(_) => Mode::Profile,
+            Place::Keyring(_) => Mode::Keyring,
+            Place::Peer(..) => Mode::Peer,
+            Place::KeyChain(_) => Mode::KeyChain,
+            Place::Key(..) => Mode::Key,
+        }
+    }
+
+    /// Where `exit` leads.
+    pub(super) fn outer(&self) -> Place {
+        match self {
+            Place::Peer(keyring, _) => Place::Keyring(keyring.clone()),
+            Place::Key(chain, _) => Place::KeyChain(chain.clone()),
+            _ => Place::Global,
+        }
+    }
+
+    /// The lines that lead here.
+    pub(super) fn path(&self) -> Vec<String> {
+        match self {
+            Place::Global => Vec::new(),
+            Place::Interface(name) => vec![format!("interface {name}")],
+            Place::Cluster => vec!["crypto ikev2 cluster".to_owned()],
+            Place::Profile(name) => vec![format!("crypto ikev2 profile {name}")],
+            Place::Keyring(name) => vec![format!("crypto ikev2 keyring {name}")],
+            Place::Peer(keyring, name) => {
+                vec![format!("crypto ikev2 keyring {keyring}"), format!("peer {name}")]
+            }
+            Place::KeyChain(name) => vec![format!("key chain {name}")],
+            Place::Key(chain, number) => vec![format!("key chain {chain}"), format!("key {number}")],
+        }
+    }
 }
 
 /// Why a line that matched its syntax cannot be taken.
@@ -79,8 +138,8 @@ impl Loaded {
 /// The configuration that grows while lines are read.
 pub(super) struct Builder {
     pub config: Config,
-    mode: Mode,
-    interface: Option<IfName>,
+    pub(super) place: Place,
+    pub(super) ended: bool,
     last_groups: BTreeMap<IfName, u16>,
     origins: BTreeMap<(IfName, &'static str), (usize, String)>,
     interfaces: BTreeMap<IfName, (usize, String)>,
@@ -89,14 +148,20 @@ pub(super) struct Builder {
     text: String,
 }
 
-struct Grammars {
-    global: Grammar,
-    interface: Grammar,
-    cluster: Grammar,
-}
+/// The modes that have a grammar of their own, each with the line that leads to it.
+pub(super) const MODES: [(Mode, &str); 8] = [
+    (Mode::Global, ""),
+    (Mode::Interface, "interface TenGigabitEthernet0/0/0"),
+    (Mode::Cluster, "crypto ikev2 cluster"),
+    (Mode::Profile, "crypto ikev2 profile NAME"),
+    (Mode::Keyring, "crypto ikev2 keyring NAME"),
+    (Mode::Peer, "peer NAME"),
+    (Mode::KeyChain, "key chain NAME"),
+    (Mode::Key, "key NUMBER"),
+];
 
-static GRAMMARS: LazyLock<Grammars> = LazyLock::new(|| {
-    let grammar = |mode: Mode| {
+static GRAMMARS: LazyLock<[Grammar; MODES.len()]> = LazyLock::new(|| {
+    MODES.map(|(mode, _)| {
         let mut grammar = Grammar::default();
         for (index, command) in COMMANDS.iter().enumerate() {
             if command.mode != mode && command.mode != Mode::Any {
@@ -112,20 +177,12 @@ static GRAMMARS: LazyLock<Grammars> = LazyLock::new(|| {
             }
         }
         grammar
-    };
-    Grammars {
-        global: grammar(Mode::Global),
-        interface: grammar(Mode::Interface),
-        cluster: grammar(Mode::Cluster),
-    }
+    })
 });
 
-fn grammar(mode: Mode) -> &'static Grammar {
-    match mode {
-        Mode::Any | Mode::Global => &GRAMMARS.global,
-        Mode::Interface => &GRAMMARS.interface,
-        Mode::Cluster => &GRAMMARS.cluster,
-    }
+pub(super) fn grammar(mode: Mode) -> &'static Grammar {
+    let index = MODES.iter().position(|(other, _)| *other == mode).unwrap_or(0);
+    &GRAMMARS[index]
 }
 
 /// Reads a whole configuration.
@@ -146,33 +203,15 @@ pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
             expected: Vec::new(),
         }]);
     }
-    let mut builder = Builder {
-        config: Config::default(),
-        mode: Mode::Global,
-        interface: None,
-        last_groups: BTreeMap::new(),
-        origins: BTreeMap::new(),
-        interfaces: BTreeMap::new(),
-        remarks: Vec::new(),
-        line: 0,
-        text: String::new(),
-    };
-    let mut errors = 0;
-    for (number, line) in text.lines().enumerate() {
-        builder.line = number + 1;
-        builder.text = line.to_owned();
-        if !builder.take(line) {
-            errors += 1;
-            if errors == MAX_ERRORS {
-                break;
-            }
-        }
+    let mut builder = Builder::new(Config::default(), Place::Global);
+    if builder.read(text.lines()) {
+        return Ok(Loaded {
+            config: builder.config,
+            remarks: builder.remarks,
+            interfaces: builder.interfaces,
+        });
     }
-    builder.finish();
-    if errors > 0 {
-        return Err(builder.remarks);
-    }
-    Ok(Loaded { config: builder.config, remarks: builder.remarks, interfaces: builder.interfaces })
+    Err(builder.remarks)
 }
 
 /// The line without a pasted prompt such as `Device(config-if)# `, blanked so that columns stay.
@@ -194,7 +233,48 @@ fn strip_prompt(line: &str) -> String {
     format!("{blank}{}", &line[mark + 1..])
 }
 
+fn misplaced(under: &str) -> Fault {
+    Fault::line(format!("this line belongs under `{under}`"))
+}
+
+/// Named things are bounded: 256 of a kind.
+fn room<T>(of: &BTreeMap<String, T>, name: &str, what: &str) -> Result<(), Fault> {
+    if of.len() >= 256 && !of.contains_key(name) {
+        return Err(Fault::line(format!("256 {what} is the most: take one out")));
+    }
+    Ok(())
+}
+
 impl Builder {
+    pub(super) fn new(config: Config, place: Place) -> Builder {
+        Builder {
+            config,
+            place,
+            ended: false,
+            last_groups: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            remarks: Vec::new(),
+            line: 0,
+            text: String::new(),
+        }
+    }
+
+    /// Takes lines to the end or to the twentieth error; false when there was one.
+    pub(super) fn read<'a>(&mut self, lines: impl Iterator<Item = &'a str>) -> bool {
+        let mut errors = 0;
+        for (number, line) in lines.enumerate() {
+            self.line = number + 1;
+            self.text = line.to_owned();
+            errors += usize::from(!self.take(line));
+            if errors == MAX_ERRORS {
+                break;
+            }
+        }
+        self.finish();
+        errors == 0
+    }
+
     /// Takes one line; false when it is an error.
     fn take(&mut self, raw: &str) -> bool {
         let line = strip_prompt(raw);
@@ -241,26 +321,28 @@ impl Builder {
 
     /// Finds the command in this mode, else, as on IOS, in the global one.
     fn find(&mut self, line: &str) -> Result<Matched, Mismatch> {
-        let here = match grammar(self.mode).parse(line) {
+        let here = self.place.mode();
+        let mut nearest = match grammar(here).parse(line) {
             Ok(matched) => return Ok(matched),
             Err(mismatch) => mismatch,
         };
-        let mut nearest = here;
-        if self.mode != Mode::Global {
-            match grammar(Mode::Global).parse(line) {
+        // What begins several commands here is not meant for another place.
+        let ambiguous = nearest.message.ends_with("is ambiguous");
+        let mut place = self.place.clone();
+        while place != Place::Global {
+            place = place.outer();
+            match grammar(place.mode()).parse(line) {
                 Ok(matched) => {
-                    self.mode = Mode::Global;
+                    self.place = place;
                     return Ok(matched);
                 }
                 Err(mismatch) if mismatch.depth > nearest.depth => nearest = mismatch,
                 Err(_) => {}
             }
         }
-        for (mode, place) in
-            [(Mode::Interface, "interface TenGigabitEthernet0/0/0"), (Mode::Cluster, "crypto ikev2 cluster")]
-        {
-            if self.mode != mode && nearest.depth <= 1 && grammar(mode).parse(line).is_ok() {
-                nearest.message = format!("this line belongs under `{place}`: put that line before it");
+        for (mode, before) in &MODES[1..] {
+            if here != *mode && !ambiguous && nearest.depth <= 1 && grammar(*mode).parse(line).is_ok() {
+                nearest.message = format!("this line belongs under `{before}`: put that line before it");
                 nearest.expected.clear();
                 break;
             }
@@ -299,14 +381,27 @@ impl Builder {
 
     /// Remembers the line at hand as the one that set `what` on this interface.
     pub(super) fn note_origin(&mut self, what: &'static str) {
-        if let Some(interface) = self.interface.clone() {
+        if let Place::Interface(interface) = self.place.clone() {
             self.origins.insert((interface, what), (self.line, self.text.clone()));
         }
     }
 
     pub(super) fn leave(&mut self) -> Result<(), Fault> {
-        self.mode = Mode::Global;
+        self.place = Place::Global;
         Ok(())
+    }
+
+    /// `exit`: one place out, and out of the configuration from the outermost.
+    pub(super) fn exit(&mut self) -> Result<(), Fault> {
+        self.ended = self.place == Place::Global;
+        self.place = self.place.outer();
+        Ok(())
+    }
+
+    /// `end`: out of the configuration.
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
+        self.ended = true;
+        self.leave()
     }
 
     pub(super) fn enter_interface(&mut self, name: IfName) -> Result<(), Fault> {
@@ -315,28 +410,98 @@ impl Builder {
         }
         self.config.interfaces.entry(name.clone()).or_default();
         self.interfaces.entry(name.clone()).or_insert((self.line, self.text.clone()));
-        self.interface = Some(name);
-        self.mode = Mode::Interface;
+        self.place = Place::Interface(name);
         Ok(())
     }
 
     pub(super) fn enter_cluster(&mut self) -> Result<(), Fault> {
         self.config.cluster.get_or_insert_default();
-        self.mode = Mode::Cluster;
+        self.place = Place::Cluster;
+        Ok(())
+    }
+
+    pub(super) fn enter_key_chain(&mut self, name: String) -> Result<(), Fault> {
+        room(&self.config.key_chains, &name, "key chains")?;
+        self.config.key_chains.entry(name.clone()).or_default();
+        self.place = Place::KeyChain(name);
+        Ok(())
+    }
+
+    /// Goes to a key of the chain at hand, which is made when it is new, or takes it away.
+    pub(super) fn enter_key(&mut self, number: u32, no: bool) -> Result<(), Fault> {
+        let (Place::KeyChain(name) | Place::Key(name, _)) = self.place.clone() else {
+            return Err(misplaced("key chain NAME"));
+        };
+        let chain = self.config.key_chains.entry(name.clone()).or_default();
+        if no {
+            chain.remove(&number);
+            self.place = Place::KeyChain(name);
+            return Ok(());
+        }
+        if chain.len() >= MAX_KEYS && !chain.contains_key(&number) {
+            return Err(Fault::line(format!("{MAX_KEYS} keys is the most in a chain: take one out")));
+        }
+        chain.entry(number).or_default();
+        self.place = Place::Key(name, number);
+        Ok(())
+    }
+
+    /// The key at hand.
+    pub(super) fn key(&mut self) -> Result<&mut ChainKey, Fault> {
+        let Place::Key(chain, number) = &self.place else { return Err(misplaced("key NUMBER")) };
+        let key = self.config.key_chains.get_mut(chain).and_then(|chain| chain.get_mut(number));
+        key.ok_or_else(|| misplaced("key NUMBER"))
+    }
+
+    pub(super) fn enter_profile(&mut self, name: String) -> Result<(), Fault> {
+        room(&self.config.profiles, &name, "profiles")?;
+        self.config.profiles.entry(name.clone()).or_default();
+        self.place = Place::Profile(name);
+        Ok(())
+    }
+
+    pub(super) fn enter_keyring(&mut self, name: String) -> Result<(), Fault> {
+        room(&self.config.keyrings, &name, "keyrings")?;
+        self.config.keyrings.entry(name.clone()).or_default();
+        self.place = Place::Keyring(name);
+        Ok(())
+    }
+
+    pub(super) fn enter_peer(&mut self, name: String) -> Result<(), Fault> {
+        let (Place::Keyring(keyring) | Place::Peer(keyring, _)) = self.place.clone() else {
+            return Err(Fault::line("this line belongs under `crypto ikev2 keyring NAME`".to_owned()));
+        };
+        let peers = self.config.keyrings.entry(keyring.clone()).or_default();
+        room(peers, &name, "peers of a keyring")?;
+        peers.entry(name.clone()).or_default();
+        self.place = Place::Peer(keyring, name);
         Ok(())
     }
 
     pub(super) fn interface(&mut self) -> Result<&mut Interface, Fault> {
-        let name = self.interface.as_ref().filter(|_| self.mode == Mode::Interface);
-        name.and_then(|name| self.config.interfaces.get_mut(name))
-            .ok_or_else(|| Fault::line("this line belongs under `interface NAME`".to_owned()))
+        let Place::Interface(name) = &self.place else { return Err(misplaced("interface NAME")) };
+        self.config.interfaces.get_mut(name).ok_or_else(|| misplaced("interface NAME"))
+    }
+
+    pub(super) fn profile(&mut self) -> Result<&mut Profile, Fault> {
+        let Place::Profile(name) = &self.place else { return Err(misplaced("crypto ikev2 profile NAME")) };
+        self.config.profiles.get_mut(name).ok_or_else(|| misplaced("crypto ikev2 profile NAME"))
+    }
+
+    pub(super) fn keyring(&mut self) -> Result<&mut Keyring, Fault> {
+        let (Place::Keyring(name) | Place::Peer(name, _)) = &self.place else {
+            return Err(misplaced("crypto ikev2 keyring NAME"));
+        };
+        self.config.keyrings.get_mut(name).ok_or_else(|| misplaced("crypto ikev2 keyring NAME"))
+    }
+
+    pub(super) fn peer(&mut self) -> Result<&mut KeyringPeer, Fault> {
+        let Place::Peer(_, name) = self.place.clone() else { return Err(misplaced("peer NAME")) };
+        self.keyring()?.get_mut(&name).ok_or_else(|| misplaced("peer NAME"))
     }
 
     pub(super) fn cluster(&mut self) -> Result<&mut Cluster, Fault> {
-        self.config
-            .cluster
-            .as_mut()
-            .ok_or_else(|| Fault::line("this line belongs under `crypto ikev2 cluster`".to_owned()))
+        self.config.cluster.as_mut().ok_or_else(|| misplaced("crypto ikev2 cluster"))
     }
 
     /// The group that the line names, made when it is new.
@@ -347,14 +512,20 @@ impl Builder {
     }
 
     pub(super) fn touch_group(&mut self, group: u16) {
-        if let Some(interface) = self.interface.clone() {
+        if let Place::Interface(interface) = self.place.clone() {
             self.last_groups.insert(interface, group);
         }
     }
 
     /// The group that was configured last on this interface.
     pub(super) fn last_group(&self) -> u16 {
-        self.interface.as_ref().and_then(|name| self.last_groups.get(name)).copied().unwrap_or(0)
+        let Place::Interface(name) = &self.place else { return 0 };
+        // In a session each line comes alone: the group that the configuration has is meant, where it has one.
+        let only = || match self.config.interfaces.get(name)?.groups.keys().collect::<Vec<_>>()[..] {
+            [one] => Some(*one),
+            _ => None,
+        };
+        self.last_groups.get(name).copied().or_else(only).unwrap_or(0)
     }
 
     /// Remarks that need the whole file.

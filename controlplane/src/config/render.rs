@@ -1,8 +1,12 @@
 //! From [`Config`] to the text of `show running-config`, which reads back to the same configuration.
 
-use super::model::{Authentication, Cluster, Config, Group, Interface, Secret, Tracked};
+use super::model::{
+    Authentication, Cluster, Config, Dpd, Group, Interface, KeyringPeer, LoadSource, Method, Probe, Profile,
+    Secret, Selection, Tracked,
+};
 use crate::hsrp::machine::TrackEffect;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 /// Whether keys appear in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,10 @@ pub fn render(config: &Config, keys: Keys) -> String {
         line(format!("hostname {hostname}"));
         line("!".to_owned());
     }
+    if let Some(secret) = &config.enable_secret {
+        line(format!("enable secret {}", key(secret, keys)));
+        line("!".to_owned());
+    }
     for (object, what) in &config.tracks {
         line(match what {
             Tracked::LineProtocol(name) => format!("track {object} interface {name} line-protocol"),
@@ -35,15 +43,41 @@ pub fn render(config: &Config, keys: Keys) -> String {
     if !config.tracks.is_empty() {
         line("!".to_owned());
     }
+    for (name, chain) in &config.key_chains {
+        line(format!("key chain {name}"));
+        for (number, of) in chain {
+            line(format!(" key {number}"));
+            of.string.iter().for_each(|string| line(format!("  key-string {}", key(string, keys))));
+            for (word, lifetime) in [("accept", of.accept), ("send", of.send)] {
+                if !lifetime.is_always() {
+                    line(format!("  {word}-lifetime {lifetime}"));
+                }
+            }
+        }
+        line("!".to_owned());
+    }
     let global = global(config, keys);
     let any = !global.is_empty();
     global.into_iter().for_each(&mut line);
     if any {
         line("!".to_owned());
     }
+    for (name, peers) in &config.keyrings {
+        line(format!("crypto ikev2 keyring {name}"));
+        for (name, of) in peers {
+            line(format!(" peer {name}"));
+            peer(of, keys).into_iter().for_each(|text| line(format!("  {text}")));
+        }
+        line("!".to_owned());
+    }
+    for (name, of) in &config.profiles {
+        line(format!("crypto ikev2 profile {name}"));
+        profile(of).into_iter().for_each(|text| line(format!(" {text}")));
+        line("!".to_owned());
+    }
     if let Some(of) = &config.cluster {
         line("crypto ikev2 cluster".to_owned());
-        cluster(of).into_iter().for_each(|text| line(format!(" {text}")));
+        cluster(of, keys).into_iter().for_each(|text| line(format!(" {text}")));
         line("!".to_owned());
     }
     for (name, of) in &config.interfaces {
@@ -76,10 +110,7 @@ fn global(config: &Config, keys: Keys) -> Vec<String> {
         Some(most) => lines.push(format!("crypto ikev2 redirect client max-redirects {most}")),
         None => {}
     }
-    if let Some(dpd) = config.dpd {
-        let mode = if dpd.periodic { "periodic" } else { "on-demand" };
-        lines.push(format!("crypto ikev2 dpd {} {} {mode}", dpd.interval, dpd.retry));
-    }
+    lines.extend(config.dpd.map(|of| format!("crypto ikev2 {}", dpd(of))));
     if let Some(limit) = config.max_in_negotiation {
         lines.push(format!("crypto ikev2 limit max-in-negotation-sa {limit}"));
     }
@@ -89,7 +120,86 @@ fn global(config: &Config, keys: Keys) -> Vec<String> {
     lines
 }
 
-fn cluster(cluster: &Cluster) -> Vec<String> {
+fn dpd(dpd: Dpd) -> String {
+    let mode = if dpd.periodic { "periodic" } else { "on-demand" };
+    format!("dpd {} {} {mode}", dpd.interval, dpd.retry)
+}
+
+fn peer(peer: &KeyringPeer, keys: Keys) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(peer.address.map(|prefix| match (prefix.address, prefix.length) {
+        (IpAddr::V4(address), 32) => format!("address {address}"),
+        (IpAddr::V4(address), _) => format!("address {address} {}", prefix.mask()),
+        (IpAddr::V6(_), _) => format!("address {prefix}"),
+    }));
+    match (&peer.local, &peer.remote) {
+        (Some(local), Some(remote)) if local == remote => {
+            lines.push(format!("pre-shared-key {}", key(local, keys)));
+        }
+        (local, remote) => {
+            lines.extend(local.iter().map(|of| format!("pre-shared-key local {}", key(of, keys))));
+            lines.extend(remote.iter().map(|of| format!("pre-shared-key remote {}", key(of, keys))));
+        }
+    }
+    lines
+}
+
+fn profile(profile: &Profile) -> Vec<String> {
+    let mut lines = Vec::new();
+    let method = |side: &str, method: Option<Method>| {
+        method.map(|method| format!("authentication {side} {}", method.word()))
+    };
+    lines.extend(profile.description.iter().map(|text| format!("description {text}")));
+    lines.extend(profile.matches.iter().map(|text| format!("match identity remote {text}")));
+    lines.extend(method("local", profile.local));
+    lines.extend(method("remote", profile.remote));
+    lines.extend(profile.keyring.iter().map(|name| format!("keyring local {name}")));
+    lines.extend(profile.trustpoint.iter().map(|name| format!("pki trustpoint {name}")));
+    lines.extend(profile.dpd.map(dpd));
+    lines.extend(profile.reconnect.map(|seconds| match seconds {
+        Profile::RECONNECT => "reconnect".to_owned(),
+        _ => format!("reconnect timeout {seconds}"),
+    }));
+    if profile.redirect_auth {
+        lines.push("redirect gateway auth".to_owned());
+    }
+    lines
+}
+
+fn load_source(source: &LoadSource) -> String {
+    let with = |word: &str, path: &Option<String>| match path {
+        Some(path) => format!("{word} {path}"),
+        None => word.to_owned(),
+    };
+    match source {
+        LoadSource::Vici(socket) => with("vici", socket),
+        LoadSource::Whack(program) => with("whack", program),
+        LoadSource::Script(path) => format!("script {path}"),
+        LoadSource::Fixed { half_open, ike, child, cpu, mem } => {
+            let system = match (cpu, mem) {
+                (Some(cpu), Some(mem)) => format!(" cpu {cpu} mem {mem}"),
+                _ => String::new(),
+            };
+            format!("fixed half-open {half_open} ike {ike} child {child}{system}")
+        }
+    }
+}
+
+fn probe(probe: Probe) -> String {
+    let default = Probe::default();
+    let part = |word: &str, value: u32, default: u32| match value == default {
+        true => String::new(),
+        false => format!(" {word} {value}"),
+    };
+    format!(
+        " probe{}{}{}",
+        part("interval", probe.interval, default.interval),
+        part("up", probe.up.into(), default.up.into()),
+        part("down", probe.down.into(), default.down.into())
+    )
+}
+
+fn cluster(cluster: &Cluster, keys: Keys) -> Vec<String> {
     let mut lines = Vec::new();
     let mut put = |word: &str, value: Option<u32>| lines.extend(value.map(|value| format!("{word} {value}")));
     put("holdtime", cluster.holdtime);
@@ -102,13 +212,22 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
     put("secondary max-session", cluster.max_session);
     put("secondary priority", cluster.priority.map(u32::from));
     put("secondary load-normalization", cluster.load_normalization.map(u32::from));
+    put("max-nodes", cluster.max_nodes.map(u32::from));
+    put("drain pace", cluster.drain_pace);
+    lines.extend(cluster.key.iter().map(|secret| format!("key {}", key(secret, keys))));
+    lines.extend(cluster.selection.map(|selection| match selection {
+        Selection::Spread => "selection spread".to_owned(),
+        Selection::Strict => "selection strict".to_owned(),
+    }));
+    lines.extend(cluster.load_source.iter().map(|source| format!("load-source {}", load_source(source))));
     lines.extend(cluster.standby_groups.iter().map(|name| format!("standby-group {name}")));
-    for (address, priority) in &cluster.static_gateways {
-        let priority = match *priority {
+    for (address, gateway) in &cluster.static_gateways {
+        let priority = match gateway.priority {
             Cluster::PRIORITY => String::new(),
             priority => format!(" priority {priority}"),
         };
-        lines.push(format!("static-gateway {address}{priority}"));
+        let probe = gateway.probe.map(probe).unwrap_or_default();
+        lines.push(format!("static-gateway {address}{priority}{probe}"));
     }
     lines.extend(cluster.fqdn.iter().map(|name| format!("fqdn {name}")));
     lines.push(if cluster.shutdown { "shutdown" } else { "no shutdown" }.to_owned());
@@ -175,11 +294,14 @@ fn group(number: u16, group: &Group, keys: Keys) -> Vec<String> {
     }
     match &group.authentication {
         Some(Authentication::Text(text)) => lines.push(format!("authentication text {}", key(text, keys))),
-        Some(Authentication::Md5(text)) => {
-            lines.push(format!("authentication md5 key-string {}", key(text, keys)));
+        Some(Authentication::Md5(text, timeout)) => {
+            let timeout = optional(" timeout ", *timeout);
+            lines.push(format!("authentication md5 key-string {}{timeout}", key(text, keys)));
         }
+        Some(Authentication::KeyChain(name)) => lines.push(format!("authentication md5 key-chain {name}")),
         None => {}
     }
+    lines.extend(group.lease_limit.map(|seconds| format!("lease-limit {seconds}")));
     lines.extend(group.name.iter().map(|name| format!("name {name}")));
     for (object, decrement) in &group.tracks {
         let decrement = match decrement {

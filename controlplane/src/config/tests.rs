@@ -1,6 +1,7 @@
 //! The language as operators meet it: the seed's examples, errors, and the way there and back.
 
 use super::health::assess;
+use super::keychain::{ChainKey, Lifetime};
 use super::*;
 use crate::hsrp::machine::TrackEffect;
 use proptest::prelude::*;
@@ -179,7 +180,7 @@ fn every_command_without_effect_says_so() {
     let loaded = loaded(SEED_IPV4);
     let notices: Vec<usize> =
         loaded.remarks.iter().filter(|r| r.severity == Severity::Notice).map(|r| r.line).collect();
-    assert_eq!(notices, [10, 12, 13, 19, 24, 25]);
+    assert_eq!(notices, [19, 24, 25]);
 }
 
 const LAB: &str = "\
@@ -263,7 +264,8 @@ fn what_cannot_run_is_kept_down_and_named() {
         "{:?}",
         bitten.warnings
     );
-    assert!(bitten.warnings[1].contains("tracked object 4 does not exist"), "{:?}", bitten.warnings);
+    let last = bitten.warnings.last().unwrap();
+    assert!(last.contains("tracked object 4 does not exist"), "{:?}", bitten.warnings);
     let loaded = loaded(LAB);
     let unbound = loaded.unbound(|_| false);
     insta::assert_snapshot!(unbound[0].render("usher.conf"), @r#"
@@ -300,7 +302,7 @@ fn errors_show_the_line_the_caret_and_what_was_expected() {
     usher.conf:1:30: error: "redirekt" is not understood here
          1 | Device(config)# crypto ikev2 redirekt gateway init
            |                              ^
-           expected here: cluster, dpd, limit, reconnect, redirect
+           expected here: cluster, dpd, keyring, limit, profile, reconnect, redirect
     "#
     );
     insta::assert_snapshot!(
@@ -309,7 +311,7 @@ fn errors_show_the_line_the_caret_and_what_was_expected() {
     usher.conf:2:2: error: "s" is ambiguous
          2 |  s 5
            |  ^
-           expected here: secondary, shutdown, slave, standby-group, static-gateway, subordinate
+           expected here: secondary, selection, shutdown, slave, standby-group, static-gateway, subordinate
     "#
     );
     insta::assert_snapshot!(
@@ -384,12 +386,149 @@ fn abbreviations_and_no_forms_work_as_on_ios() {
 }
 
 #[test]
+fn what_this_project_adds_to_the_cluster_reads_and_shows() {
+    let text = "crypto ikev2 cluster\n key swordfish\n max-nodes 64\n selection strict\n drain pace 60\n \
+                load-source fixed half-open 1 ike 20 child 40 cpu 10 mem 20\n \
+                static-gateway 10.1.0.2 probe interval 500 up 1\n static-gateway 10.1.0.3 priority 9 probe\n";
+    let config = loaded(text).config;
+    insta::assert_snapshot!(render(&config, Keys::Masked), @r"
+    !
+    crypto ikev2 cluster
+     max-nodes 64
+     drain pace 60
+     key ********
+     selection strict
+     load-source fixed half-open 1 ike 20 child 40 cpu 10 mem 20
+     static-gateway 10.1.0.2 probe interval 500 up 1
+     static-gateway 10.1.0.3 priority 9 probe
+     shutdown
+    !
+    end
+    ");
+    let undone = loaded(&format!(
+        "{text} no key\n no max-nodes\n no selection\n no drain pace\n no load-source\n no static-gateway 10.1.0.2\n \
+         no static-gateway 10.1.0.3 probe\n"
+    ));
+    let left = StaticGateway { priority: 9, probe: None };
+    let expected = Cluster {
+        static_gateways: BTreeMap::from([("10.1.0.3".parse().unwrap(), left)]),
+        ..Cluster::default()
+    };
+    assert_eq!(undone.config.cluster, Some(expected));
+    assert!(error("crypto ikev2 cluster\n load-source script x.sh\n").contains("write it from / on"));
+    assert!(error("enable secret swordfish\n").contains("openssl passwd -6"));
+}
+
+#[test]
+fn a_profile_reads_and_names_lines_that_exclude_each_other() {
+    let config = loaded(
+        "crypto ikev2 keyring K\n peer hq\n  address 10.0.0.1\n  pre-shared-key one\n peer branch\n  address 2001:db8::/32\n  \
+         pre-shared-key local a\n  pre-shared-key remote b\n\
+         crypto ikev2 profile P\n match identity remote  any\n authentication local rsa-sig\n authentication remote eap\n \
+         keyring local K\n dpd 60 5 on-demand\n reconnect timeout 900\n redirect gateway auth\n",
+    )
+    .config;
+    insta::assert_snapshot!(render(&config, Keys::Masked), @r"
+    !
+    crypto ikev2 keyring K
+     peer branch
+      address 2001:db8::/32
+      pre-shared-key local ********
+      pre-shared-key remote ********
+     peer hq
+      address 10.0.0.1
+      pre-shared-key ********
+    !
+    crypto ikev2 profile P
+     match identity remote any
+     authentication local rsa-sig
+     authentication remote eap
+     keyring local K
+     dpd 60 5 on-demand
+     reconnect timeout 900
+     redirect gateway auth
+    !
+    end
+    ");
+    let both = error("crypto ikev2 profile P\n authentication remote anyconnect-eap\n reconnect\n");
+    assert!(both.contains("usher.conf:3"), "{both}");
+    assert!(
+        both.contains("`reconnect` and `authentication remote anyconnect-eap` exclude each other"),
+        "{both}"
+    );
+    assert!(
+        error("crypto ikev2 profile P\n reconnect\n authentication local pre-share\n")
+            .contains("usher.conf:3")
+    );
+}
+
+#[test]
+fn over_ipv6_a_cluster_has_one_global_address_in_the_wans_subnet() {
+    let with = |groups: &str| {
+        let text = format!("{}{groups}", LAB.replace(" standby 1 ipv6 2001:db8::100/64\n", ""));
+        assess(&loaded(&text).config, None).cluster.unwrap().errors
+    };
+    assert_eq!(with(" standby 1 ipv6 2001:db8::100/64\n standby 1 ipv6 autoconfig\n"), [""; 0]);
+    let two = with(" standby 1 ipv6 2001:db8::100/64\n standby 1 ipv6 2001:db8::101/64\n");
+    assert!(two[0].contains("here are 2: take 2001:db8::101"), "{two:?}");
+    let far = with(" standby 1 ipv6 2001:db8:7::100/64\n");
+    assert!(far[0].contains("2001:db8:7::100 lies in no subnet of TenGigabitEthernet0/0/0"), "{far:?}");
+    let none = with(" standby 1 ipv6 autoconfig\n");
+    assert!(none[0].contains("needs one global virtual address"), "{none:?}");
+}
+
+#[test]
 fn the_later_active_reconnect_key_takes_over_with_a_warning() {
     let loaded = loaded("crypto ikev2 reconnect key 1 active one\ncrypto ikev2 reconnect key 2 two active\n");
     let keys = &loaded.config.reconnect_keys;
     assert!(!keys[&1].active && keys[&2].active);
     assert_eq!(keys[&2].key.0, "two");
     assert!(warnings(&loaded)[0].1.contains("key 2 is the active one now"));
+}
+
+#[test]
+fn key_chains_are_written_as_on_ios_and_a_group_without_a_key_stays_down() {
+    let text = "key chain vpn\n key 1\n  key-string alpha\n  accept-lifetime 00:00:00 Jan 1 2026 00:30:00 Feb 1 2026\n  \
+                send-lifetime 00:00:00 Jan 1 2026 duration 86400\n exit\n key 2\n  key-string beta\n exit\n exit\n\
+                interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby 1 ip 10.0.0.100\n \
+                standby 1 authentication md5 key-chain vpn\n standby 2 ip 10.0.0.102\n \
+                standby 2 authentication md5 key-chain other\n";
+    let config = loaded(text).config;
+    let chain = &config.key_chains["vpn"];
+    assert_eq!(chain[&1].send.until, Some(chain[&1].send.from + 86_400));
+    assert!(chain[&2].accept.is_always() && chain[&2].string.is_some());
+    let plan = assess(&config, None);
+    assert!(plan.groups[0].down.is_empty() && plan.groups[0].chain.as_ref() == Some(chain));
+    assert_eq!(
+        plan.groups[1].down,
+        ["key chain other has no key: add `key chain other`, `key 1` and `key-string KEY` under it"]
+    );
+    assert!(render(&config, Keys::Masked).contains(" key 2\n  key-string ********\n!"));
+    let gone = loaded(&format!("{text}key chain vpn\n no key 1\n key 2\n  no key-string\n")).config;
+    assert!(gone.key_chains["vpn"].len() == 1 && !assess(&gone, None).groups[0].down.is_empty());
+    assert!(error("key chain vpn\n key-string alpha\n").contains("belongs under `key NUMBER`"));
+    assert!(
+        error("key chain vpn\n key 1\n  send-lifetime 00:00:00 Feb 30 2026 infinite\n")
+            .contains("not a time")
+    );
+    let nine: String = (1..=9).map(|key| format!(" key {key}\n")).collect();
+    assert!(error(&format!("key chain vpn\n{nine}")).contains("8 keys is the most"));
+}
+
+#[test]
+fn a_lease_that_outlasts_the_next_takeover_is_warned_of_until_it_is_decided() {
+    let warned = |more: &str| {
+        let text = format!(
+            "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby version 2\n standby 1 ip 10.0.0.100\n{more}"
+        );
+        let warnings = assess(&loaded(&text).config, None).warnings;
+        warnings.into_iter().find(|warning| warning.contains("lease-limit"))
+    };
+    assert_eq!(warned(""), None, "two hold times of 10 s are longer than the lease");
+    let fast = warned(" standby 1 timers msec 50 msec 150\n").unwrap();
+    assert!(fast.contains("up to 10 s") && fast.contains("after 1.3 s"), "{fast}");
+    assert_eq!(warned(" standby 1 timers msec 50 msec 150\n standby 1 lease-limit 10\n"), None, "decided");
+    assert_eq!(warned(" standby 1 timers 1 4\n standby delay minimum 5\n"), None);
 }
 
 #[test]
@@ -404,7 +543,9 @@ fn a_file_that_cannot_be_read_names_itself_and_the_remedy() {
 }
 
 fn secret() -> impl Strategy<Value = Secret> {
-    "[a-zA-Z0-9!#%]{2,8}".prop_filter("a keyword", |key| key != "active").prop_map(Secret)
+    "[a-zA-Z0-9!#%]{2,8}"
+        .prop_filter("a keyword", |key| !["active", "local", "remote"].contains(&key.as_str()))
+        .prop_map(Secret)
 }
 
 fn interval() -> impl Strategy<Value = (Interval, Interval)> {
@@ -419,7 +560,8 @@ prop_compose! {
         ip in proptest::option::of(proptest::option::of(2u8..250)), secondary in proptest::option::of(2u8..250),
         v6 in proptest::collection::btree_set(1u16..99, 0..3), autoconfig in any::<bool>(), priority in any::<u8>(),
         preempt in proptest::option::of((proptest::option::of(0u16..=3600), proptest::option::of(0u16..=3600), proptest::option::of(0u16..=3600))),
-        timers in proptest::option::of(interval()), auth in proptest::option::of((any::<bool>(), secret())),
+        timers in proptest::option::of(interval()), auth in proptest::option::of((0u8..3, secret(), proptest::option::of(0u16..=32767))),
+        lease_limit in proptest::option::of(1u8..),
         name in proptest::option::of("[a-z][a-z0-9-]{0,12}"), tracks in proptest::collection::btree_map(1u16..=1000, 0u8..=255, 0..3),
     ) -> Group {
         let v4 = |host: u8| std::net::Ipv4Addr::new(10, 9, 0, host);
@@ -433,7 +575,12 @@ prop_compose! {
             priority,
             preempt: preempt.map(|(minimum, reload, sync)| Preempt { minimum, reload, sync }),
             timers: timers.map(|(hello, hold)| Timers { hello, hold }),
-            authentication: auth.map(|(md5, key)| if md5 { Authentication::Md5(key) } else { Authentication::Text(key) }),
+            authentication: auth.map(|(kind, key, timeout)| match kind {
+                0 => Authentication::Text(key),
+                1 => Authentication::Md5(key, timeout),
+                _ => Authentication::KeyChain(key.0),
+            }),
+            lease_limit,
             name,
             tracks: tracks.into_iter().map(|(object, by)| (object, if by == 0 { TrackEffect::Shutdown } else { TrackEffect::Decrement(by) })).collect(),
         }
@@ -462,13 +609,71 @@ prop_compose! {
     }
 }
 
+fn load_source() -> impl Strategy<Value = LoadSource> {
+    let path = || "/[a-z/.]{1,12}";
+    let percent = proptest::option::of((0u8..=100, 0u8..=100));
+    prop_oneof![
+        proptest::option::of(path()).prop_map(LoadSource::Vici),
+        proptest::option::of("[a-z/]{1,12}").prop_map(LoadSource::Whack),
+        path().prop_map(LoadSource::Script),
+        (0u32..=100_000, 0u32..=100_000, 0u32..=100_000, percent).prop_map(
+            |(half_open, ike, child, system)| {
+                LoadSource::Fixed {
+                    half_open,
+                    ike,
+                    child,
+                    cpu: system.map(|(cpu, _)| cpu),
+                    mem: system.map(|(_, mem)| mem),
+                }
+            }
+        ),
+    ]
+}
+
+prop_compose! {
+    fn peer()(
+        address in proptest::option::of((any::<bool>(), 1u8..=254, 1u8..=32)), local in proptest::option::of(secret()),
+        remote in proptest::option::of(secret()),
+    ) -> KeyringPeer {
+        let address = address.map(|(v6, host, length)| match v6 {
+            true => Prefix { address: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)]), length },
+            false => Prefix { address: IpAddr::from([10, 7, 0, host]), length },
+        });
+        KeyringPeer { address, local, remote }
+    }
+}
+
+prop_compose! {
+    fn profile()(
+        description in proptest::option::of("[a-z]{1,5}( [a-z]{1,5}){0,2}"), matches in proptest::collection::btree_set("[a-z]{1,6}( [a-z]{1,6}){0,2}", 0..3),
+        methods in (0usize..6, 0usize..6), keyring in proptest::option::of("[a-z]{1,9}"), trustpoint in proptest::option::of("[a-z]{1,9}"),
+        dpd in proptest::option::of((10u16..=3600, 2u8..=60, any::<bool>())), reconnect in proptest::option::of(600u32..=86_400), redirect_auth in any::<bool>(),
+    ) -> Profile {
+        let method = |index: usize, most: usize| {
+            let all = [Method::RsaSig, Method::EcdsaSig, Method::Eap, Method::PreShare, Method::AnyconnectEap];
+            all[..if reconnect.is_some() { 3 } else { most }].get(index).copied()
+        };
+        Profile {
+            description,
+            matches: matches.into_iter().collect(),
+            local: method(methods.0, 4),
+            remote: method(methods.1, 5),
+            keyring, trustpoint,
+            dpd: dpd.map(|(interval, retry, periodic)| Dpd { interval, retry, periodic }),
+            reconnect, redirect_auth,
+        }
+    }
+}
+
 prop_compose! {
     fn cluster()(
         times in (proptest::option::of(100u32..=120_000), proptest::option::of(100u32..=30_000), proptest::option::of(100u32..=60_000)),
         percent in (proptest::option::of(50u8..=99), proptest::option::of(0u8..=100), proptest::option::of(0u8..=100), proptest::option::of(1u8..=100), proptest::option::of(1u8..=100)),
         port in proptest::option::of(1u16..), max_session in proptest::option::of(1u32..=100_000),
         names in proptest::collection::btree_set("[a-z][a-z0-9]{0,8}", 0..3), fqdn in proptest::option::of("[a-z]{1,8}\\.example"),
-        gateways in proptest::collection::btree_map((any::<bool>(), 1u8..), 1u8..=100, 0..6), shutdown in any::<bool>(),
+        gateways in proptest::collection::btree_map((any::<bool>(), 1u8..), (1u8..=100, proptest::option::of((100u32..=60_000, 1u8..=10, 1u8..=10))), 0..6), shutdown in any::<bool>(),
+        key in proptest::option::of(secret()), max_nodes in proptest::option::of(2u8..=64), drain_pace in proptest::option::of(1u32..=60_000),
+        selection in proptest::option::of(prop_oneof![Just(Selection::Spread), Just(Selection::Strict)]), load_source in proptest::option::of(load_source()),
     ) -> Cluster {
         Cluster {
             holdtime: times.0, hello: times.1, update: times.2,
@@ -477,12 +682,27 @@ prop_compose! {
             port, max_session,
             standby_groups: names.into_iter().collect(),
             fqdn,
-            static_gateways: gateways.into_iter().map(|((v6, host), priority)| {
+            key, max_nodes, selection, load_source, drain_pace,
+            static_gateways: gateways.into_iter().map(|((v6, host), (priority, probe))| {
                 let address = if v6 { IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)]) } else { IpAddr::from([10, 1, 1, host]) };
-                (address, priority)
+                (address, StaticGateway { priority, probe: probe.map(|(interval, up, down)| Probe { interval, up, down }) })
             }).collect(),
             shutdown,
         }
+    }
+}
+
+fn lifetime() -> impl Strategy<Value = Lifetime> {
+    prop_oneof![
+        Just(Lifetime::default()),
+        (725_846_400u64..4_000_000_000, proptest::option::of(1u64..100_000_000))
+            .prop_map(|(from, span)| Lifetime { from, until: span.map(|span| from + span) }),
+    ]
+}
+
+prop_compose! {
+    fn chain_key()(string in proptest::option::of(secret()), accept in lifetime(), send in lifetime()) -> ChainKey {
+        ChainKey { string, accept, send }
     }
 }
 
@@ -493,7 +713,11 @@ prop_compose! {
         cluster in proptest::option::of(cluster()), redirects in (any::<bool>(), any::<bool>(), proptest::option::of(1u8..)),
         keys in proptest::collection::vec(proptest::option::of(secret()), 2), active in 0u8..3,
         dpd in proptest::option::of((10u16..=3600, 2u8..=60, any::<bool>())), limit in proptest::option::of(1u16..=9999),
+        chains in proptest::collection::btree_map("[a-z][a-z0-9-]{0,9}", proptest::collection::btree_map(0u32..99, chain_key(), 0..4), 0..3),
         idle_time in proptest::option::of(60u32..=86400), tracks in proptest::collection::btree_map(1u16..=1000, 0u8..4, 0..3),
+        keyrings in proptest::collection::btree_map("[a-z]{1,8}", proptest::collection::btree_map("[a-z]{1,8}", peer(), 0..3), 0..2),
+        profiles in proptest::collection::btree_map("[a-z]{1,8}", profile(), 0..2),
+        enable_secret in proptest::option::of("\\$[56]\\$[a-zA-Z0-9]{1,8}\\$[a-zA-Z0-9./]{43}"),
     ) -> Config {
         let name = |(kind, unit): (u8, u8)| IfName::parse(&format!("{}0/0/{unit}", ["Te", "Gi"][usize::from(kind)])).unwrap();
         let mut reconnect_keys = BTreeMap::new();
@@ -510,6 +734,7 @@ prop_compose! {
                 2 => Tracked::Dataplane,
                 _ => Tracked::IkeDaemon,
             })).collect(),
+            key_chains: chains,
             interfaces: interfaces.into_iter().map(|(key, interface)| (name(key), interface)).collect(),
             cluster,
             redirect_init: redirects.0, redirect_auth: redirects.1, redirect_client: redirects.2,
@@ -517,6 +742,9 @@ prop_compose! {
             dpd: dpd.map(|(interval, retry, periodic)| Dpd { interval, retry, periodic }),
             max_in_negotiation: limit,
             idle_time,
+            enable_secret: enable_secret.map(Secret),
+            keyrings,
+            profiles,
         }
     }
 }

@@ -144,6 +144,15 @@ impl Dataplanes {
             .max()
     }
 
+    /// Whether one that has the port of `exception` has not been seen running since `since`, ns: what its queues hold
+    /// leaves when it wakes.
+    #[must_use]
+    pub fn stands_still(&self, exception: &str, since: u64) -> bool {
+        let mut of =
+            self.all.iter().filter(|attached| attached.exceptions.iter().any(|name| name == exception));
+        of.any(|attached| attached.ready && attached.peer.feedback.oldest_heartbeat() <= since)
+    }
+
     /// Whether one is attached that has the port of `exception`.
     #[must_use]
     pub fn attached(&self, exception: &str) -> bool {

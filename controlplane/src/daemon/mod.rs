@@ -6,13 +6,15 @@
 pub mod dataplanes;
 mod elections;
 mod kernel;
+mod limits;
 pub mod management;
+mod tracking;
 mod views;
 
 use crate::clb::{self, Member};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
-use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity, Tracked};
-use crate::hsrp::link::{Listening, Sender};
+use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
+use crate::hsrp::link::Sender;
 use crate::hsrp::machine::Event as HsrpEvent;
 use crate::hsrp::{Phase, Roles};
 use crate::net::{Net, NetError, Wanted};
@@ -46,8 +48,6 @@ const LINK_TICKS: u32 = 8;
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// The end waits no longer than this for data planes and the kernel.
 const STOP_WAIT: Duration = Duration::from_millis(1500);
-/// The IKE daemon's control socket.
-const VICI: &str = "/run/charon.vici";
 /// A connected data plane that says nothing is let go after this.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
 /// Steps that the kernel refused are tried again this often, and named as often.
@@ -70,6 +70,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Take the exception devices and macvlans away at the end
     pub cleanup: bool,
+    /// The IKE daemon's control socket
+    pub vici: PathBuf,
 }
 
 /// Why usherd did not start.
@@ -299,7 +301,7 @@ impl Daemon {
             // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
                 _ = tokio::time::sleep(pause) => {}
-                () = readable(&self.election.listening, reading) => {}
+                () = readable(&self.election, reading) => {}
                 _ = term.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = interrupt.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = tick.tick() => self.tick(),
@@ -416,14 +418,8 @@ impl Daemon {
             self.all_devices();
         }
         self.settle();
-        if self.config.tracks.values().any(|what| *what == Tracked::IkeDaemon) {
-            let ike = ike.clone();
-            tokio::spawn(async move {
-                let connect = tokio::net::UnixStream::connect(VICI);
-                let up = tokio::time::timeout(SLOW_TICK, connect).await.is_ok_and(|stream| stream.is_ok());
-                let _ = ike.try_send(up);
-            });
-        }
+        self.roll_keys();
+        self.ask_ike_daemon(ike);
         self.save();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     }
@@ -587,8 +583,16 @@ impl Daemon {
 
     fn publish_vips(&mut self, vips: Vec<VipInput>) {
         let now_ns = monotonic_ns();
-        let body =
-            publish::body(self.state.hash_key, now_ns, &vips, &self.members, &mut self.state.assignments);
+        // Static gateways change only as the operator says: that takes effect at once.
+        let mut budgets = BTreeMap::new();
+        let body = publish::body(
+            self.state.hash_key,
+            now_ns,
+            &vips,
+            &self.members,
+            &mut self.state.assignments,
+            &mut budgets,
+        );
         let generation = self.writer.publish(&body);
         self.published = Published { generation, at_ns: now_ns, vips };
         self.save();
@@ -668,12 +672,14 @@ impl Daemon {
 }
 
 /// Waits until a message can be read, and at least `pause`.
-async fn readable(listening: &[(usize, Listening)], pause: Duration) {
+async fn readable(election: &Election, pause: Duration) {
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
     std::future::poll_fn(|context| {
-        let ready = listening.iter().any(|(_, socket)| socket.poll_readable(context).is_ready());
+        let mut listening = election.listening.iter();
+        let ready = listening.any(|(_, socket)| socket.poll_readable(context).is_ready())
+            || election.hosts.values().any(|socket| socket.poll_readable(context).is_ready());
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;

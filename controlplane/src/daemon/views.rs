@@ -6,7 +6,7 @@ use crate::config::{Authentication, Keys, render};
 use crate::hsrp::Role;
 use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
 use crate::hsrp::message::State;
-use crate::show::cluster::{self, ClusterView, GatewayView};
+use crate::show::cluster::{self, ClusterRole, ClusterView, CounterView, GatewayRole, GatewayView, Mark};
 use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
 use crate::show::{Query, Question};
@@ -61,27 +61,38 @@ impl Daemon {
             })
         };
         Some(ClusterView {
-            role: if up && active { "CLB Primary" } else { "None" },
+            role: if up && active { ClusterRole::Primary } else { ClusterRole::None },
             status: if up { "Up" } else { "Down" },
             reasons: plan.down.clone(),
             secondaries: 0,
             cluster_ip: self.plan.cluster_addresses().collect(),
             hold_time_ms: cluster.holdtime(),
             overload_limit: cluster.overload_limit(),
+            hello_interval_ms: cluster.hello(),
+            update_interval_ms: cluster.update(),
             redirect_init: self.config.redirect_init,
+            authenticated: None,
             gateways: self
                 .members
                 .iter()
                 .map(|member| GatewayView {
                     address: member.address,
-                    role: "Static",
+                    role: GatewayRole::Static,
+                    mark: (!member.usable).then_some(Mark::NotChosen),
+                    reason: (!member.usable).then(|| "it is a virtual address".to_owned()),
+                    last_seen_ms: None,
                     priority: member.priority,
+                    load: None,
+                    fqdn: String::new(),
                     usable: member.usable,
                     is_self: member.is_self,
                     slots: share(member.address).unwrap_or(0),
                     redirects: redirects.get(&member.address).copied().unwrap_or(0),
                 })
                 .collect(),
+            drains: Vec::new(),
+            counters: Vec::new(),
+            not_redirected: not_redirected(&views),
             notes: self.plan.warnings.clone(),
         })
     }
@@ -164,7 +175,8 @@ impl Daemon {
             next_hello_ms: machine.and_then(Group::next_hello).map(until),
             authentication: settings.authentication.as_ref().map(|authentication| match authentication {
                 Authentication::Text(_) => "text",
-                Authentication::Md5(_) => "MD5, key-string",
+                Authentication::Md5(..) => "MD5, key-string",
+                Authentication::KeyChain(_) => "MD5, key-chain",
             }),
             priority: machine.map_or(u32::from(plan.priority), Group::priority),
             configured_priority: plan.priority,
@@ -194,6 +206,22 @@ impl Daemon {
             reasons,
         }
     }
+}
+
+/// Requests that passed to the local daemon, by reason, summed over the data planes.
+fn not_redirected(views: &[dataplane::AttachedView]) -> Vec<CounterView> {
+    let mut counters: Vec<CounterView> = Vec::new();
+    let passed = views
+        .iter()
+        .flat_map(|view| &view.feedback.counters)
+        .filter(|of| of.action == "pass" && of.total > 0);
+    for counter in passed {
+        match counters.iter_mut().find(|other| other.name == counter.name) {
+            Some(other) => other.total = other.total.wrapping_add(counter.total),
+            None => counters.push(CounterView { name: counter.name.clone(), total: counter.total }),
+        }
+    }
+    counters
 }
 
 fn reply<T: serde::Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -> Reply {

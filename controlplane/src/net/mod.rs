@@ -103,6 +103,9 @@ impl Net {
         sysctl(device, "ipv4", &[("accept_local", "1")])?;
         // net_tap sets the device down when it lets go of it, and IPv6 addresses would be lost with that.
         sysctl(device, "ipv6", &[("keep_addr_on_down", "1")])?;
+        // The routers of the link are this node's peers: a default route to the virtual address that they advertise
+        // would lead to this node itself once it is active. Routers have routes of their own.
+        sysctl(device, "ipv6", &[("accept_ra", "0")])?;
         self.link(wanted, &found).await?;
         self.addresses(wanted, found.index, AddressHeaderFlags::empty(), AddressFlags::empty()).await
     }

@@ -1,14 +1,39 @@
-//! `show crypto ikev2 cluster [details|stats]`.
+//! `show crypto ikev2 cluster [details|stats]`, in the columns of the published samples.
 
-use serde::Serialize;
+use crate::clb::member::Percent;
+use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+
+/// What this node is for the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterRole {
+    /// The active HSRP router: it keeps the list and sends the clients on
+    Primary,
+    /// Reports its load to the primary
+    Secondary,
+    /// Neither: the cluster is down here, or HSRP has not settled
+    None,
+}
+
+impl ClusterRole {
+    /// As `show` writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ClusterRole::Primary => "CLB Primary",
+            ClusterRole::Secondary => "CLB Secondary",
+            ClusterRole::None => "None",
+        }
+    }
+}
 
 /// The cluster as this node sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClusterView {
-    /// `CLB Primary` on the node that is active, else `None`
-    pub role: &'static str,
+    /// What this node is
+    pub role: ClusterRole,
     /// `Up` or `Down`
     pub status: &'static str,
     /// Why it is down, each with the line that is missing
@@ -21,12 +46,69 @@ pub struct ClusterView {
     pub hold_time_ms: u32,
     /// Percent
     pub overload_limit: u8,
+    /// Milliseconds between hellos, as a secondary
+    pub hello_interval_ms: u32,
+    /// Milliseconds between updates, as a secondary
+    pub update_interval_ms: u32,
     /// Requests are redirected in IKE_SA_INIT
     pub redirect_init: bool,
-    /// The gateways
+    /// The load feed between the nodes is authenticated and encrypted; `None`: this node has no feed
+    pub authenticated: Option<bool>,
+    /// The gateways: all that the primary knows, of a secondary those of its last acknowledgement
     pub gateways: Vec<GatewayView>,
+    /// Members whose sessions are being moved away
+    pub drains: Vec<DrainView>,
+    /// What was counted since usherd started
+    pub counters: Vec<CounterView>,
+    /// Requests that were not redirected, by reason
+    pub not_redirected: Vec<CounterView>,
     /// What runs, yet perhaps not as meant
     pub notes: Vec<String>,
+}
+
+/// A number that only grows.
+#[derive(Clone, Debug, Serialize)]
+pub struct CounterView {
+    /// What is counted
+    pub name: String,
+    /// How many
+    pub total: u64,
+}
+
+/// What a gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayRole {
+    /// The primary itself
+    Primary,
+    /// A member that reports its load
+    Second,
+    /// `static-gateway`: it reports no load
+    Static,
+}
+
+impl GatewayRole {
+    fn name(self) -> &'static str {
+        match self {
+            GatewayRole::Primary => "Primary",
+            GatewayRole::Second => "Second",
+            GatewayRole::Static => "Static",
+        }
+    }
+}
+
+/// What stands before a gateway in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Mark {
+    /// The least loaded of all
+    #[serde(rename = "*")]
+    Least,
+    /// Its load has reached the limit
+    #[serde(rename = "-")]
+    Overloaded,
+    /// Not chosen for another reason: dead, draining, unhealthy, out of reach
+    #[serde(rename = "!")]
+    NotChosen,
 }
 
 /// A gateway of the cluster.
@@ -34,10 +116,21 @@ pub struct ClusterView {
 pub struct GatewayView {
     /// Where clients are sent
     pub address: IpAddr,
-    /// `Static` for a gateway that reports no load
-    pub role: &'static str,
+    /// What it is
+    pub role: GatewayRole,
+    /// What stands before it
+    pub mark: Option<Mark>,
+    /// Why no client is sent there, in a few words
+    pub reason: Option<String>,
+    /// Milliseconds since it was heard; of a secondary's own row, since its last acknowledgement. `None`: it is the
+    /// primary itself, or reports nothing
+    pub last_seen_ms: Option<u64>,
     /// 1-100
     pub priority: u8,
+    /// What it last reported; `None`: nothing yet, or a static gateway
+    pub load: Option<LoadView>,
+    /// `fqdn`; empty for none
+    pub fqdn: String,
     /// Clients may be sent there now
     pub usable: bool,
     /// It is this node
@@ -48,6 +141,55 @@ pub struct GatewayView {
     pub redirects: u64,
 }
 
+/// A load report as it is shown.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LoadView {
+    /// IKE SAs
+    pub ike: u32,
+    /// IPsec SAs
+    pub child: u32,
+    /// `max-session`, IKE and IPsec SAs; 0: not known
+    pub max_session: u32,
+    /// Half-open IKE SAs of their limit
+    #[serde(serialize_with = "number")]
+    pub in_neg: Percent,
+    /// IKE and IPsec SAs of `max-session`
+    #[serde(serialize_with = "number")]
+    pub crypto: Percent,
+    /// Busy processors
+    #[serde(serialize_with = "number")]
+    pub cpu: Percent,
+    /// Used memory
+    #[serde(serialize_with = "number")]
+    pub mem: Percent,
+    /// By the primary's weights
+    #[serde(serialize_with = "number")]
+    pub composite: Percent,
+    /// Composite by the member's priority
+    #[serde(serialize_with = "number")]
+    pub prioritized: Percent,
+}
+
+/// A percentage as a JSON number: 26.6
+fn number<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(f64::from(percent.as_hundredths()) / 100.0)
+}
+
+/// How far a member is with moving its sessions away.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrainView {
+    /// The member
+    pub address: IpAddr,
+    /// Sessions that were asked to go elsewhere
+    pub moved: u64,
+    /// Sessions that still wait for their turn
+    pub waiting: u64,
+    /// Sessions whose client did not say that it can be redirected: they stay
+    pub staying: u64,
+    /// Some of those that stay: client address and identity
+    pub examples: Vec<String>,
+}
+
 /// `show crypto ikev2 cluster`; `None`: no cluster is configured.
 #[must_use]
 pub fn summary(view: Option<&ClusterView>) -> String {
@@ -56,39 +198,128 @@ pub fn summary(view: Option<&ClusterView>) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:<15}: {value}");
     };
-    line("Role", view.role);
+    line("Role", view.role.name());
     line("Status", view.status);
     for reason in &view.reasons {
         line("Reason", reason);
     }
-    line("CLB Secondary", &view.secondaries.to_string());
-    let addresses: Vec<String> = view.cluster_ip.iter().map(IpAddr::to_string).collect();
+    let secondary = view.role == ClusterRole::Secondary;
+    if !secondary {
+        line("CLB Secondary", &view.secondaries.to_string());
+    }
+    let addresses: Vec<String> = view.cluster_ip.iter().map(shown).collect();
     let addresses = addresses.join(", ");
     line("Cluster IP", if addresses.is_empty() { "none" } else { &addresses });
     line("Hold time", &format!("{} msec", view.hold_time_ms));
-    line("Overload limit", &format!("{}%", view.overload_limit));
+    if secondary {
+        line("Hello-interval", &format!("{} msec", view.hello_interval_ms));
+        line("Update-interval", &format!("{} msec", view.update_interval_ms));
+    } else {
+        line("Overload limit", &format!("{}%", view.overload_limit));
+    }
+    if view.authenticated == Some(false) {
+        line("Load feed", "unauthenticated: add `key STRING` under `crypto ikev2 cluster`");
+    }
+    for drain in &view.drains {
+        line(
+            "Draining",
+            &format!(
+                "{}: {} sessions moved, {} waiting, {} stay (no redirect support)",
+                shown(&drain.address),
+                drain.moved,
+                drain.waiting,
+                drain.staying
+            ),
+        );
+    }
     for note in &view.notes {
         line("Note", note);
     }
-    line("Codes", "'*' Least loaded, '-' Overloaded, '!' Not chosen");
-    out.push_str("\nLoad statistics:\n");
-    let width = view.gateways.iter().map(|g| g.address.to_string().len() + 1).max().unwrap_or(0).max(18);
-    let head = format!("  {:<width$}Role   Last-seen  Prio   Load     IKE  FQDN", "Gateway");
-    let _ = writeln!(out, "{head}\n  {}", "-".repeat(head.len() - 2));
-    for gateway in &view.gateways {
-        let mark = if gateway.usable { "" } else { "!" };
-        let _ = writeln!(
-            out,
-            "{mark:<2}{:<width$}{:<7}{:>6}   {:>6}{:>8}{:>7}",
-            gateway.address.to_string(),
-            gateway.role,
-            "--",
-            gateway.priority,
-            "--",
-            "--"
-        );
+    if secondary {
+        out.push_str("\nLoad statistics:\n");
+        acknowledged(view, &mut out);
+    } else {
+        let kept = view.gateways.iter().any(|gateway| gateway.mark == Some(Mark::NotChosen));
+        let more = if kept { ", '!' Not chosen" } else { "" };
+        line("Codes", &format!("'*' Least loaded, '-' Overloaded{more}"));
+        out.push_str("\nLoad statistics:\n");
+        gateways(view, &mut out);
     }
     out
+}
+
+/// The primary's table. As published, a gateway without a mark starts in the first column.
+fn gateways(view: &ClusterView, out: &mut String) {
+    let name = |gateway: &GatewayView| match gateway.mark {
+        Some(Mark::Least) => format!("* {}", shown(&gateway.address)),
+        Some(Mark::Overloaded) => format!("- {}", shown(&gateway.address)),
+        Some(Mark::NotChosen) => format!("! {}", shown(&gateway.address)),
+        None => shown(&gateway.address),
+    };
+    let width = view.gateways.iter().map(|gateway| name(gateway).len() + 1).max().unwrap_or(0).max(19);
+    heading(out, &format!("  {:<1$}Role   Last-seen  Prio   Load     IKE  FQDN", "Gateway", width - 1));
+    for gateway in &view.gateways {
+        let seen = gateway.last_seen_ms.map_or("--   ".to_owned(), clock);
+        let (load, ike) = shares(gateway);
+        let line = format!(
+            "{:<width$}{:<8}{seen:>9}{:>6}{load:>8}{ike:>7}  {}",
+            name(gateway),
+            gateway.role.name(),
+            gateway.priority,
+            gateway.fqdn
+        );
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    for gateway in &view.gateways {
+        if let Some(reason) = &gateway.reason {
+            let _ = writeln!(out, "  {} gets no client: {reason}", shown(&gateway.address));
+        }
+    }
+}
+
+/// A secondary's table: itself, as the primary acknowledged it.
+fn acknowledged(view: &ClusterView, out: &mut String) {
+    let own =
+        || view.gateways.iter().filter(|gateway| gateway.is_self && gateway.role != GatewayRole::Static);
+    let width = own().map(|gateway| shown(&gateway.address).len() + 1).max().unwrap_or(0).max(18);
+    heading(out, &format!("  {:<1$}Last-Ack  Prio   Load     IKE  FQDN", "Gateway", width + 1));
+    for gateway in own() {
+        let seen = gateway.last_seen_ms.map_or("--   ".to_owned(), clock);
+        let (load, ike) = shares(gateway);
+        let line = format!(
+            "  {:<width$}{seen:>9}{:>6}{load:>8}{ike:>7}  {}",
+            shown(&gateway.address),
+            gateway.priority,
+            gateway.fqdn
+        );
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+fn heading(out: &mut String, head: &str) {
+    let _ = writeln!(out, "{head}\n  {}", "-".repeat(head.len() - 2));
+}
+
+/// The columns Load and IKE.
+fn shares(gateway: &GatewayView) -> (String, String) {
+    let of = |load: LoadView| (load.prioritized.to_string(), load.ike.to_string());
+    gateway.load.map_or(("--".to_owned(), "--".to_owned()), of)
+}
+
+/// A percentage without decimals: `43%`.
+fn whole(percent: Percent) -> String {
+    format!("{}%", (percent.as_hundredths() + 50) / 100)
+}
+
+/// An address as IOS writes it.
+fn shown(address: &IpAddr) -> String {
+    address.to_string().to_ascii_uppercase()
+}
+
+/// Minutes, seconds and milliseconds: `00:01.452`.
+fn clock(ms: u64) -> String {
+    let ms = ms.min(5_999_999);
+    format!("{:02}:{:02}.{:03}", ms / 60_000, ms / 1000 % 60, ms % 1000)
 }
 
 /// `show crypto ikev2 cluster details`: a gateway that reports no load shows none.
@@ -96,7 +327,7 @@ pub fn summary(view: Option<&ClusterView>) -> String {
 pub fn details(view: Option<&ClusterView>) -> String {
     let Some(view) = view else { return none() };
     // The columns of the published sample, wider only where an address needs it.
-    let width = view.gateways.iter().map(|g| g.address.to_string().len() + 1).max().unwrap_or(0).max(13);
+    let width = view.gateways.iter().map(|g| shown(&g.address).len() + 1).max().unwrap_or(0).max(13);
     let head = format!(
         "{:<1$}Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized",
         "Gateway",
@@ -104,18 +335,35 @@ pub fn details(view: Option<&ClusterView>) -> String {
     );
     let mut out = format!("{head}\n  {}\n", "-".repeat(head.len() + 5));
     for gateway in &view.gateways {
+        let cells = match gateway.load {
+            Some(load) => [
+                load.in_neg.to_string(),
+                load.crypto.to_string(),
+                whole(load.cpu),
+                whole(load.mem),
+                load.composite.to_string(),
+                load.prioritized.to_string(),
+            ],
+            None => [const { String::new() }; 6].map(|_| "--".to_owned()),
+        };
+        let [in_neg, crypto, cpu, mem, composite, prioritized] = cells;
         let _ = writeln!(
             out,
-            "  {:<width$}{:<8}{:>9}{:>11}{:>7}{:>6}{:>11}{:>12}",
+            "  {:<width$}{:<7}{in_neg:>9}{crypto:>11}{cpu:>7}{mem:>6}{composite:>11}{prioritized:>12}",
             gateway.address.to_string(),
             gateway.priority,
-            "--",
-            "--",
-            "--",
-            "--",
-            "--",
-            "--"
         );
+    }
+    for gateway in &view.gateways {
+        let Some(load) = gateway.load else { continue };
+        let sessions = u64::from(load.ike) + u64::from(load.child);
+        if load.max_session > 0 && sessions * 100 > u64::from(load.max_session) * 95 {
+            let _ = writeln!(
+                out,
+                "  {} holds {sessions} of {} SAs: raise its max-session, or leave 10-20 % of it for rekeying",
+                gateway.address, load.max_session
+            );
+        }
     }
     out
 }
@@ -138,7 +386,26 @@ pub fn stats(view: Option<&ClusterView>) -> String {
         })
         .collect();
     let head = ["Gateway", "Priority", "Slots", "Share", "Redirects"];
-    format!("{}\n{}", details(Some(view)), super::table(&head, &[false, true, true, true, true], &rows))
+    let mut out =
+        format!("{}\n{}", details(Some(view)), super::table(&head, &[false, true, true, true, true], &rows));
+    for (title, counters) in [("Not redirected", &view.not_redirected), ("Event", &view.counters)] {
+        let rows: Vec<Vec<String>> =
+            counters.iter().map(|counter| vec![counter.name.clone(), counter.total.to_string()]).collect();
+        if !rows.is_empty() {
+            let _ = write!(out, "\n{}", super::table(&[title, "Count"], &[false, true], &rows));
+        }
+    }
+    for drain in view.drains.iter().filter(|drain| !drain.examples.is_empty()) {
+        let _ = writeln!(out, "\nSessions that stay on {} (no redirect support):", drain.address);
+        for example in &drain.examples {
+            let _ = writeln!(out, "  {example}");
+        }
+        let more = drain.staying.saturating_sub(drain.examples.len() as u64);
+        if more > 0 {
+            let _ = writeln!(out, "  and {more} more");
+        }
+    }
+    out
 }
 
 fn none() -> String {
@@ -149,64 +416,226 @@ fn none() -> String {
 mod tests {
     use super::*;
 
-    fn view() -> ClusterView {
-        let gateway = |address: &str, priority, usable, slots, redirects| GatewayView {
+    fn percent(tenths: u64) -> Percent {
+        Percent::hundredths(tenths * 10)
+    }
+
+    fn load(ike: u32, prioritized: u64) -> LoadView {
+        let zero = percent(0);
+        LoadView {
+            ike,
+            child: 0,
+            max_session: 0,
+            in_neg: zero,
+            crypto: zero,
+            cpu: zero,
+            mem: zero,
+            composite: percent(prioritized),
+            prioritized: percent(prioritized),
+        }
+    }
+
+    fn gateway(
+        address: &str,
+        role: GatewayRole,
+        last_seen_ms: Option<u64>,
+        load: Option<LoadView>,
+    ) -> GatewayView {
+        GatewayView {
             address: address.parse().unwrap(),
-            role: "Static",
-            priority,
-            usable,
+            role,
+            mark: None,
+            reason: None,
+            last_seen_ms,
+            priority: 100,
+            load,
+            fqdn: String::new(),
+            usable: true,
             is_self: false,
-            slots,
-            redirects,
-        };
+            slots: 0,
+            redirects: 0,
+        }
+    }
+
+    fn view(role: ClusterRole, cluster_ip: &str, gateways: Vec<GatewayView>) -> ClusterView {
         ClusterView {
-            role: "CLB Primary",
+            role,
             status: "Up",
             reasons: Vec::new(),
-            secondaries: 0,
-            cluster_ip: vec!["10.0.0.100".parse().unwrap(), "2001:db8::100".parse().unwrap()],
-            hold_time_ms: 3000,
-            overload_limit: 99,
+            secondaries: 2,
+            cluster_ip: cluster_ip
+                .split(' ')
+                .filter(|ip| !ip.is_empty())
+                .map(|ip| ip.parse().unwrap())
+                .collect(),
+            hold_time_ms: 15_000,
+            overload_limit: 80,
+            hello_interval_ms: 5000,
+            update_interval_ms: 6000,
             redirect_init: true,
-            gateways: vec![
-                gateway("10.1.0.1", 100, true, 683, 1234),
-                gateway("10.1.0.2", 50, true, 341, 0),
-                gateway("2001:db8:ffff:ffff::1", 100, false, 0, 7),
-            ],
+            authenticated: Some(true),
+            gateways,
+            drains: Vec::new(),
+            counters: Vec::new(),
+            not_redirected: Vec::new(),
             notes: Vec::new(),
         }
     }
 
+    fn primary() -> ClusterView {
+        view(
+            ClusterRole::Primary,
+            "2001:db8::10",
+            vec![
+                gateway("2001:db8::1", GatewayRole::Primary, None, Some(load(3996, 266))),
+                gateway("2001:db8::2", GatewayRole::Second, Some(1452), Some(load(3999, 266))),
+                gateway("2001:db8::3", GatewayRole::Second, Some(271), Some(load(4006, 266))),
+            ],
+        )
+    }
+
+    /// The samples of the seed document, byte for byte; only its blank lines hold no space here.
+    const PRIMARY: &str = "\
+Role           : CLB Primary
+Status         : Up
+CLB Secondary  : 2
+Cluster IP     : 2001:DB8::10
+Hold time      : 15000 msec
+Overload limit : 80%
+Codes          : '*' Least loaded, '-' Overloaded
+
+Load statistics:
+  Gateway           Role   Last-seen  Prio   Load     IKE  FQDN
+  -------------------------------------------------------------
+2001:DB8::1        Primary     --      100   26.6%   3996
+2001:DB8::2        Second  00:01.452   100   26.6%   3999
+2001:DB8::3        Second  00:00.271   100   26.6%   4006
+";
+
+    const SECONDARY: &str = "\
+Role           : CLB Secondary
+Status         : Up
+Cluster IP     : 1:1:1::100
+Hold time      : 15000 msec
+Hello-interval : 5000 msec
+Update-interval: 6000 msec
+
+Load statistics:
+  Gateway            Last-Ack  Prio   Load     IKE  FQDN
+  ------------------------------------------------------
+  1:1:1::2          00:02.671   100   51.0%   2793
+";
+
+    const DETAILS: &str = "\
+Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized
+  ---------------------------------------------------------------------------------------
+  1:1:1::6     100         2.5%      17.4%    43%   20%      43.0%       43.0%
+  1:1:1::3     100         0.0%      17.5%    39%   23%      39.0%       39.0%
+  1:1:1::2     100         0.0%      17.0%    40%   18%      40.0%       40.0%
+  1:1:1::5     100         0.0%      18.9%    43%   17%      43.0%       43.0%
+  1:1:1::1     100         0.0%      16.3%    40%   19%      40.0%       40.0%
+  1:1:1::4     100         0.0%      16.3%    42%   16%      42.0%       42.0%
+";
+
+    fn details_view() -> ClusterView {
+        let rows = [
+            (6, 25, 174, 43, 20),
+            (3, 0, 175, 39, 23),
+            (2, 0, 170, 40, 18),
+            (5, 0, 189, 43, 17),
+            (1, 0, 163, 40, 19),
+            (4, 0, 163, 42, 16),
+        ];
+        let gateways = rows.map(|(host, in_neg, crypto, cpu, mem)| {
+            let load = LoadView {
+                in_neg: percent(in_neg),
+                crypto: percent(crypto),
+                cpu: percent(cpu * 10),
+                mem: percent(mem * 10),
+                ..load(0, cpu * 10)
+            };
+            gateway(&format!("1:1:1::{host}"), GatewayRole::Second, None, Some(load))
+        });
+        view(ClusterRole::Primary, "1:1:1::100", gateways.to_vec())
+    }
+
     #[test]
-    fn the_table_has_the_form_of_the_published_sample() {
-        insta::assert_snapshot!(summary(Some(&view())), @r"
+    fn the_published_samples_come_out_byte_for_byte() {
+        assert_eq!(summary(Some(&primary())), PRIMARY);
+        let mut own = gateway("1:1:1::2", GatewayRole::Second, Some(2671), Some(load(2793, 510)));
+        own.is_self = true;
+        let other = gateway("1:1:1::1", GatewayRole::Primary, Some(10), Some(load(1, 10)));
+        assert_eq!(summary(Some(&view(ClusterRole::Secondary, "1:1:1::100", vec![other, own]))), SECONDARY);
+        assert_eq!(details(Some(&details_view())), DETAILS);
+        assert_eq!(stats(Some(&details_view())).split_once("\n\n").unwrap().0, DETAILS.trim_end());
+    }
+
+    #[test]
+    fn marks_names_and_notes_keep_the_columns() {
+        let mut view = primary();
+        view.cluster_ip.push("10.0.0.100".parse().unwrap());
+        view.authenticated = Some(false);
+        view.gateways[0].mark = Some(Mark::Least);
+        view.gateways[0].fqdn = "gw1.example".to_owned();
+        view.gateways[1].mark = Some(Mark::Overloaded);
+        view.gateways[1].load = Some(load(100_000, 1000));
+        view.gateways[2].mark = Some(Mark::NotChosen);
+        view.gateways[2].reason = Some("draining".to_owned());
+        view.gateways.push(gateway("10.1.0.1", GatewayRole::Static, None, None));
+        view.drains.push(DrainView {
+            address: "2001:db8::3".parse().unwrap(),
+            moved: 120,
+            waiting: 30,
+            staying: 2,
+            examples: vec!["198.51.100.7 alice".to_owned()],
+        });
+        insta::assert_snapshot!(summary(Some(&view)), @r"
         Role           : CLB Primary
         Status         : Up
-        CLB Secondary  : 0
-        Cluster IP     : 10.0.0.100, 2001:db8::100
-        Hold time      : 3000 msec
-        Overload limit : 99%
+        CLB Secondary  : 2
+        Cluster IP     : 2001:DB8::10, 10.0.0.100
+        Hold time      : 15000 msec
+        Overload limit : 80%
+        Load feed      : unauthenticated: add `key STRING` under `crypto ikev2 cluster`
+        Draining       : 2001:DB8::3: 120 sessions moved, 30 waiting, 2 stay (no redirect support)
         Codes          : '*' Least loaded, '-' Overloaded, '!' Not chosen
 
         Load statistics:
-          Gateway               Role   Last-seen  Prio   Load     IKE  FQDN
-          -----------------------------------------------------------------
-          10.1.0.1              Static     --      100      --     --
-          10.1.0.2              Static     --       50      --     --
-        ! 2001:db8:ffff:ffff::1 Static     --      100      --     --
+          Gateway           Role   Last-seen  Prio   Load     IKE  FQDN
+          -------------------------------------------------------------
+        * 2001:DB8::1      Primary     --      100   26.6%   3996  gw1.example
+        - 2001:DB8::2      Second  00:01.452   100  100.0% 100000
+        ! 2001:DB8::3      Second  00:00.271   100   26.6%   4006
+        10.1.0.1           Static      --      100      --     --
+          2001:DB8::3 gets no client: draining
         ");
+        let stats = stats(Some(&view));
+        assert!(stats.ends_with("(no redirect support):\n  198.51.100.7 alice\n  and 1 more\n"), "{stats}");
+    }
+
+    #[test]
+    fn long_addresses_widen_the_first_column_only() {
+        let long = "2001:db8:ffff:ffff:ffff:ffff:ffff:fff1";
+        let mut view = primary();
+        view.gateways[1].address = long.parse().unwrap();
+        let text = summary(Some(&view));
+        let at = |word: &str| {
+            let line = text.lines().find(|line| line.contains(word)).unwrap();
+            line.find(word).unwrap() + word.len()
+        };
+        assert_eq!(at("IKE"), at("3999"), "{text}");
+        assert_eq!(at("Last-seen"), at("00:01.452"), "{text}");
     }
 
     #[test]
     fn a_cluster_that_is_down_says_what_is_missing() {
         let view = ClusterView {
-            role: "None",
             status: "Down",
             reasons: vec!["no HSRP group is named: add `standby-group NAME`".to_owned()],
-            cluster_ip: Vec::new(),
-            gateways: Vec::new(),
+            secondaries: 0,
+            authenticated: None,
             notes: vec!["no request is redirected: add `crypto ikev2 redirect gateway init`".to_owned()],
-            ..view()
+            ..view(ClusterRole::None, "", Vec::new())
         };
         insta::assert_snapshot!(summary(Some(&view)), @r"
         Role           : None
@@ -214,10 +643,10 @@ mod tests {
         Reason         : no HSRP group is named: add `standby-group NAME`
         CLB Secondary  : 0
         Cluster IP     : none
-        Hold time      : 3000 msec
-        Overload limit : 99%
+        Hold time      : 15000 msec
+        Overload limit : 80%
         Note           : no request is redirected: add `crypto ikev2 redirect gateway init`
-        Codes          : '*' Least loaded, '-' Overloaded, '!' Not chosen
+        Codes          : '*' Least loaded, '-' Overloaded
 
         Load statistics:
           Gateway           Role   Last-seen  Prio   Load     IKE  FQDN
@@ -227,27 +656,39 @@ mod tests {
     }
 
     #[test]
-    fn details_have_the_heading_of_the_published_sample() {
-        let mut view = view();
-        view.gateways.truncate(2);
-        let head = "Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized\n  \
-                    ---------------------------------------------------------------------------------------\n";
-        assert!(details(Some(&view)).starts_with(head), "{}", details(Some(&view)));
+    fn details_warn_of_a_member_without_room_for_rekeying() {
+        let mut view = details_view();
+        let full = LoadView { ike: 50, child: 46, max_session: 100, ..load(50, 960) };
+        view.gateways[0].load = Some(full);
+        assert!(details(Some(&view)).contains("1:1:1::6 holds 96 of 100 SAs: raise its max-session"));
     }
 
     #[test]
-    fn stats_count_the_redirects_of_each_gateway() {
-        insta::assert_snapshot!(stats(Some(&view())), @r"
-        Gateway                 Priority     In-neg     Crypto   CPU   Mem    Composite Prioritized
-          ------------------------------------------------------------------------------------------------
-          10.1.0.1              100            --         --     --    --         --          --
-          10.1.0.2              50             --         --     --    --         --          --
-          2001:db8:ffff:ffff::1 100            --         --     --    --         --          --
+    fn stats_count_the_redirects_of_each_gateway_and_what_else_happened() {
+        let mut view = primary();
+        (view.gateways[0].slots, view.gateways[0].redirects) = (683, 1234);
+        (view.gateways[1].slots, view.gateways[1].redirects) = (341, 7);
+        view.not_redirected.push(CounterView { name: "no_gateway".to_owned(), total: 3 });
+        view.counters.push(CounterView { name: "updates".to_owned(), total: 99 });
+        let text = stats(Some(&view));
+        insta::assert_snapshot!(text.split_once("\n\n").unwrap().1, @r"
+        Gateway      Priority  Slots  Share  Redirects
+        2001:db8::1       100    683  66.7%       1234
+        2001:db8::2       100    341  33.3%          7
+        2001:db8::3       100      0   0.0%          0
 
-        Gateway                Priority  Slots  Share  Redirects
-        10.1.0.1                    100    683  66.7%       1234
-        10.1.0.2                     50    341  33.3%          0
-        2001:db8:ffff:ffff::1       100      0   0.0%          7
+        Not redirected  Count
+        no_gateway          3
+
+        Event    Count
+        updates     99
         ");
+    }
+
+    #[test]
+    fn json_has_numbers_where_the_table_has_percentages() {
+        let value = serde_json::to_value(primary()).unwrap();
+        assert_eq!(value["gateways"][0]["load"]["prioritized"], 26.6);
+        assert_eq!((value["role"].as_str(), value["gateways"][0]["mark"].is_null()), (Some("primary"), true));
     }
 }
