@@ -69,6 +69,9 @@ pub enum ChannelError {
         "the peer says that its address is {0}: a member reports only for the address that it connects from"
     )]
     WrongAddress(IpAddr),
+    /// The primary sees this member under another address
+    #[error("the primary does not see this node as {0}: connect without address translation between them")]
+    Translated(IpAddr),
     /// The primary does not want this member now, for a reason that is in the primary's log
     #[error("the primary turned this node away (verdict {0}): see its log")]
     TurnedAway(u8),
@@ -348,7 +351,7 @@ impl Channel {
         match hail[6] {
             verdict::WELCOME => {}
             verdict::WRONG_KEY => return Err(ChannelError::WrongKey),
-            verdict::WRONG_ADDRESS => return Err(ChannelError::WrongAddress(self.member)),
+            verdict::WRONG_ADDRESS => return Err(ChannelError::Translated(self.member)),
             verdict => return Err(ChannelError::TurnedAway(verdict)),
         }
         let length = OPENING + if self.keyed { SECOND } else { 0 };
@@ -446,5 +449,195 @@ fn diagnose(transport: &mut TransportState, frame: &[u8], opened: &mut [u8]) -> 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Channel").field("member", &self.member).field("open", &self.is_open()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const MEMBER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+
+    fn secret(key: &str) -> Option<Secret> {
+        Some(Secret::new(key).unwrap())
+    }
+
+    /// Lets a primary read an opening, and gives its answer.
+    fn answered(primary: &mut Channel, opening: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let mut out = Vec::new();
+        primary.receive(opening);
+        while primary.next()? == Some(Came::Knock) {
+            primary.answer(&mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// A member and a primary that have opened.
+    fn pair(secret: Option<&Secret>) -> (Channel, Channel) {
+        let mut opening = Vec::new();
+        let mut member = Channel::member(secret, MEMBER, &mut opening).unwrap();
+        let mut primary = Channel::primary(secret, MEMBER);
+        member.receive(&answered(&mut primary, &opening).unwrap());
+        assert_eq!(member.next(), Ok(Some(Came::Open)));
+        assert!(member.is_open() && primary.is_open());
+        (member, primary)
+    }
+
+    fn sealed(channel: &mut Channel, frame: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        channel.seal(frame, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn openings_in_the_clear_are_eight_bytes() {
+        let mut opening = Vec::new();
+        Channel::member(None, MEMBER, &mut opening).unwrap();
+        assert_eq!(opening, *b"UCLB\x01\0\0\0");
+        let mut primary = Channel::primary(None, MEMBER);
+        assert_eq!(answered(&mut primary, &opening).unwrap(), *b"UCLB\x01\0\0\0");
+        assert_eq!(sealed(&mut primary, b"abc"), *b"\0\x03abc");
+    }
+
+    #[test]
+    fn what_one_side_seals_the_other_opens_however_it_is_split() {
+        for secret in [None, secret("a key")] {
+            let (mut member, mut primary) = pair(secret.as_ref());
+            let long = vec![7; MAX_MEMBER_FRAME];
+            let frames: [&[u8]; 4] = [b"one", b"", &long, b"four"];
+            let bytes: Vec<u8> = frames.iter().flat_map(|frame| sealed(&mut member, frame)).collect();
+            for size in [1, 3, 1000, bytes.len()] {
+                let (mut member, mut primary) = pair(secret.as_ref());
+                let bytes: Vec<u8> = frames.iter().flat_map(|frame| sealed(&mut member, frame)).collect();
+                let mut came = Vec::new();
+                for part in bytes.chunks(size) {
+                    primary.receive(part);
+                    while let Some(Came::Frame(frame)) = primary.next().unwrap() {
+                        came.push(frame.to_vec());
+                    }
+                }
+                assert_eq!(came, frames);
+                assert_eq!(primary.end(), None);
+            }
+            let acknowledgement = vec![9; MAX_FRAME];
+            member.receive(&sealed(&mut primary, &acknowledgement));
+            assert_eq!(member.next(), Ok(Some(Came::Frame(&acknowledgement[..]))));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_not_what_was_sent_has_a_name() {
+        let secret = secret("a key");
+        for from_primary in [false, true] {
+            let ends = || {
+                let (member, primary) = pair(secret.as_ref());
+                if from_primary { (primary, member) } else { (member, primary) }
+            };
+            let judge = |meddle: fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>| {
+                let (mut sender, mut receiver) = ends();
+                let frames = (0..4).map(|n| sealed(&mut sender, &[n; 40])).collect();
+                receiver.receive(&meddle(frames).concat());
+                loop {
+                    match receiver.next() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => return receiver.end(),
+                        Err(error) => return Some(error),
+                    }
+                }
+            };
+            assert_eq!(judge(|frames| frames), None);
+            assert_eq!(
+                judge(|f| vec![f[0].clone(), f[1].clone(), f[1].clone()]),
+                Some(ChannelError::Replayed)
+            );
+            assert_eq!(
+                judge(|f| vec![f[0].clone(), f[1].clone(), f[0].clone()]),
+                Some(ChannelError::Replayed)
+            );
+            assert_eq!(judge(|f| vec![f[0].clone(), f[2].clone()]), Some(ChannelError::Cut));
+            let altered = |mut f: Vec<Vec<u8>>| {
+                f[1][20] ^= 1;
+                f
+            };
+            assert_eq!(judge(altered), Some(ChannelError::Altered));
+            let shortened = |mut f: Vec<Vec<u8>>| {
+                f[3].pop();
+                f
+            };
+            assert_eq!(judge(shortened), Some(ChannelError::Truncated("a frame")));
+        }
+    }
+
+    #[test]
+    fn openings_that_do_not_fit_have_a_name_on_both_sides() {
+        let other = |version| {
+            let mut opening = opening(false, 0);
+            opening[4] = version;
+            opening.to_vec()
+        };
+        let opened = |key: Option<Secret>, own: IpAddr| {
+            let mut opening = Vec::new();
+            (Channel::member(key.as_ref(), own, &mut opening).unwrap(), opening)
+        };
+        // Key of the member, where it says it is, key of the primary; what each of them finds.
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
+        for (theirs, own, ours, at_primary, at_member) in [
+            (secret("a"), MEMBER, secret("b"), ChannelError::WrongKey, ChannelError::WrongKey),
+            (None, MEMBER, secret("b"), ChannelError::PeerPlain, ChannelError::PeerKeyed),
+            (secret("a"), MEMBER, None, ChannelError::PeerKeyed, ChannelError::PeerPlain),
+            (
+                secret("a"),
+                elsewhere,
+                secret("a"),
+                ChannelError::WrongAddress(elsewhere),
+                ChannelError::Translated(elsewhere),
+            ),
+        ] {
+            let (mut member, opening) = opened(theirs, own);
+            let mut primary = Channel::primary(ours.as_ref(), MEMBER);
+            assert_eq!(answered(&mut primary, &opening), Err(at_primary.clone()));
+            member.receive(&primary.refusal(Some(&at_primary), false).unwrap());
+            assert_eq!(member.next(), Err(at_member));
+        }
+        let mut primary = Channel::primary(None, MEMBER);
+        assert_eq!(answered(&mut primary, &other(9)), Err(ChannelError::Version(9)));
+        let mut primary = Channel::primary(None, MEMBER);
+        assert_eq!(answered(&mut primary, b"GET"), Err(ChannelError::Stranger), "not waited for");
+        assert_eq!(primary.refusal(Some(&ChannelError::Stranger), false), None);
+        let (mut member, _) = opened(None, MEMBER);
+        member.receive(&Channel::primary(None, MEMBER).refusal(None, true).unwrap());
+        assert_eq!(member.next(), Err(ChannelError::TurnedAway(verdict::BUSY)));
+    }
+
+    #[test]
+    fn a_frame_longer_than_allowed_is_refused_by_its_length_alone() {
+        let (_, mut primary) = pair(None);
+        primary.receive(&4097u16.to_be_bytes());
+        assert_eq!(primary.next(), Err(ChannelError::Oversize { length: 4097, most: 4096 }));
+        let (mut member, _) = pair(secret("a").as_ref());
+        let error = member.seal(&vec![0; MAX_FRAME + 1], &mut Vec::new());
+        assert_eq!(error, Err(ChannelError::Oversize { length: MAX_FRAME + 1, most: MAX_FRAME }));
+    }
+
+    #[test]
+    fn a_recorded_connection_does_not_open_a_second_time() {
+        let secret = secret("a key");
+        let mut record = Vec::new();
+        let mut member = Channel::member(secret.as_ref(), MEMBER, &mut record).unwrap();
+        let mut primary = Channel::primary(secret.as_ref(), MEMBER);
+        member.receive(&answered(&mut primary, &record).unwrap());
+        assert_eq!(member.next(), Ok(Some(Came::Open)));
+        let hello = sealed(&mut member, b"hello");
+        let mut again = Channel::primary(secret.as_ref(), MEMBER);
+        answered(&mut again, &record).unwrap();
+        again.receive(&hello);
+        assert_eq!(again.next(), Err(ChannelError::Altered));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let shown = format!("{:?}", secret("hunter2"));
+        assert_eq!(shown, "Some(Secret(********))");
     }
 }

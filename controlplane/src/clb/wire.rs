@@ -563,3 +563,139 @@ impl Message {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
+
+    fn report() -> Report {
+        let percent = Percent::hundredths;
+        Report {
+            version: (1_700_000_000_000_000_000, 42),
+            load: Load { in_neg: percent(250), crypto: percent(4300), cpu: percent(1), mem: Percent::FULL },
+            ike: 1,
+            child: 2,
+            max_session: 100_000,
+            priority: 100,
+            load_normalization: 5,
+            health: Health::Unhealthy,
+            draining: true,
+            to_move: 9,
+            fqdn: "gw.example.net".to_owned(),
+        }
+    }
+
+    fn messages() -> Vec<Message> {
+        let order = Order { epoch: 3, shutdown: true, draining: vec![A, B], pace: 600 };
+        let members = vec![(A, report(), 0), (B, report(), u32::MAX)].into();
+        vec![
+            Message::Hello(Hello { incarnation: 5, address: A, hello_ms: 1000, update_ms: 3000 }),
+            Message::Update(report()),
+            Message::Ack(Ack { seq: 7, primary: B, order, members }),
+            Message::Ack(Ack { seq: 0, primary: A, order: Order::default(), members: Members::default() }),
+            Message::Bye { reason: "resigns".to_owned() },
+        ]
+    }
+
+    fn emitted(message: &Message) -> Vec<u8> {
+        let mut out = vec![0xa5];
+        message.emit(&mut out).unwrap();
+        assert_eq!(out.remove(0), 0xa5, "appended");
+        out
+    }
+
+    #[test]
+    fn a_message_reads_as_it_was_sent() {
+        for message in messages() {
+            let parsed = parse(&emitted(&message)).unwrap();
+            assert_eq!(parsed, Parsed { version: 1, capabilities: 0, message: Some(message) });
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_hello() {
+        let bytes = emitted(&messages()[0]);
+        // version 1; body 3 of 14 bytes: incarnation 5, address, 1000, 3000
+        assert_eq!(bytes, [8, 1, 0x1a, 14, 8, 5, 0x12, 4, 192, 0, 2, 1, 0x18, 0xe8, 7, 0x20, 0xb8, 0x17]);
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_skipped() {
+        // Field 15 of the frame, and field 100 of the body, which is therefore four bytes longer.
+        for message in messages() {
+            let bytes = emitted(&message);
+            let mut later = vec![0x7a, 2, 0xff, 0xff];
+            later.extend_from_slice(&bytes[..3]);
+            let (body, length_bytes) = match bytes[3] {
+                low if low < 0x80 => (usize::from(low), 1),
+                low => (usize::from(low & 0x7f) | usize::from(bytes[4]) << 7, 2),
+            };
+            encode_varint((body + 4) as u64, &mut later);
+            later.extend_from_slice(&bytes[3 + length_bytes..]);
+            later.extend_from_slice(&[0xa2, 6, 1, 0xff]);
+            assert_eq!(parse(&later).unwrap().message, Some(message));
+        }
+        // Version 7, capability 2, body 9.
+        let parsed = parse(&[8, 7, 0x10, 4, 0x4a, 2, 8, 1]).unwrap();
+        assert_eq!(parsed, Parsed { version: 7, capabilities: 4, message: None });
+    }
+
+    #[test]
+    fn values_out_of_their_range_are_neither_read_nor_sent() {
+        let update = |change: fn(&mut proto::Report)| {
+            let mut report = proto::Report::from(&report());
+            change(&mut report);
+            let frame = proto::Frame { body: Some(Body::Update(report)), ..proto::Frame::default() };
+            parse(&frame.encode_to_vec()).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(update(|_| ()), Ok(()));
+        assert_eq!(update(|r| r.cpu = 10_001).unwrap_err(), "cpu is 10001, not 0 to 10000");
+        assert_eq!(update(|r| r.priority = 0).unwrap_err(), "priority is 0, not 1 to 100");
+        assert_eq!(update(|r| r.priority = 256 + 5).unwrap_err(), "priority is 261, not 1 to 100");
+        assert_eq!(
+            update(|r| r.load_normalization = 101).unwrap_err(),
+            "load-normalization is 101, not 1 to 100"
+        );
+        for fqdn in ["x".repeat(256), "a\x1b[2J".to_owned()] {
+            let message = Message::Update(Report { fqdn: fqdn.clone(), ..report() });
+            let error = WireError::Text { field: "fqdn" };
+            assert_eq!(message.emit(&mut Vec::new()), Err(error.clone()));
+            let frame = Body::Update(proto::Report { fqdn, ..(&report()).into() });
+            let frame = proto::Frame { body: Some(frame), ..proto::Frame::default() };
+            assert_eq!(parse(&frame.encode_to_vec()), Err(error));
+        }
+        let crowd = vec![(A, report(), 0); MAX_MEMBERS + 1];
+        let ack = Ack { seq: 0, primary: A, order: Order::default(), members: crowd.into() };
+        let mut out = Vec::new();
+        let error = Message::Ack(ack).emit(&mut out).unwrap_err();
+        assert_eq!((error.to_string().as_str(), out.len()), ("members is 65, not 0 to 64", 0));
+        assert!(matches!(parse(&[0x1a, 200]), Err(WireError::Undecodable(_))));
+    }
+
+    #[test]
+    fn the_greatest_acknowledgement_keeps_its_bound() {
+        let wide = Report {
+            version: (u64::MAX, u64::MAX),
+            load: Load {
+                in_neg: Percent::FULL,
+                crypto: Percent::FULL,
+                cpu: Percent::FULL,
+                mem: Percent::FULL,
+            },
+            ike: u32::MAX,
+            child: u32::MAX,
+            max_session: u32::MAX,
+            to_move: u32::MAX,
+            fqdn: "x".repeat(MAX_TEXT),
+            ..report()
+        };
+        let order = Order { epoch: u64::MAX, shutdown: true, draining: vec![B; MAX_MEMBERS], pace: u32::MAX };
+        let members = vec![(B, wide.clone(), u32::MAX); MAX_MEMBERS].into();
+        let bytes = emitted(&Message::Ack(Ack { seq: u64::MAX, primary: B, order, members }));
+        assert!(bytes.len() <= 30_000, "{}", bytes.len());
+        assert!(emitted(&Message::Update(wide)).len() <= 400);
+    }
+}

@@ -99,6 +99,7 @@ impl Closed {
                 ChannelError::PeerKeyed => "peer-keyed",
                 ChannelError::WrongKey => "wrong-key",
                 ChannelError::WrongAddress(_) => "wrong-address",
+                ChannelError::Translated(_) => "translated",
                 ChannelError::TurnedAway(_) => "turned-away",
                 ChannelError::Replayed => "replayed",
                 ChannelError::Cut => "cut",
