@@ -326,6 +326,50 @@ mod tests {
 
     proptest! {
         #[test]
+        fn moves_stay_within_the_budget_and_lead_to_the_weights(
+            before in members(), after in members(), budget in 0usize..=60,
+        ) {
+            let start = assign(&Assignment::default(), &before, &mut SLOTS.clone());
+            let end = assign(&start, &after, &mut SLOTS.clone());
+            let usable = |gateway: Option<IpAddr>| after.iter().any(|m| Some(m.address) == gateway && m.usable);
+            let mut now = start;
+            for _ in 0..SLOTS / budget.max(1) + 2 {
+                let mut left = budget;
+                let next = assign(&now, &after, &mut left);
+                let gateway = |a: &Assignment, slot: u8| a.gateways.get(usize::from(slot)).copied().flatten();
+                let paid = std::iter::zip(&now.slots, &next.slots)
+                    .map(|(old, new)| (gateway(&now, *old), gateway(&next, *new)))
+                    .filter(|(old, new)| old != new && usable(*old))
+                    .count();
+                let any = after.iter().any(|m| m.usable);
+                prop_assert!(!any || paid == budget - left, "{} moved, {} paid", paid, budget - left);
+                prop_assert!(held(&next).iter().all(|(address, share)| *share == 0 || usable(Some(*address))));
+                now = next;
+            }
+            if budget > 0 {
+                prop_assert_eq!(held(&now), held(&end));
+            }
+        }
+
+        #[test]
+        fn no_second_sees_more_moves_than_a_twentieth(asked in proptest::collection::vec((0u64..400, 0usize..80), 0..80)) {
+            let mut budget = MoveBudget::default();
+            let mut moves: Vec<(u64, usize)> = Vec::new();
+            let mut now = 0;
+            for (pause_ms, wanted) in asked {
+                now += pause_ms * 1_000_000;
+                let made = wanted.min(budget.left(now));
+                budget.spend(made, now);
+                moves.push((now, made));
+                let second = moves.iter().filter(|(at, _)| now - at < 1_000_000_000);
+                prop_assert!(second.map(|(_, made)| made).sum::<usize>() <= MOVES_A_SECOND);
+            }
+            prop_assert_eq!(budget.left(now + 1_000_000_000), MOVES_A_SECOND);
+        }
+    }
+
+    proptest! {
+        #[test]
         fn slots_add_up_and_the_fewest_move(history in proptest::collection::vec(members(), 1..6)) {
             let mut now = Assignment::default();
             for members in history {
