@@ -117,17 +117,19 @@ pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> 
     if quotas.iter().all(|quota| *quota == 0) {
         return Assignment { gateways, slots: vec![NO_GATEWAY; SLOTS] };
     }
-    // What a gateway keeps: its slots, unless it is not usable or its index changed hands.
-    let stays = |index: usize| {
-        gateways
-            .get(index)
-            .is_some_and(|now| usable(now).is_some() && previous.gateways.get(index) == Some(now))
-    };
+    // A gateway keeps its slots, unless it is not usable or its index changed hands.
+    let stays: Vec<bool> = gateways
+        .iter()
+        .enumerate()
+        .map(|(index, now)| usable(now).is_some() && previous.gateways.get(index) == Some(now))
+        .collect();
     let mut held = vec![0usize; gateways.len()];
     let mut slots = vec![NO_GATEWAY; SLOTS];
-    for (slot, old) in slots.iter_mut().zip(&previous.slots).filter(|(_, old)| stays(usize::from(**old))) {
-        *slot = *old;
-        held[usize::from(*old)] += 1;
+    for (slot, old) in slots.iter_mut().zip(&previous.slots) {
+        if stays.get(usize::from(*old)) == Some(&true) {
+            *slot = *old;
+            held[usize::from(*old)] += 1;
+        }
     }
     // Who has the most beyond its quota, in proportion to it, gives first; of equals the first.
     let mut give = vec![0usize; gateways.len()];
@@ -154,8 +156,8 @@ pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> 
     let mut next = 0;
     for slot in slots.iter_mut().filter(|slot| **slot == NO_GATEWAY) {
         // Free slots go round the gateways that have room, so that neighbours in the table do not share a fate.
-        let around = (0..held.len()).map(|i| (next + i) % held.len());
-        let Some(index) = around.into_iter().find(|index| held[*index] < quotas[*index]) else { break };
+        let mut around = (0..held.len()).map(|i| (next + i) % held.len());
+        let Some(index) = around.find(|index| held[*index] < quotas[*index]) else { break };
         held[index] += 1;
         *slot = index as u8;
         next = index + 1;

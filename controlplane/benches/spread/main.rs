@@ -136,7 +136,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _ = writeln!(
         out,
         "burst: {} clients within one update interval of {} s, after four with {} clients a second; \
-         a choice every {} ms; max-in-negotiation-sa 9999",
+         a choice every {} ms;\nmax-in-negotiation-sa 9999; three sessions end while ten begin",
         burst.clients,
         burst.update_ns / SECOND,
         burst.background,
@@ -145,7 +145,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _ = writeln!(
         out,
         "gateways: max-session {} to {}, {} to {} % of it in use, priority {} to {}, processors {} to {} % busy \
-         before clients; each reports at moments of its own",
+         before clients,\n8,000 to 32,000 key exchanges a second fill them; each reports at moments of its own",
         burst.sizes.0,
         burst.sizes.1,
         burst.used.0,
@@ -178,9 +178,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cpu: (5, 20),
         ..Scenario::burst(gateways)
     };
-    let others: [(&str, &dyn Fn(usize) -> Scenario); 2] = [
+    let far = |gateways| Scenario { normalization: 5, ..Scenario::burst(gateways) };
+    let others: [(&str, &dyn Fn(usize) -> Scenario); 3] = [
         ("Gateways of one size, unequally loaded (headroom by percent and by sessions are the same)", &equal),
         ("Unequal sizes, loads within the default load-normalization of 5 points at the start", &near),
+        ("Loads far apart under a load-normalization of 5: its rule sends all to the few least loaded", &far),
     ];
     for (title, scenario) in others {
         head(&mut out, title);

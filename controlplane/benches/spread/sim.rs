@@ -271,7 +271,7 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
 
     while let Some(Reverse((now, _, event))) = queue.pop() {
         if outcome.fair.is_empty() && now >= start {
-            outcome.fair = fair(&mut gateways, scenario, now);
+            outcome.fair = fair(&mut gateways, now);
         }
         if now >= end {
             break;
@@ -394,24 +394,16 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
     outcome
 }
 
-/// Each gateway's part of the headroom that there truly is.
-fn fair(gateways: &mut [Gateway], scenario: &Scenario, now: u64) -> Vec<f64> {
+/// Each gateway's part of the headroom that there truly is, in sessions.
+fn fair(gateways: &mut [Gateway], now: u64) -> Vec<f64> {
     let rules = Rules::default();
-    let loads: Vec<u16> = gateways
-        .iter_mut()
-        .map(|gateway| {
-            let report = gateway.report(now);
-            gateway.count -= 1;
-            prioritized(composite(&report.load, &rules), gateway.priority).as_hundredths()
-        })
-        .collect();
-    let least = loads.iter().min().copied().unwrap_or(0);
-    let edge = u32::from(least) + u32::from(scenario.normalization) * 100;
-    let headroom = |(load, gateway): (&u16, &Gateway)| match u32::from(*load) <= edge {
-        true => f64::from((10_000 - load).max(100)) * f64::from(gateway.max_session),
-        false => 0.0,
+    let headroom = |gateway: &mut Gateway| {
+        let report = gateway.report(now);
+        gateway.count -= 1;
+        let load = prioritized(composite(&report.load, &rules), gateway.priority).as_hundredths();
+        f64::from((10_000 - load).max(100)) * f64::from(gateway.max_session)
     };
-    let all: Vec<f64> = loads.iter().zip(gateways.iter()).map(headroom).collect();
+    let all: Vec<f64> = gateways.iter_mut().map(headroom).collect();
     let total: f64 = all.iter().sum();
     all.into_iter().map(|headroom| headroom / total).collect()
 }

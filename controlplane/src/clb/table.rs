@@ -235,6 +235,18 @@ mod tests {
         assert_eq!(table.get(address(2)), None);
     }
 
+    #[test]
+    fn the_later_report_wins_over_the_one_heard_later() {
+        let now = 10 * SECOND;
+        let mut table = Table::new(10, 3 * SECOND);
+        // An acknowledgement that was long under way makes an old report look fresh.
+        table.merge([(address(1), report(1, 8), 2 * SECOND)], now);
+        table.merge([(address(1), report(1, 7), 0)], now);
+        assert_eq!(table.get(address(1)).map(|entry| entry.report.version), Some((1, 8)));
+        table.merge([(address(1), report(1, 8), SECOND)], now);
+        assert_eq!(table.get(address(1)).map(|entry| entry.heard_ns), Some(9 * SECOND));
+    }
+
     type Entries = Vec<(IpAddr, Report, u64)>;
 
     fn entries() -> impl Strategy<Value = Entries> {
