@@ -118,17 +118,19 @@ pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> 
     if quotas.iter().all(|quota| *quota == 0) {
         return Assignment { gateways, slots: vec![NO_GATEWAY; SLOTS] };
     }
-    // What a gateway keeps: its slots, unless it is not usable or its index changed hands.
-    let stays = |index: usize| {
-        gateways
-            .get(index)
-            .is_some_and(|now| usable(now).is_some() && previous.gateways.get(index) == Some(now))
-    };
+    // A gateway keeps its slots, unless it is not usable or its index changed hands.
+    let stays: Vec<bool> = gateways
+        .iter()
+        .enumerate()
+        .map(|(index, now)| usable(now).is_some() && previous.gateways.get(index) == Some(now))
+        .collect();
     let mut held = vec![0usize; gateways.len()];
     let mut slots = vec![NO_GATEWAY; SLOTS];
-    for (slot, old) in slots.iter_mut().zip(&previous.slots).filter(|(_, old)| stays(usize::from(**old))) {
-        *slot = *old;
-        held[usize::from(*old)] += 1;
+    for (slot, old) in slots.iter_mut().zip(&previous.slots) {
+        if stays.get(usize::from(*old)) == Some(&true) {
+            *slot = *old;
+            held[usize::from(*old)] += 1;
+        }
     }
     // Who has the most beyond its quota, in proportion to it, gives first; of equals the first.
     let mut give = vec![0usize; gateways.len()];
@@ -155,8 +157,8 @@ pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> 
     let mut next = 0;
     for slot in slots.iter_mut().filter(|slot| **slot == NO_GATEWAY) {
         // Free slots go round the gateways that have room, so that neighbours in the table do not share a fate.
-        let around = (0..held.len()).map(|i| (next + i) % held.len());
-        let Some(index) = around.into_iter().find(|index| held[*index] < quotas[*index]) else { break };
+        let mut around = (0..held.len()).map(|i| (next + i) % held.len());
+        let Some(index) = around.find(|index| held[*index] < quotas[*index]) else { break };
         held[index] += 1;
         *slot = index as u8;
         next = index + 1;
@@ -329,6 +331,50 @@ mod tests {
         proptest::collection::btree_map(1u8..20, (1u32..=100, any::<bool>()), 0..12).prop_map(|all| {
             all.into_iter().map(|(host, (weight, usable))| member(host, weight, usable)).collect()
         })
+    }
+
+    proptest! {
+        #[test]
+        fn moves_stay_within_the_budget_and_lead_to_the_weights(
+            before in members(), after in members(), budget in 0usize..=60,
+        ) {
+            let start = assign(&Assignment::default(), &before, &mut SLOTS.clone());
+            let end = assign(&start, &after, &mut SLOTS.clone());
+            let usable = |gateway: Option<IpAddr>| after.iter().any(|m| Some(m.address) == gateway && m.usable);
+            let mut now = start;
+            for _ in 0..SLOTS / budget.max(1) + 2 {
+                let mut left = budget;
+                let next = assign(&now, &after, &mut left);
+                let gateway = |a: &Assignment, slot: u8| a.gateways.get(usize::from(slot)).copied().flatten();
+                let paid = std::iter::zip(&now.slots, &next.slots)
+                    .map(|(old, new)| (gateway(&now, *old), gateway(&next, *new)))
+                    .filter(|(old, new)| old != new && usable(*old))
+                    .count();
+                let any = after.iter().any(|m| m.usable);
+                prop_assert!(!any || paid == budget - left, "{} moved, {} paid", paid, budget - left);
+                prop_assert!(held(&next).iter().all(|(address, share)| *share == 0 || usable(Some(*address))));
+                now = next;
+            }
+            if budget > 0 {
+                prop_assert_eq!(held(&now), held(&end));
+            }
+        }
+
+        #[test]
+        fn no_second_sees_more_moves_than_a_twentieth(asked in proptest::collection::vec((0u64..400, 0usize..80), 0..80)) {
+            let mut budget = MoveBudget::default();
+            let mut moves: Vec<(u64, usize)> = Vec::new();
+            let mut now = 0;
+            for (pause_ms, wanted) in asked {
+                now += pause_ms * 1_000_000;
+                let made = wanted.min(budget.left(now));
+                budget.spend(made, now);
+                moves.push((now, made));
+                let second = moves.iter().filter(|(at, _)| now - at < 1_000_000_000);
+                prop_assert!(second.map(|(_, made)| made).sum::<usize>() <= MOVES_A_SECOND);
+            }
+            prop_assert_eq!(budget.left(now + 1_000_000_000), MOVES_A_SECOND);
+        }
     }
 
     proptest! {

@@ -31,7 +31,7 @@ pub enum Origin {
 pub struct Member {
     /// Where clients are sent
     pub address: IpAddr,
-    /// Share of the clients, relative to the others'; 1 or more
+    /// Share of the clients, relative to the others'; 0: not chosen
     pub weight: u32,
     /// 1-100, as configured
     pub priority: u8,

@@ -177,3 +177,129 @@ impl Table {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn address(host: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, host])
+    }
+
+    fn report(start: u64, count: u64) -> Report {
+        Report { version: (start, count), ike: (start * 1000 + count) as u32, ..Report::default() }
+    }
+
+    #[test]
+    fn the_silent_are_dead_after_holdtime() {
+        let mut table = Table::new(10, 3 * SECOND);
+        assert_eq!(table.hear(address(1), report(1, 1), SECOND), Heard::New);
+        assert_eq!(table.next_death(SECOND), Some(4 * SECOND));
+        assert!(table.alive(address(1), 4 * SECOND - 1));
+        assert!(!table.alive(address(1), 4 * SECOND));
+        assert!(!table.alive(address(2), 0));
+        table.touch(address(1), 2 * SECOND);
+        assert!(table.alive(address(1), 4 * SECOND));
+        assert_eq!(table.snapshot(3 * SECOND), [(address(1), report(1, 1), 1000)]);
+        assert_eq!((table.snapshot(9 * SECOND), table.next_death(9 * SECOND)), (vec![], None));
+        assert_eq!(table.hear(address(1), report(1, 2), 9 * SECOND), Heard::New, "back from the dead");
+    }
+
+    #[test]
+    fn a_member_is_believed_about_itself_across_restarts_and_clock_steps() {
+        let mut table = Table::new(10, 3 * SECOND);
+        assert_eq!(table.hear(address(1), report(5, 3), 0), Heard::New);
+        assert_eq!(table.hear(address(1), report(5, 3), 1), Heard::Stale);
+        assert_eq!(table.hear(address(1), report(5, 4), 2), Heard::Later);
+        assert_eq!(table.hear(address(1), report(2, 1), 3), Heard::Later, "its clock was set back");
+        assert_eq!(table.get(address(1)).map(|entry| entry.report.version), Some((2, 1)));
+    }
+
+    #[test]
+    fn a_full_table_refuses_strangers_until_somebody_is_dead() {
+        let mut table = Table::new(2, 3 * SECOND);
+        table.hear(address(1), report(1, 1), 0);
+        table.hear(address(2), report(1, 1), SECOND);
+        assert_eq!(table.hear(address(3), report(1, 1), 2 * SECOND), Heard::Full);
+        table.merge([(address(3), report(1, 1), 0)], 2 * SECOND);
+        assert_eq!((table.len(), table.get(address(3))), (2, None));
+        assert_eq!(table.hear(address(3), report(1, 1), 3 * SECOND), Heard::New, "the dead made place");
+        assert_eq!(table.get(address(1)), None);
+        table.configure(1, 3 * SECOND);
+        assert_eq!(table.iter().map(|(address, _)| address).collect::<Vec<_>>(), [address(3)]);
+    }
+
+    #[test]
+    fn a_merge_takes_the_living_for_the_dead_and_brings_none_of_those() {
+        let now = 10 * SECOND;
+        let mut table = Table::new(10, 3 * SECOND);
+        table.hear(address(1), report(9, 9), SECOND);
+        table.merge([(address(1), report(2, 1), SECOND), (address(2), report(1, 1), 3 * SECOND)], now);
+        assert_eq!(table.get(address(1)), Some(&Entry { report: report(2, 1), heard_ns: 9 * SECOND }));
+        assert_eq!(table.get(address(2)), None);
+    }
+
+    #[test]
+    fn the_later_report_wins_over_the_one_heard_later() {
+        let now = 10 * SECOND;
+        let mut table = Table::new(10, 3 * SECOND);
+        // An acknowledgement that was long under way makes an old report look fresh.
+        table.merge([(address(1), report(1, 8), 2 * SECOND)], now);
+        table.merge([(address(1), report(1, 7), 0)], now);
+        assert_eq!(table.get(address(1)).map(|entry| entry.report.version), Some((1, 8)));
+        table.merge([(address(1), report(1, 8), SECOND)], now);
+        assert_eq!(table.get(address(1)).map(|entry| entry.heard_ns), Some(9 * SECOND));
+    }
+
+    type Entries = Vec<(IpAddr, Report, u64)>;
+
+    fn entries() -> impl Strategy<Value = Entries> {
+        // A version names one report, as with real members.
+        let entry = (1u8..8, 1u64..3, 1u64..5, 0..5 * SECOND)
+            .prop_map(|(host, start, count, age)| (address(host), report(start, count), age));
+        proptest::collection::vec(entry, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn merges_commute_and_repeat_without_effect(a in entries(), b in entries(), c in entries()) {
+            let now = 100 * SECOND;
+            let merged = |order: &[&Entries]| {
+                let mut table = Table::new(8, 3 * SECOND);
+                order.iter().for_each(|entries| table.merge((*entries).clone(), now));
+                table
+            };
+            let once = merged(&[&a, &b, &c]);
+            for order in [[&a, &c, &b], [&b, &a, &c], [&b, &c, &a], [&c, &a, &b], [&c, &b, &a]] {
+                prop_assert_eq!(&merged(&order), &once);
+            }
+            prop_assert_eq!(&merged(&[&a, &b, &c, &b, &a, &c]), &once);
+            // A node that is told a table knows what the teller knows.
+            let told: Entries = once.iter().map(|(a, e)| (a, e.report.clone(), now - e.heard_ns)).collect();
+            prop_assert_eq!(&merged(&[&told]), &once);
+        }
+
+        #[test]
+        fn no_table_outgrows_its_limit_nor_loses_the_living(
+            heard in proptest::collection::vec((1u8..30, 1u64..3, 1u64..5, 0..SECOND), 0..60), max_nodes in 1usize..6,
+        ) {
+            let mut table = Table::new(max_nodes, 3 * SECOND);
+            let mut now = 0;
+            for (host, start, count, pause) in heard {
+                now += pause;
+                let living: Vec<IpAddr> =
+                    table.iter().map(|(a, _)| a).filter(|a| table.alive(*a, now)).collect();
+                if count % 2 == 0 {
+                    table.hear(address(host), report(start, count), now);
+                } else {
+                    table.merge([(address(host), report(start, count), pause)], now);
+                }
+                prop_assert!(table.len() <= max_nodes);
+                prop_assert!(living.iter().all(|a| table.alive(*a, now)));
+            }
+        }
+    }
+}
