@@ -2,7 +2,7 @@
 //! iproute2, strongswan-charon and strongswan-swanctl.
 #![forbid(unsafe_code)]
 
-use controlplane::load::drain::{Drain, Orders};
+use controlplane::load::drain::{Daemon, Drain, Orders};
 use controlplane::load::probe::{Answer, Probe, ProbeSpec, ProbeState};
 use controlplane::load::{Reading, Sample, Source, SourceSpec};
 use rustix::process::{Pid, Signal, kill_process};
@@ -290,7 +290,7 @@ fn the_load_of_a_charon_is_followed_through_rekeying_hanging_and_dying() {
     gateway.signal(Signal::STOP);
     let unhealthy = || until("unhealthy", || matches!(source.latest(), Reading::Unhealthy { .. }));
     let took = unhealthy();
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     let start = Instant::now();
     for _ in 0..1000 {
         assert!(sample(&source).is_none());
@@ -306,7 +306,7 @@ fn the_load_of_a_charon_is_followed_through_rekeying_hanging_and_dying() {
     // One that dies is named at once, and asked again when it is back.
     gateway.kill();
     let took = unhealthy();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
     let Reading::Unhealthy { reason, since_ns } = source.latest() else { panic!("healthy") };
     assert!(reason.starts_with(&format!("vici {}: ", gateway.socket().display())), "{reason}");
     std::thread::sleep(Duration::from_millis(300));
@@ -398,7 +398,7 @@ fn sessions_move_at_the_pace_and_those_without_support_are_listed() {
     let runtime = runtime();
     let _guard = runtime.enter();
     let orders = |pace| Orders { pace, targets: vec![(first.address(), 2), (second.address(), 1)] };
-    let drain = Drain::start(from.socket(), Duration::from_secs(6), orders(0));
+    let drain = Drain::start(Daemon::Charon { socket: from.socket() }, Duration::from_secs(6), orders(0));
     until("all wait", || drain.progress().waiting == 8);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!((drain.progress().waiting, from.established()), (8, 8), "stopped from the start");

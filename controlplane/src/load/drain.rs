@@ -4,16 +4,19 @@
 //! them did: who is still here some time after it was asked stays, and is listed. One that answered and does not go is ended
 //! by charon itself after its `half_open_timeout` (30 s).
 //!
+//! pluto knows connections only: all clients of a connection are asked at once, those without support too (they take no
+//! notice), and the pace decides when the next connection's turn is.
+//!
 //! [`Plan`] decides, without IO or clock; [`Drain`] runs it against the daemon.
 
-use super::vici::{Client, Session};
-use super::{LIMIT, RETRY};
+use super::vici::Client;
+use super::{LIMIT, RETRY, SourceSpec, whack};
 use platform::clock::monotonic_ns;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -27,6 +30,87 @@ const RELIST: Duration = Duration::from_secs(5);
 const RELIST_SHARE: u32 = 20;
 /// A pace that was not kept is made up for, as far as it was missed within this time.
 const CATCH_UP_NS: u64 = 100_000_000;
+
+/// A list of gateways for a connection of pluto's has at most so many entries.
+const MAX_TARGETS: usize = 32;
+
+/// The IKE daemon whose sessions are moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    /// strongSwan's
+    Charon {
+        /// Its VICI socket
+        socket: PathBuf,
+    },
+    /// libreswan's
+    Pluto {
+        /// `ipsec`, or `whack` itself
+        program: PathBuf,
+    },
+}
+
+impl Daemon {
+    /// The daemon behind a load source; none behind a script or fixed figures, whose sessions nobody here can move.
+    #[must_use]
+    pub fn of(source: &SourceSpec) -> Option<Daemon> {
+        match source {
+            SourceSpec::Vici { socket } => Some(Daemon::Charon { socket: socket.clone() }),
+            SourceSpec::Whack { program } => Some(Daemon::Pluto { program: program.clone() }),
+            SourceSpec::Script { .. } | SourceSpec::Fixed(_) => None,
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        match self {
+            Daemon::Charon { socket } => {
+                let client = Client::connect(socket, LIMIT.1).await;
+                client.map(Connection::Charon).map_err(|why| format!("vici {}: {why}", socket.display()))
+            }
+            Daemon::Pluto { program } => Ok(Connection::Pluto(program.clone())),
+        }
+    }
+}
+
+enum Connection {
+    Charon(Client),
+    Pluto(PathBuf),
+}
+
+impl Connection {
+    async fn sessions(&mut self) -> Result<Vec<Session>, String> {
+        match self {
+            Connection::Charon(client) => client.sessions().await,
+            Connection::Pluto(program) => whack::sessions(program, LIMIT.1).await,
+        }
+    }
+
+    /// That a session has gone meanwhile shows in the next list.
+    async fn ask(&mut self, step: &Step) -> Result<(), String> {
+        match (self, step) {
+            (Connection::Charon(client), Step::Ask { id, gateway }) => {
+                client.redirect(*id, *gateway).await.map(drop)
+            }
+            (Connection::Pluto(program), Step::AskAll { connection, gateways }) => {
+                whack::redirect(program, connection, gateways, LIMIT.1).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An established IKE SA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    /// The daemon's own number of it, until it is rekeyed
+    pub(super) id: u32,
+    pub(super) peer: SocketAddr,
+    pub(super) identity: String,
+    pub(super) ikev2: bool,
+    /// It was this gateway that connected
+    pub(super) initiator: bool,
+    /// The connection with which it can be redirected, but not alone
+    pub(super) connection: Option<String>,
+}
 
 /// Where the sessions are to go, and how fast.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,13 +170,13 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts to move the sessions of the charon at `socket`. Who is still here `patience` after being asked stays: normally
+    /// Starts to move the daemon's sessions. Who is still here `patience` after being asked stays: normally
     /// [`PATIENCE`]. To be called inside a tokio runtime with time and IO.
     #[must_use]
-    pub fn start(socket: PathBuf, patience: Duration, orders: Orders) -> Drain {
+    pub fn start(daemon: Daemon, patience: Duration, orders: Orders) -> Drain {
         let (tell, progress) = watch::channel(Progress::default());
         let (orders, ordered) = watch::channel(orders);
-        let task = tokio::spawn(run(socket, Plan::new(patience), ordered, tell)).abort_handle();
+        let task = tokio::spawn(run(daemon, Plan::new(patience), ordered, tell)).abort_handle();
         Drain { orders, progress, task }
     }
 
@@ -122,31 +206,31 @@ impl Drop for Drain {
 }
 
 async fn run(
-    socket: PathBuf,
+    daemon: Daemon,
     mut plan: Plan,
     mut orders: watch::Receiver<Orders>,
     tell: watch::Sender<Progress>,
 ) {
     loop {
-        let Err(why) = drain(&socket, &mut plan, &mut orders, &tell).await;
-        plan.disconnected(format!("vici {}: {why}", socket.display()));
+        let Err(why) = drain(&daemon, &mut plan, &mut orders, &tell).await;
+        plan.disconnected(why);
         tell.send_if_modified(|told| plan.report(told));
         tokio::time::sleep(RETRY).await;
     }
 }
 
 async fn drain(
-    socket: &Path,
+    daemon: &Daemon,
     plan: &mut Plan,
     orders: &mut watch::Receiver<Orders>,
     tell: &watch::Sender<Progress>,
 ) -> Result<Infallible, String> {
-    let mut client = Client::connect(socket, LIMIT.1).await?;
+    let mut connection = daemon.connect().await?;
     let mut list_ns = 0;
     loop {
         let began_ns = monotonic_ns();
         if began_ns >= list_ns {
-            let sessions = client.sessions().await?;
+            let sessions = connection.sessions().await?;
             let now_ns = monotonic_ns();
             plan.listed(sessions, now_ns);
             let took = Duration::from_nanos(now_ns - began_ns);
@@ -156,8 +240,7 @@ async fn drain(
         let step = plan.next(&ordered, monotonic_ns());
         tell.send_if_modified(|told| plan.report(told));
         match step {
-            // That the session has gone meanwhile shows in the next list.
-            Step::Ask { id, gateway } => drop(client.redirect(id, gateway).await?),
+            Step::Ask { .. } | Step::AskAll { .. } => connection.ask(&step).await?,
             Step::Wait { until_ns } => {
                 let pause = Duration::from_nanos(until_ns.min(list_ns).saturating_sub(monotonic_ns()));
                 let _ = tokio::time::timeout(pause, orders.changed()).await;
@@ -167,12 +250,21 @@ async fn drain(
 }
 
 /// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// Have this session redirected
     Ask { id: u32, gateway: IpAddr },
+    /// Have all sessions of this connection redirected, in turn to these gateways
+    AskAll { connection: String, gateways: Vec<IpAddr> },
     /// There is nothing to do before
     Wait { until_ns: u64 },
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    at_ns: u64,
+    peer: SocketAddr,
+    identity: String,
 }
 
 /// Who has been asked, who is next.
@@ -180,8 +272,8 @@ enum Step {
 struct Plan {
     patience_ns: u64,
     waiting: VecDeque<Session>,
-    /// When each one was asked, as far as it is still here
-    asked: HashMap<u32, u64>,
+    /// Those that were asked and are still here
+    asked: HashMap<u32, Asked>,
     /// Those of them that stay
     in_vain: u32,
     moved: u32,
@@ -206,9 +298,30 @@ impl Plan {
     /// Takes the daemon's list of all established sessions.
     fn listed(&mut self, sessions: Vec<Session>, now_ns: u64) {
         let here: HashSet<u32> = sessions.iter().map(|session| session.id).collect();
-        let asked = self.asked.len();
-        self.asked.retain(|id, _| here.contains(id));
-        self.moved = self.moved.saturating_add(count(asked - self.asked.len()));
+        let (asked, gone) =
+            std::mem::take(&mut self.asked).into_iter().partition(|(id, _)| here.contains(id));
+        self.asked = asked;
+        // One that was rekeyed is still here, by another number.
+        let others = sessions.iter().filter(|session| !self.asked.contains_key(&session.id));
+        let others: HashMap<_, _> =
+            others.map(|session| ((session.peer, session.identity.as_str()), session.id)).collect();
+        for asked in gone.into_values() {
+            match others.get(&(asked.peer, asked.identity.as_str())) {
+                Some(id) => drop(self.asked.insert(*id, asked)),
+                None => self.moved = self.moved.saturating_add(1),
+            }
+        }
+        let mut families = HashMap::<&str, [bool; 2]>::new();
+        for session in &sessions {
+            if let Some(connection) = &session.connection {
+                families.entry(connection).or_default()[usize::from(session.peer.is_ipv4())] = true;
+            }
+        }
+        let mixed: HashSet<String> = families
+            .iter()
+            .filter(|(_, both)| **both == [true; 2])
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
         self.waiting.clear();
         (self.staying, self.in_vain, self.lost) = (0, 0, None);
         let mut stay = Vec::new();
@@ -216,10 +329,13 @@ impl Plan {
             let reason = match self.asked.get(&session.id) {
                 _ if !session.ikev2 => "IKEv1 has no redirect",
                 _ if session.initiator => "this gateway is the initiator",
-                Some(at_ns) if now_ns.saturating_sub(*at_ns) < self.patience_ns => continue,
+                _ if session.connection.as_ref().is_some_and(|name| mixed.contains(name)) => {
+                    "its connection serves IPv4 and IPv6: whack cannot redirect them apart"
+                }
+                Some(asked) if now_ns.saturating_sub(asked.at_ns) < self.patience_ns => continue,
                 Some(_) => {
                     self.in_vain += 1;
-                    "the client supports no redirect, or does not answer"
+                    "the client supports no redirect, does not answer, or came back"
                 }
                 None => {
                     self.waiting.push_back(session);
@@ -229,7 +345,7 @@ impl Plan {
             self.staying = self.staying.saturating_add(1);
             if stay.len() < MAX_LISTED {
                 let Session { id, peer, identity, .. } = session;
-                stay.push(Stay { id, peer, identity, reason });
+                stay.push(Stay { id, peer: peer.ip(), identity, reason });
             }
         }
         self.stay = Some(stay);
@@ -253,13 +369,32 @@ impl Plan {
         if now_ns < due_ns {
             return Step::Wait { until_ns: due_ns };
         }
-        let Some(session) = self.waiting.remove(next) else { return Step::Wait { until_ns: now_ns } };
-        let Some(gateway) = self.target(session.peer, &orders.targets) else {
-            return Step::Wait { until_ns: now_ns };
-        };
+        let Some(first) = self.waiting.remove(next) else { return Step::Wait { until_ns: now_ns } };
         self.last_ns = due_ns.max(now_ns.saturating_sub(CATCH_UP_NS));
-        self.asked.insert(session.id, now_ns);
-        Step::Ask { id: session.id, gateway }
+        let Some(connection) = first.connection.clone() else {
+            let Some(gateway) = self.target(first.peer.ip(), &orders.targets) else {
+                return Step::Wait { until_ns: now_ns };
+            };
+            let id = first.id;
+            self.ask(first, now_ns);
+            return Step::Ask { id, gateway };
+        };
+        let (all, others): (VecDeque<_>, _) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|session| session.connection.as_ref() == Some(&connection));
+        self.waiting = others;
+        // The others of the connection use up their share of the pace too.
+        self.last_ns =
+            self.last_ns.saturating_add(60_000_000_000 / u64::from(orders.pace) * all.len() as u64);
+        let turns = (all.len() + 1).min(MAX_TARGETS);
+        let gateways = (0..turns).filter_map(|_| self.target(first.peer.ip(), &orders.targets)).collect();
+        all.into_iter().chain([first]).for_each(|session| self.ask(session, now_ns));
+        Step::AskAll { connection, gateways }
+    }
+
+    fn ask(&mut self, session: Session, now_ns: u64) {
+        let Session { id, peer, identity, .. } = session;
+        self.asked.insert(id, Asked { at_ns: now_ns, peer, identity });
     }
 
     /// The gateway whose turn it is, of the client's family: smooth weighted round robin, so that each has its share at any time.
@@ -311,10 +446,11 @@ mod tests {
     fn session(id: u32, peer: &str) -> Session {
         Session {
             id,
-            peer: peer.parse().unwrap(),
+            peer: SocketAddr::new(peer.parse().unwrap(), 4500),
             identity: format!("client{id}"),
             ikev2: true,
             initiator: false,
+            connection: None,
         }
     }
 
@@ -360,7 +496,7 @@ mod tests {
         plan.listed(vec![session(2, "198.51.100.2")], 41 * SECOND);
         let third = progress(&mut plan);
         assert_eq!((third.asked, third.moved, third.staying, third.done()), (0, 1, 1, true));
-        assert_eq!(third.stay[0].reason, "the client supports no redirect, or does not answer");
+        assert_eq!(third.stay[0].reason, "the client supports no redirect, does not answer, or came back");
         assert!(ask(&mut plan, &orders, 100 * SECOND).is_empty(), "nobody is asked twice");
     }
 
@@ -381,6 +517,39 @@ mod tests {
             [(1, "2001:db8::2".to_owned())]
         );
         assert_eq!(progress(&mut plan).problem, None);
+    }
+
+    #[test]
+    fn one_that_is_rekeyed_has_not_moved() {
+        let mut plan = Plan::new(PATIENCE);
+        plan.listed(vec![session(1, "198.51.100.1")], 0);
+        assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), SECOND).len(), 1);
+        plan.listed(vec![Session { id: 9, ..session(1, "198.51.100.1") }], 50 * SECOND);
+        let rekeyed = progress(&mut plan);
+        assert_eq!((rekeyed.moved, rekeyed.staying, rekeyed.stay[0].id, rekeyed.waiting), (0, 1, 9, 0));
+        plan.listed(Vec::new(), 51 * SECOND);
+        assert_eq!(progress(&mut plan).moved, 1);
+    }
+
+    #[test]
+    fn connections_that_cannot_be_parted_are_asked_as_a_whole_and_pay_for_all() {
+        let mut plan = Plan::new(PATIENCE);
+        let of = |name: &str, id, peer| Session { connection: Some(name.to_owned()), ..session(id, peer) };
+        let a = (1..=30).map(|id| of("a", id, "198.51.100.1"));
+        let others = [of("b", 51, "198.51.100.2"), of("c", 61, "198.51.100.3"), of("c", 62, "2001:db8::3")];
+        plan.listed(a.chain(others).collect(), 0);
+        let orders = orders(600, &[("192.0.2.2", 2), ("192.0.2.3", 1)]);
+        let Step::AskAll { connection, gateways } = plan.next(&orders, 10 * SECOND) else {
+            panic!("nobody is asked")
+        };
+        let second = gateways.iter().filter(|to| to.to_string() == "192.0.2.3").count();
+        assert_eq!((connection.as_str(), gateways.len(), second), ("a", 30, 10));
+        assert!(matches!(plan.next(&orders, 12 * SECOND), Step::Wait { until_ns } if until_ns > 12 * SECOND));
+        let next = plan.next(&orders, 13 * SECOND);
+        assert!(matches!(&next, Step::AskAll { connection, .. } if connection == "b"), "{next:?}");
+        let told = progress(&mut plan);
+        assert_eq!((told.asked, told.waiting, told.staying), (31, 0, 2));
+        assert!(told.stay[0].reason.contains("IPv4 and IPv6"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! and a request that crosses an event may lose a part of it. [`Packets`] hands it whole and sane packets
 //! only, keeps the end of the stream to itself, and [`Client`] limits the time.
 
+use super::drain::Session;
 use super::{Counts, LIMIT, RETRY};
 use futures_util::StreamExt as _;
 use serde::de::value::MapAccessDeserializer;
@@ -14,7 +15,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -250,18 +251,6 @@ async fn ended(broken: &mut watch::Receiver<Option<String>>) -> String {
     why.unwrap_or_else(|| "closed the connection".to_owned())
 }
 
-/// An established IKE SA.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Session {
-    /// charon's own number of it, until it is rekeyed
-    pub(super) id: u32,
-    pub(super) peer: IpAddr,
-    pub(super) identity: String,
-    pub(super) ikev2: bool,
-    /// It was this gateway that connected
-    pub(super) initiator: bool,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct ListedSa {
@@ -269,6 +258,8 @@ struct ListedSa {
     version: u8,
     state: String,
     remote_host: String,
+    #[serde(default)]
+    remote_port: u16,
     #[serde(default)]
     remote_id: String,
     #[serde(default)]
@@ -282,9 +273,10 @@ impl ListedSa {
         let identity = if self.remote_eap_id.is_empty() { self.remote_id } else { self.remote_eap_id };
         let identity = identity.chars().filter(|c| !c.is_control()).take(MAX_IDENTITY).collect();
         // A link-local address has its zone behind it.
-        let peer = self.remote_host.split('%').next()?.parse().ok()?;
+        let peer = SocketAddr::new(self.remote_host.split('%').next()?.parse().ok()?, self.remote_port);
         let (id, ikev2, initiator) = (self.uniqueid, self.version == 2, self.initiator);
-        (self.state == "ESTABLISHED").then_some(Session { id, peer, identity, ikev2, initiator })
+        let session = Session { id, peer, identity, ikev2, initiator, connection: None };
+        (self.state == "ESTABLISHED").then_some(session)
     }
 }
 
@@ -349,7 +341,7 @@ impl Children {
         let task = tokio::spawn(async move {
             loop {
                 let Err(why) = follow(&socket, &tell).await;
-                tell.send_replace(Err(why));
+                tell.send_modify(|known| *known = Err(why));
                 tokio::time::sleep(RETRY).await;
             }
         });
@@ -366,7 +358,7 @@ impl Drop for Children {
 /// Keeps count until the connection ends.
 async fn follow(socket: &Path, tell: &watch::Sender<Result<Known, String>>) -> Result<Infallible, String> {
     let mut client = Client::connect(socket, LIMIT.1).await?;
-    tell.send_replace(Ok(Known::default()));
+    tell.send_modify(|known| *known = Ok(Known::default()));
     let mut broken = client.broken.clone();
     // In the order in which they are asked for first: charon tells of changes before it lists.
     let mut updown = pin!(client.inner.subscribe::<UpDown>("child-updown"));
@@ -694,7 +686,12 @@ mod tests {
     #[tokio::test]
     async fn established_sessions_are_listed() {
         let sa = |id: &str, more: &[Vec<u8>]| {
-            let fixed = [value("uniqueid", id), value("version", "2"), value("remote-host", "2001:db8::7")];
+            let fixed = [
+                value("uniqueid", id),
+                value("version", "2"),
+                value("remote-host", "2001:db8::7"),
+                value("remote-port", "4500"),
+            ];
             packet(7, "list-sa", &section("vpn", &[&fixed, more].concat()))
         };
         let parts = [
@@ -714,10 +711,10 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let sessions = Client::over(ours, LIMIT).sessions().await.unwrap();
-        let peer: IpAddr = "2001:db8::7".parse().unwrap();
+        let peer = "[2001:db8::7]:4500".parse().unwrap();
         let session = |id, identity: &str, initiator| {
             let identity = identity.to_owned();
-            Session { id, peer, identity, ikev2: true, initiator }
+            Session { id, peer, identity, ikev2: true, initiator, connection: None }
         };
         assert_eq!(sessions, [session(1, "b", false), session(3, "", true)]);
     }
