@@ -9,7 +9,7 @@ use super::kernel::Work;
 use super::limits::Limits;
 use super::{Daemon, on_macvlan};
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{Authentication, Family, virtual_link_local};
+use crate::config::{Authentication, Family, Interface, virtual_link_local};
 use crate::hsrp::auth::{Auth, Keys};
 use crate::hsrp::link::{Listening, Solicitations, index_of, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
@@ -496,8 +496,17 @@ impl Daemon {
             else {
                 continue;
             };
-            if !wanted.contains(&(port, transport, exception.clone())) {
-                wanted.push((port, transport, exception));
+            // The other version of IPv4 too, to tell the operator of a router that speaks it.
+            let other = match transport {
+                Transport::V1 => Some(Transport::V2),
+                Transport::V2 => Some(Transport::V1),
+                Transport::V2Ipv6 => None,
+            };
+            for transport in [Some(transport), other].into_iter().flatten() {
+                let one = (port, transport, exception.clone());
+                if !wanted.contains(&one) {
+                    wanted.push(one);
+                }
             }
         }
         let same = |(port, transport, device): &(usize, Transport, String),
@@ -608,6 +617,20 @@ impl Daemon {
             return;
         }
         let parsed = checked.and_then(|()| packet::parse(payload, transport));
+        let interface = &self.ports[port].interface;
+        let version = self.config.interfaces.get(interface).map_or(1, Interface::version);
+        if transport.version() != version {
+            *self.election.refused.entry((port, "other-version")).or_default() += 1;
+            let place = self.ports[port].exception.as_deref().unwrap_or_default();
+            if parsed.is_ok() && self.election.limits.allow("HSRP-4-VERSION", place, FEW_LINES, now) {
+                tracing::warn!(
+                    "%HSRP-4-VERSION: {interface}: {source} speaks version {}, this node version {version}: neither \
+                     hears the other; enter the same `standby version` on both",
+                    transport.version()
+                );
+            }
+            return;
+        }
         let parsed = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
