@@ -179,6 +179,8 @@ impl Daemon {
             role.grace = resume.is_some();
             role.dataplane = up || resume.is_some();
         }
+        let synced = self.roles.get(key).is_none_or(|role| role.synced);
+        self.tell(key, Event::Synced(synced), now);
         for (object, down) in self.election.down.clone() {
             self.tell(key, Event::Track { object, down }, now);
         }
@@ -826,9 +828,13 @@ impl Daemon {
     }
 
     /// The clients of a group's role (its cluster's member table) are ready for it, or not any more: what
-    /// `preempt delay sync` waits for. A group that nobody ever calls unready does not wait.
+    /// `preempt delay sync` waits for, also for a group that has not begun yet. A group that nobody ever calls unready
+    /// does not wait.
     #[allow(dead_code)] // the wiring of load balancing calls it
     pub(super) fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
+        if let Some(role) = self.roles.get_mut(key) {
+            role.synced = synced;
+        }
         self.tell(key, Event::Synced(synced), now);
     }
 
