@@ -6,7 +6,9 @@ mod common;
 
 use common::lan::{Lan, Member, config};
 use common::{run, until};
+use platform::snapshot::VipState;
 use rustix::process::Signal;
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -102,6 +104,13 @@ fn the_operator_hands_a_group_over_and_a_change_of_priority_does_not() {
     });
     assert_eq!(lan.members[1].node.log().matches("STATECHANGE").count(), before);
 
+    let faster = " standby 1 authentication md5 key-string abc\n standby 1 timers msec 40 msec 160\n";
+    lan.members[1].configure(&config(2, faster));
+    until("the new timers", || {
+        lan.members[1].node.show("show standby").contains("Hello time 40 msec, hold time 160 msec")
+    });
+    assert_eq!(lan.members[1].node.log().matches("STATECHANGE").count(), before);
+
     // A router with another key is not heard, and this is counted.
     let debug = lan.members[0].node.show("debug standby errors");
     assert!(debug.contains("errors on"), "{debug}");
@@ -113,6 +122,25 @@ fn the_operator_hands_a_group_over_and_a_change_of_priority_does_not() {
     // The old key again: they settle to one.
     lan.members[1].node.configure(&config(2, " standby 1 authentication md5 key-string abc\n"));
     lan.members[1].signal(Signal::HUP);
+    lan.wait("one of them", |lan| lan.members[0].answers() != lan.members[1].answers());
+}
+
+#[test]
+fn a_router_of_the_other_version_is_named_although_nobody_hears_it() {
+    let old = config(2, "").replace("standby version 2", "standby version 1");
+    let mut lan = Lan::new([config(1, ""), old]);
+    lan.start(0);
+    lan.start(1);
+    lan.wait("both are active", |lan| lan.members[0].answers() && lan.members[1].answers());
+    for (index, wanted) in [
+        (0, "%HSRP-4-VERSION: TenGigabitEthernet0/0/0: 10.0.0.2 speaks version 1, this node version 2"),
+        (1, "%HSRP-4-VERSION: TenGigabitEthernet0/0/0: 10.0.0.1 speaks version 2, this node version 1"),
+    ] {
+        lan.wait("the warning", |lan| lan.members[index].node.log().contains(wanted));
+        assert!(lan.members[index].node.show("show standby all").contains("other-version"));
+    }
+    // Once they speak the same, there is one.
+    lan.members[1].configure(&config(2, ""));
     lan.wait("one of them", |lan| lan.members[0].answers() != lan.members[1].answers());
 }
 
@@ -222,6 +250,27 @@ fn ipv6_groups_elect_and_learners_follow() {
     assert!(shown.contains("Virtual IP address is 10.0.0.100 (learnt)"), "{shown}");
     assert!(!shown.contains("Group 2"), "{shown}");
     assert!(lan.members[1].node.show("show standby 2").contains("Active router is fe80::"));
+    // A changed and a secondary address: the learner follows the first, also in what it tells its data plane.
+    let moved = " standby 1 ip 10.0.0.110\n standby 1 ip 10.0.0.111 secondary\n";
+    lan.members[0].configure(&both(1, moved));
+    lan.wait("the changed addresses", |lan| {
+        lan.members[0].node.addresses("hsrp0-1") == ["10.0.0.110/32", "10.0.0.111/32"]
+    });
+    let told = |lan: &Lan, index: usize| -> Vec<(IpAddr, VipState)> {
+        let seen = lan.members[index].dataplane.as_ref().unwrap().last().unwrap();
+        seen.body.vips().iter().map(|vip| (vip.ip().unwrap(), vip.state())).collect()
+    };
+    let v4 = |host: u8| IpAddr::from([10, 0, 0, host]);
+    lan.wait("the learner's snapshot", |lan| told(lan, 1).contains(&(v4(110), VipState::Inactive)));
+    assert!(!told(&lan, 1).iter().any(|(address, _)| *address == v4(100)), "{:?}", told(&lan, 1));
+    assert!(told(&lan, 0).contains(&(v4(111), VipState::Active)), "{:?}", told(&lan, 0));
+    let shown = lan.members[0].node.show("show standby Te0/0/0 1");
+    assert!(shown.contains("    Secondary virtual IP address 10.0.0.111"), "{shown}");
+    let carries = |lan: &Lan, index: usize| {
+        let node = &lan.members[index].node;
+        node.addresses("hsrp0-1") == ["10.0.0.110/32"]
+            && node.addresses("hsrp0-2v6").contains(&"2001:db8::100/128".to_owned())
+    };
     lan.members[0].signal(Signal::TERM);
     lan.wait("both addresses on the next node", |lan| carries(lan, 1));
     assert!(lan.members[0].usherd.as_mut().unwrap().ends().success());

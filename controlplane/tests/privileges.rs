@@ -103,4 +103,9 @@ fn only_administrators_hand_a_group_over_or_switch_debugging() {
     let debug = usher_as(&node, 1, 1, "--groups=64001", "debug standby packets");
     assert!(String::from_utf8_lossy(&debug.stdout).contains("packets on"), "{debug:?}");
     until("messages are told", || node.log().contains("HSRP: TenGigabitEthernet0/0/0 Grp 1 Hello"));
+    // And off again, while it runs.
+    usher_as(&node, 1, 1, "--groups=64001", "no debug standby packets");
+    let told = node.log().matches(" Hello Active").count();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(node.log().matches(" Hello Active").count(), told);
 }

@@ -174,7 +174,7 @@ pub struct Group {
     /// `standby G authentication ...`
     pub authentication: Option<Authentication>,
     /// `standby G lease-limit SECONDS`, 1-255: requests are answered for so long after usherd's last sign of life
-    /// while no other router is known
+    /// while no other router is known, and for three hello times at least
     pub lease_limit: Option<u8>,
     /// `standby G name NAME`
     pub name: Option<String>,

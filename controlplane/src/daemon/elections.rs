@@ -9,7 +9,7 @@ use super::kernel::Work;
 use super::limits::Limits;
 use super::{Daemon, on_macvlan};
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{Authentication, Family, virtual_link_local};
+use crate::config::{Authentication, Family, Interface, virtual_link_local};
 use crate::hsrp::auth::{Auth, Keys};
 use crate::hsrp::link::{Listening, Solicitations, index_of, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
@@ -178,6 +178,8 @@ impl Daemon {
             role.grace = resume.is_some();
             role.dataplane = up || resume.is_some();
         }
+        let synced = self.roles.get(key).is_none_or(|role| role.synced);
+        self.tell(key, Event::Synced(synced), now);
         for (object, down) in self.election.down.clone() {
             self.tell(key, Event::Track { object, down }, now);
         }
@@ -495,8 +497,17 @@ impl Daemon {
             else {
                 continue;
             };
-            if !wanted.contains(&(port, transport, exception.clone())) {
-                wanted.push((port, transport, exception));
+            // The other version of IPv4 too, to tell the operator of a router that speaks it.
+            let other = match transport {
+                Transport::V1 => Some(Transport::V2),
+                Transport::V2 => Some(Transport::V1),
+                Transport::V2Ipv6 => None,
+            };
+            for transport in [Some(transport), other].into_iter().flatten() {
+                let one = (port, transport, exception.clone());
+                if !wanted.contains(&one) {
+                    wanted.push(one);
+                }
             }
         }
         let same = |(port, transport, device): &(usize, Transport, String),
@@ -607,6 +618,20 @@ impl Daemon {
             return;
         }
         let parsed = checked.and_then(|()| packet::parse(payload, transport));
+        let interface = &self.ports[port].interface;
+        let version = self.config.interfaces.get(interface).map_or(1, Interface::version);
+        if transport.version() != version {
+            *self.election.refused.entry((port, "other-version")).or_default() += 1;
+            let place = self.ports[port].exception.as_deref().unwrap_or_default();
+            if parsed.is_ok() && self.election.limits.allow("HSRP-4-VERSION", place, FEW_LINES, now) {
+                tracing::warn!(
+                    "%HSRP-4-VERSION: {interface}: {source} speaks version {}, this node version {version}: neither \
+                     hears the other; enter the same `standby version` on both",
+                    transport.version()
+                );
+            }
+            return;
+        }
         let parsed = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -803,9 +828,13 @@ impl Daemon {
     }
 
     /// The clients of a group's role (its cluster's member table) are ready for it, or not any more: what
-    /// `preempt delay sync` waits for. A group that nobody ever calls unready does not wait.
+    /// `preempt delay sync` waits for, also for a group that has not begun yet. A group that nobody ever calls unready
+    /// does not wait.
     #[allow(dead_code)] // the wiring of load balancing calls it
     pub(super) fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
+        if let Some(role) = self.roles.get_mut(key) {
+            role.synced = synced;
+        }
         self.tell(key, Event::Synced(synced), now);
     }
 

@@ -97,6 +97,8 @@ pub struct Role {
     pub reload: bool,
     /// It goes on within its lease, and its data plane may still be on its way back
     pub grace: bool,
+    /// What uses the role is ready for it (`preempt delay sync`)
+    pub synced: bool,
     /// The machine was last told that a data plane carries its frames
     pub dataplane: bool,
     /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
@@ -124,6 +126,7 @@ impl Role {
             resumed: false,
             reload: false,
             grace: false,
+            synced: true,
             dataplane: true,
             wedged: None,
             refused: BTreeMap::new(),
