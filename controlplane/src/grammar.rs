@@ -5,6 +5,8 @@
 //! `[optional]` parts and `{one|of|these}`. It is expanded to its linear forms, and a line is matched against
 //! all forms of all commands at once, so that an error can name every word that would have been understood.
 
+mod words;
+
 use crate::config::{IfName, ifname};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -59,6 +61,18 @@ struct Form {
     command: usize,
     hidden: bool,
     elements: Vec<Element>,
+    help: &'static str,
+}
+
+/// A word that may stand somewhere, for `?` and completion.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offer {
+    /// The keyword, the shape of a parameter such as `<1-100>`, or `<cr>` where the line may end
+    pub word: String,
+    /// What it means
+    pub help: String,
+    /// Whether it is a keyword, which completion may type
+    pub keyword: bool,
 }
 
 /// A word of a line with its column, from 1, in characters.
@@ -207,9 +221,16 @@ impl Grammar {
     ///
     /// # Panics
     /// On a syntax that is not well formed: the tables are constants, compiled in a test.
-    pub fn add(&mut self, command: usize, syntax: &'static str, params: &[Param], hidden: bool) {
+    pub fn add(
+        &mut self,
+        command: usize,
+        syntax: &'static str,
+        params: &[Param],
+        hidden: bool,
+        help: &'static str,
+    ) {
         for elements in expand(syntax, params) {
-            self.forms.push(Form { command, hidden, elements });
+            self.forms.push(Form { command, hidden, elements, help });
         }
     }
 
@@ -263,13 +284,54 @@ impl Grammar {
         }
     }
 
-    /// The words that may stand after `depth` words that match `line`'s first ones: for help and completion.
+    /// What may stand at the end of `line`: with white space there as the next word, else as the rest of the last one.
+    /// Empty where the words before it are not understood.
     #[must_use]
-    pub fn expected_after(&self, line: &str) -> Vec<String> {
-        match self.parse(&format!("{line} \u{1}")) {
-            Err(mismatch) => mismatch.expected,
-            Ok(_) => Vec::new(),
+    pub fn offers(&self, line: &str) -> Vec<Offer> {
+        let words = tokens(line);
+        let (before, partial) = match words.split_last() {
+            Some((last, before)) if !line.ends_with(char::is_whitespace) => {
+                (before, last.text.to_ascii_lowercase())
+            }
+            _ => (&words[..], String::new()),
+        };
+        let mut alive: Alive<'_> = self.forms.iter().map(|form| (form, Vec::new())).collect();
+        for (depth, token) in before.iter().enumerate() {
+            let (rest, mut ahead): (Alive<'_>, Alive<'_>) =
+                alive.into_iter().partition(|(form, _)| is_rest(form, depth));
+            ahead.retain(|(form, _)| form.elements.len() > depth);
+            alive = if ahead.is_empty() {
+                Vec::new()
+            } else {
+                step(ahead, depth, *token, line).unwrap_or_default()
+            };
+            // The rest of the line goes on, whatever stands there.
+            alive.extend(rest.into_iter().filter(|_| depth + 1 < before.len() || partial.is_empty()));
+            if alive.is_empty() {
+                return Vec::new();
+            }
         }
+        let depth = before.len();
+        let open = || alive.iter().map(|(form, _)| *form).filter(|form| !form.hidden);
+        let mut found: Vec<Offer> = Vec::new();
+        for form in open() {
+            match form.elements.get(depth) {
+                Some(Element::Keyword(word)) if word.starts_with(&partial) => {
+                    let help = words::help(word).unwrap_or(form.help);
+                    found.push(Offer { word: (*word).to_owned(), help: help.to_owned(), keyword: true });
+                }
+                Some(Element::Param(param)) if partial.is_empty() => {
+                    found.push(Offer { word: shape(param), help: param.help.to_owned(), keyword: false });
+                }
+                _ => {}
+            }
+        }
+        found.sort();
+        found.dedup_by(|a, b| a.word == b.word && (a.keyword || a.help == b.help));
+        if partial.is_empty() && open().any(|form| form.elements.len() <= depth) && depth > 0 {
+            found.push(Offer { word: "<cr>".to_owned(), help: String::new(), keyword: false });
+        }
+        found
     }
 }
 
@@ -383,9 +445,13 @@ fn offers<'a>(forms: impl Iterator<Item = &'a Form>, depth: usize) -> Vec<String
     found
 }
 
-/// A parameter as help shows it: `<1-100> priority`, `A.B.C.D address`.
+/// A parameter as errors show it: `<1-100> (priority)`, `A.B.C.D (address)`.
 fn describe(param: &Param) -> String {
-    let shape = match param.kind {
+    format!("{} ({})", shape(param), param.help)
+}
+
+fn shape(param: &Param) -> String {
+    match param.kind {
         Kind::Number(low, high) => format!("<{low}-{high}>"),
         Kind::Word(_) | Kind::Name(_) => "WORD".to_owned(),
         Kind::Rest(_) => "LINE".to_owned(),
@@ -396,8 +462,7 @@ fn describe(param: &Param) -> String {
         Kind::Interface => "TenGigabitEthernet0/0/0".to_owned(),
         Kind::InterfaceType => "TenGigabitEthernet".to_owned(),
         Kind::InterfaceUnit => "0/0/0".to_owned(),
-    };
-    format!("{shape} ({})", param.help)
+    }
 }
 
 fn read(param: &Param, token: Token<'_>, line: &str) -> Result<Value, String> {
@@ -550,11 +615,11 @@ mod tests {
             Param { name: "TEXT", kind: Kind::Rest(20), help: "text" },
         ];
         let mut grammar = Grammar::default();
-        grammar.add(0, "show {standby|status} [N] [brief]", &params, false);
-        grammar.add(1, "set name NAME", &params, false);
-        grammar.add(2, "set {active|passive} N [active]", &params, false);
-        grammar.add(3, "set NAME", &params, true);
-        grammar.add(4, "say TEXT", &params, false);
+        grammar.add(0, "show {standby|status} [N] [brief]", &params, false, "show it");
+        grammar.add(1, "set name NAME", &params, false, "give it a name");
+        grammar.add(2, "set {active|passive} N [active]", &params, false, "set it");
+        grammar.add(3, "set NAME", &params, true, "");
+        grammar.add(4, "say TEXT", &params, false, "say it");
         grammar
     }
 
@@ -595,10 +660,30 @@ mod tests {
         assert!(grammar().parse("say 123456789012345678901").is_err());
     }
 
+    #[test]
+    fn what_may_follow_is_offered_with_its_meaning() {
+        let words = |line: &str| {
+            let offers = grammar().offers(line);
+            offers.into_iter().map(|offer| format!("{} {}", offer.word, offer.help)).collect::<Vec<_>>()
+        };
+        assert_eq!(words(""), ["say say it", "set give it a name", "show show what is"]);
+        assert_eq!(words("s"), words(""));
+        assert_eq!(words("sh"), ["show show what is"]);
+        assert_eq!(words("sh "), ["standby HSRP", "status show it"]);
+        assert_eq!(words("sh stat"), ["status show it"]);
+        assert_eq!(words("sh stat "), ["<1-9> count", "brief one line a group", "<cr> "]);
+        assert_eq!(words("set act 7 "), ["active the key that encrypts", "<cr> "]);
+        assert_eq!(words("say "), ["LINE text"]);
+        assert_eq!(words("say a b "), ["<cr> "]);
+        assert_eq!(words("say a b"), [""; 0]);
+        assert_eq!(words("nonsense "), [""; 0]);
+    }
+
     proptest::proptest! {
         #[test]
         fn no_line_panics(line in "\\PC{0,60}") {
             let _ = grammar().parse(&line);
+            let _ = grammar().offers(&line);
         }
     }
 }

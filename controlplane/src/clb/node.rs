@@ -380,6 +380,7 @@ impl Node {
                 is_self: standing.is_self,
                 priority: standing.priority,
                 load: standing.load.map(|(_, prioritized)| prioritized),
+                max_session: standing.report.as_ref().map_or(0, |report| report.max_session),
                 pending: standing.pending,
                 usable: standing.usable,
             };

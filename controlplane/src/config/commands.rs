@@ -1,5 +1,6 @@
 //! The table of configuration commands: it alone says what is understood, where, and what it does.
 
+use super::change::Order;
 use super::keychain::Lifetime;
 use super::model::{
     Authentication, Cluster, Config, Dpd, Group, Interface, Interval, LoadSource, Method, Preempt, Prefix,
@@ -27,6 +28,8 @@ pub(super) struct Command {
     /// The `no` form without its first word; empty when there is none
     pub no: &'static str,
     pub effect: Effect,
+    /// What it does, in one sentence without its stop
+    pub help: &'static str,
     pub apply: fn(&mut Builder, &Matched, bool) -> Result<(), Fault>,
 }
 
@@ -35,9 +38,17 @@ const fn row(
     syntax: &'static str,
     no: &'static str,
     effect: Effect,
+    help: &'static str,
     apply: fn(&mut Builder, &Matched, bool) -> Result<(), Fault>,
 ) -> Command {
-    Command { mode, syntax, no, effect, apply }
+    Command { mode, syntax, no, effect, help, apply }
+}
+
+impl Command {
+    /// Whether a manual has it: neither a slip nor a bare `no` form.
+    pub(super) fn is_documented(&self) -> bool {
+        self.effect != Effect::Slip && !self.syntax.is_empty()
+    }
 }
 
 const AUTH: Effect = Effect::Later("the redirect in IKE_AUTH is not built yet");
@@ -47,6 +58,9 @@ const DAEMON: Effect = Effect::Later("set it in the IKE daemon's own configurati
 const fn param(name: &'static str, kind: Kind, help: &'static str) -> Param {
     Param { name, kind, help }
 }
+
+/// Parameters that are never shown.
+pub(super) const SECRETS: [&str; 6] = ["ACTIVEKEY", "AUTHTEXT", "HASH", "KEY", "MD5KEY", "SHAREDKEY"];
 
 pub(super) const PARAMS: &[Param] = &[
     param("ACTIVEKEY", Kind::Word(128), "key"),
@@ -131,50 +145,97 @@ use Mode::{
 
 /// The table.
 pub(super) const COMMANDS: &[Command] = &[
-    row(Any, "end", "", Now, |b, _, _| b.end()),
-    row(Any, "exit", "", Now, |b, _, _| b.exit()),
-    row(Any, "enable", "", Now, |b, _, _| b.leave()),
-    row(Any, "configure terminal", "", Now, |b, _, _| b.leave()),
-    row(G, "hostname HOSTNAME", "hostname [HOSTNAME]", Now, hostname),
-    row(G, "interface {IFNAME|IFTYPE IFUNIT}", "interface {IFNAME|IFTYPE IFUNIT}", Now, interface),
-    row(G, "key chain NAME", "key chain NAME", Now, |b, m, no| {
-        let name = m.text("NAME").unwrap_or_default();
-        if no {
-            b.config.key_chains.remove(&name);
-            return b.leave();
-        }
-        b.enter_key_chain(name)
+    row(Any, "end", "", Now, "leave the configuration", |b, _, _| b.end()),
+    row(Any, "exit", "", Now, "leave this mode", |b, _, _| b.exit()),
+    row(Any, "enable", "", Now, "taken, so that a pasted session loads", |b, _, _| b.leave()),
+    row(Any, "configure terminal", "", Now, "taken, so that a pasted session loads", |b, _, _| b.leave()),
+    row(G, "hostname HOSTNAME", "hostname [HOSTNAME]", Now, "the node's name, shown in the prompt", hostname),
+    row(
+        G,
+        "interface {IFNAME|IFTYPE IFUNIT}",
+        "interface {IFNAME|IFTYPE IFUNIT}",
+        Now,
+        "enter the submode of an interface, making it where it is new",
+        interface,
+    ),
+    row(
+        G,
+        "key chain NAME",
+        "key chain NAME",
+        Now,
+        "enter the submode of a key chain, making it where it is new",
+        |b, m, no| {
+            let name = m.text("NAME").unwrap_or_default();
+            if no {
+                b.config.key_chains.remove(&name);
+                return b.leave();
+            }
+            b.enter_key_chain(name)
+        },
+    ),
+    row(H, "key KEYNUMBER", "key KEYNUMBER", Now, "enter the submode of a key", |b, m, no| {
+        b.enter_key(number(m, "KEYNUMBER")?, no)
     }),
-    row(H, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
     // Else the next key would be read as an abbreviated `key-string`.
-    row(Y, "key KEYNUMBER", "key KEYNUMBER", Now, |b, m, no| b.enter_key(number(m, "KEYNUMBER")?, no)),
-    row(Y, "key-string MD5KEY", "key-string [MD5KEY]", Now, |b, m, no| {
+    row(Y, "key KEYNUMBER", "key KEYNUMBER", Now, "go on with another key of the chain", |b, m, no| {
+        b.enter_key(number(m, "KEYNUMBER")?, no)
+    }),
+    row(Y, "key-string MD5KEY", "key-string [MD5KEY]", Now, "the key itself", |b, m, no| {
         let key = if no { None } else { Some(secret("MD5KEY", m.text("MD5KEY").unwrap_or_default())?) };
         b.key()?.string = key;
         Ok(())
     }),
-    row(Y, "accept-lifetime LIFETIME", "accept-lifetime [LIFETIME]", Now, |b, m, no| {
-        b.key()?.accept = lifetime(m, no)?;
-        Ok(())
-    }),
-    row(Y, "send-lifetime LIFETIME", "send-lifetime [LIFETIME]", Now, |b, m, no| {
+    row(
+        Y,
+        "accept-lifetime LIFETIME",
+        "accept-lifetime [LIFETIME]",
+        Now,
+        "when messages with it are accepted",
+        |b, m, no| {
+            b.key()?.accept = lifetime(m, no)?;
+            Ok(())
+        },
+    ),
+    row(Y, "send-lifetime LIFETIME", "send-lifetime [LIFETIME]", Now, "when it is sent", |b, m, no| {
         b.key()?.send = lifetime(m, no)?;
         Ok(())
     }),
-    row(G, "crypto ikev2 cluster", "crypto ikev2 cluster", Now, cluster),
-    row(G, "crypto ikev2 redirect gateway init", "crypto ikev2 redirect gateway init", Now, |b, _, no| {
-        b.config.redirect_init = !no;
-        Ok(())
-    }),
-    row(G, "crypto ikev2 redirect gateway auth", "crypto ikev2 redirect gateway auth", AUTH, |b, _, no| {
-        b.config.redirect_auth = !no;
-        Ok(())
-    }),
+    row(
+        G,
+        "crypto ikev2 cluster",
+        "crypto ikev2 cluster",
+        Now,
+        "enter the submode of the load balancing cluster, making it where it is new",
+        cluster,
+    ),
+    row(
+        G,
+        "crypto ikev2 redirect gateway init",
+        "crypto ikev2 redirect gateway init",
+        Now,
+        "redirect clients in IKE_SA_INIT",
+        |b, _, no| {
+            b.config.redirect_init = !no;
+            Ok(())
+        },
+    ),
+    row(
+        G,
+        "crypto ikev2 redirect gateway auth",
+        "crypto ikev2 redirect gateway auth",
+        AUTH,
+        "redirect clients in IKE_AUTH",
+        |b, _, no| {
+            b.config.redirect_auth = !no;
+            Ok(())
+        },
+    ),
     row(
         G,
         "crypto ikev2 redirect client [max-redirects REDIRECTS]",
         "crypto ikev2 redirect client [max-redirects [REDIRECTS]]",
         Effect::Later("this node is a gateway, its IKE daemon decides as a client"),
+        "follow redirects as a client, at most so many in a row",
         |b, m, no| {
             b.config.redirect_client =
                 if no { None } else { Some(m.number("REDIRECTS").unwrap_or(Config::MAX_REDIRECTS)) };
@@ -186,6 +247,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "crypto ikev2 reconnect key KEYINDEX {[active] KEY|ACTIVEKEY active}",
         "crypto ikev2 reconnect key KEYINDEX",
         RECONNECT,
+        "key of the opaque data that lets clients reconnect; the active one encrypts",
         reconnect_key,
     ),
     row(
@@ -193,45 +255,75 @@ pub(super) const COMMANDS: &[Command] = &[
         "crypto ikev2 dpd DPDINTERVAL DPDRETRY {on-demand|periodic}",
         "crypto ikev2 dpd [DPDINTERVAL DPDRETRY {on-demand|periodic}]",
         DAEMON,
+        "dead peer detection of all profiles",
         dpd,
     ),
-    row(G, "enable secret HASH", "enable secret [HASH]", Now, |b, m, no| {
-        b.config.enable_secret = match m.text("HASH").filter(|_| !no) {
-            Some(hash) => Some(password_hash(secret("HASH", hash)?)?),
-            None => None,
-        };
-        Ok(())
-    }),
-    row(G, "crypto ikev2 keyring NAME", "crypto ikev2 keyring NAME", AUTH, |b, m, no| {
-        let name = m.text("NAME").unwrap_or_default();
-        if no {
-            b.config.keyrings.remove(&name);
-            return b.leave();
-        }
-        b.enter_keyring(name)
-    }),
-    row(K, "peer NAME", "peer NAME", Now, |b, m, no| {
-        let name = m.text("NAME").unwrap_or_default();
-        if no {
-            b.keyring()?.remove(&name);
-            return Ok(());
-        }
-        b.enter_peer(name)
-    }),
-    row(E, "address {V4 [MASK]|PREFIX6|V6}", "address [LINE]", Now, |b, m, no| {
-        b.peer()?.address = match (no, m.address("V4"), m.address("V6")) {
-            (true, ..) => None,
-            (_, Some(address), _) => Some(Prefix { address, length: m.number("MASK").unwrap_or(32) }),
-            (_, _, Some(address)) => Some(Prefix { address, length: 128 }),
-            _ => Some(prefix6(m)?),
-        };
-        Ok(())
-    }),
+    row(
+        G,
+        "enable secret HASH",
+        "enable secret [HASH]",
+        Now,
+        "ask for a password on enable; the hash is one of SHA-crypt",
+        |b, m, no| {
+            b.config.enable_secret = match m.text("HASH").filter(|_| !no) {
+                Some(hash) => Some(password_hash(secret("HASH", hash)?)?),
+                None => None,
+            };
+            Ok(())
+        },
+    ),
+    row(
+        G,
+        "crypto ikev2 keyring NAME",
+        "crypto ikev2 keyring NAME",
+        AUTH,
+        "enter the submode of a keyring, making it where it is new",
+        |b, m, no| {
+            let name = m.text("NAME").unwrap_or_default();
+            if no {
+                b.config.keyrings.remove(&name);
+                return b.leave();
+            }
+            b.enter_keyring(name)
+        },
+    ),
+    row(
+        K,
+        "peer NAME",
+        "peer NAME",
+        Now,
+        "enter the submode of a peer, making it where it is new",
+        |b, m, no| {
+            let name = m.text("NAME").unwrap_or_default();
+            if no {
+                b.keyring()?.remove(&name);
+                return Ok(());
+            }
+            b.enter_peer(name)
+        },
+    ),
+    row(
+        E,
+        "address {V4 [MASK]|PREFIX6|V6}",
+        "address [LINE]",
+        Now,
+        "the peer's address or network",
+        |b, m, no| {
+            b.peer()?.address = match (no, m.address("V4"), m.address("V6")) {
+                (true, ..) => None,
+                (_, Some(address), _) => Some(Prefix { address, length: m.number("MASK").unwrap_or(32) }),
+                (_, _, Some(address)) => Some(Prefix { address, length: 128 }),
+                _ => Some(prefix6(m)?),
+            };
+            Ok(())
+        },
+    ),
     row(
         E,
         "pre-shared-key [local|remote] SHAREDKEY",
         "pre-shared-key [local|remote] [SHAREDKEY]",
         Now,
+        "the key of one side, or of both",
         |b, m, no| {
             let key = match m.text("SHAREDKEY").filter(|_| !no) {
                 Some(key) => Some(secret("SHAREDKEY", key)?),
@@ -248,44 +340,66 @@ pub(super) const COMMANDS: &[Command] = &[
             Ok(())
         },
     ),
-    row(G, "crypto ikev2 profile NAME", "crypto ikev2 profile NAME", AUTH, |b, m, no| {
-        let name = m.text("NAME").unwrap_or_default();
-        if no {
-            b.config.profiles.remove(&name);
-            return b.leave();
-        }
-        b.enter_profile(name)
-    }),
-    row(P, "description LINE", "description [LINE]", Now, |b, m, no| {
+    row(
+        G,
+        "crypto ikev2 profile NAME",
+        "crypto ikev2 profile NAME",
+        AUTH,
+        "enter the submode of a profile, making it where it is new",
+        |b, m, no| {
+            let name = m.text("NAME").unwrap_or_default();
+            if no {
+                b.config.profiles.remove(&name);
+                return b.leave();
+            }
+            b.enter_profile(name)
+        },
+    ),
+    row(P, "description LINE", "description [LINE]", Now, "a note", |b, m, no| {
         b.profile()?.description = set(no, m.text("LINE"));
         Ok(())
     }),
-    row(P, "match identity remote LINE", "match identity remote [LINE]", Now, |b, m, no| {
-        let text = m.text("LINE").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
-        let matches = &mut b.profile()?.matches;
-        match (no, text) {
-            (true, None) => matches.clear(),
-            (true, Some(text)) => matches.retain(|other| *other != text),
-            (false, Some(_)) if matches.len() >= 64 => {
-                return Err(Fault::line("a profile has at most 64 matches: take one out".to_owned()));
+    row(
+        P,
+        "match identity remote LINE",
+        "match identity remote [LINE]",
+        Now,
+        "clients that the profile is for",
+        |b, m, no| {
+            let text = m.text("LINE").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+            let matches = &mut b.profile()?.matches;
+            match (no, text) {
+                (true, None) => matches.clear(),
+                (true, Some(text)) => matches.retain(|other| *other != text),
+                (false, Some(_)) if matches.len() >= 64 => {
+                    return Err(Fault::line("a profile has at most 64 matches: take one out".to_owned()));
+                }
+                (false, Some(text)) => add(matches, text),
+                (false, None) => {}
             }
-            (false, Some(text)) => add(matches, text),
-            (false, None) => {}
-        }
-        Ok(())
-    }),
+            Ok(())
+        },
+    ),
     row(
         P,
         "authentication {local {pre-share|rsa-sig|ecdsa-sig|eap}|remote {pre-share|rsa-sig|ecdsa-sig|eap|anyconnect-eap}}",
         "authentication {local|remote} [pre-share|rsa-sig|ecdsa-sig|eap|anyconnect-eap]",
         Now,
+        "how a side proves who it is",
         profile_authentication,
     ),
-    row(P, "keyring local NAME", "keyring local [NAME]", Now, |b, m, no| {
-        b.profile()?.keyring = set(no, m.text("NAME"));
-        Ok(())
-    }),
-    row(P, "pki trustpoint NAME", "pki trustpoint [NAME]", Now, |b, m, no| {
+    row(
+        P,
+        "keyring local NAME",
+        "keyring local [NAME]",
+        Now,
+        "the keyring of pre-shared keys",
+        |b, m, no| {
+            b.profile()?.keyring = set(no, m.text("NAME"));
+            Ok(())
+        },
+    ),
+    row(P, "pki trustpoint NAME", "pki trustpoint [NAME]", Now, "the certificate", |b, m, no| {
         b.profile()?.trustpoint = set(no, m.text("NAME"));
         Ok(())
     }),
@@ -294,28 +408,44 @@ pub(super) const COMMANDS: &[Command] = &[
         "dpd DPDINTERVAL DPDRETRY {on-demand|periodic}",
         "dpd [DPDINTERVAL DPDRETRY {on-demand|periodic}]",
         DAEMON,
+        "dead peer detection of this profile",
         |b, m, no| {
             b.profile()?.dpd = dpd_of(m, no)?;
             Ok(())
         },
     ),
-    row(P, "reconnect [timeout RECONNECT]", "reconnect [timeout [RECONNECT]]", RECONNECT, |b, m, no| {
-        let profile = b.profile()?;
-        if let (false, Some(other)) = (no, reconnect_conflict(profile)) {
-            return Err(Fault::line(conflict(&other)));
-        }
-        profile.reconnect = set(no, Some(m.number("RECONNECT").unwrap_or(Profile::RECONNECT)));
-        Ok(())
-    }),
-    row(P, "redirect gateway auth", "redirect gateway auth", AUTH, |b, _, no| {
-        b.profile()?.redirect_auth = !no;
-        Ok(())
-    }),
+    row(
+        P,
+        "reconnect [timeout RECONNECT]",
+        "reconnect [timeout [RECONNECT]]",
+        RECONNECT,
+        "let clients reconnect without asking them for their credentials again",
+        |b, m, no| {
+            let profile = b.profile()?;
+            if let (false, Some(other)) = (no, reconnect_conflict(profile)) {
+                return Err(Fault::line(conflict(&other)));
+            }
+            profile.reconnect = set(no, Some(m.number("RECONNECT").unwrap_or(Profile::RECONNECT)));
+            Ok(())
+        },
+    ),
+    row(
+        P,
+        "redirect gateway auth",
+        "redirect gateway auth",
+        AUTH,
+        "redirect clients of this profile in IKE_AUTH",
+        |b, _, no| {
+            b.profile()?.redirect_auth = !no;
+            Ok(())
+        },
+    ),
     row(
         G,
         "crypto ikev2 limit max-in-negotation-sa CLIENTS",
         "crypto ikev2 limit max-in-negotation-sa [CLIENTS]",
         Now,
+        "IKE SAs in negotiation that count as a full load",
         limit,
     ),
     row(
@@ -323,6 +453,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "crypto ikev2 limit max-in-negotiation-sa CLIENTS",
         "crypto ikev2 limit max-in-negotiation-sa [CLIENTS]",
         Now,
+        "IKE SAs in negotiation that count as a full load",
         limit,
     ),
     row(
@@ -330,48 +461,85 @@ pub(super) const COMMANDS: &[Command] = &[
         "crypto ipsec security-association idle-time IDLE",
         "crypto ipsec security-association idle-time [IDLE]",
         DAEMON,
+        "delete IPsec SAs that were idle for so long",
         |b, m, no| {
             b.config.idle_time = set(no, m.number("IDLE"));
             Ok(())
         },
     ),
-    row(G, "track OBJECT interface IFNAME {line-protocol|link}", "track OBJECT", Now, |b, m, no| {
-        let name = m.interface("IFNAME").map(|name| match m.has("link") {
-            true => Tracked::Link(name),
-            false => Tracked::LineProtocol(name),
-        });
-        track(b, m, no, name)
-    }),
-    row(G, "track OBJECT {dataplane|ike-daemon}", "", Now, |b, m, no| {
-        let what = if m.has("dataplane") { Tracked::Dataplane } else { Tracked::IkeDaemon };
-        track(b, m, no, Some(what))
-    }),
-    row(I, "description LINE", "description [LINE]", Now, |b, m, no| {
+    row(
+        G,
+        "track OBJECT interface IFNAME {line-protocol|link}",
+        "track OBJECT",
+        Now,
+        "watch an interface: its kernel side (line-protocol) or its link",
+        |b, m, no| {
+            let name = m.interface("IFNAME").map(|name| match m.has("link") {
+                true => Tracked::Link(name),
+                false => Tracked::LineProtocol(name),
+            });
+            track(b, m, no, name)
+        },
+    ),
+    row(
+        G,
+        "track OBJECT {dataplane|ike-daemon}",
+        "",
+        Now,
+        "watch the data plane, or the IKE daemon",
+        |b, m, no| {
+            let what = if m.has("dataplane") { Tracked::Dataplane } else { Tracked::IkeDaemon };
+            track(b, m, no, Some(what))
+        },
+    ),
+    row(I, "description LINE", "description [LINE]", Now, "a note", |b, m, no| {
         b.interface()?.description = set(no, m.text("LINE"));
         Ok(())
     }),
-    row(I, "shutdown", "shutdown", Now, |b, _, no| {
+    row(I, "shutdown", "shutdown", Now, "take the interface and its groups down", |b, _, no| {
         b.interface()?.shutdown = !no;
         Ok(())
     }),
-    row(I, "ip address V4 MASK [secondary]", "ip address [V4 MASK [secondary]]", Now, ip_address),
-    row(I, "ip address V6", "", Slip, |b, m, _| slip_ipv6(b, m, 64)),
-    row(I, "ip address PREFIX6", "", Slip, |b, m, _| slip_ipv6(b, m, 64)),
-    row(I, "ipv6 address PREFIX6", "ipv6 address [PREFIX6]", Now, ipv6_address),
-    row(I, "ipv6 address V6", "", Slip, |b, m, _| slip_ipv6(b, m, 64)),
-    row(I, "standby version VERSION", "standby version [VERSION]", Now, |b, m, no| {
-        b.note_origin("standby version");
-        b.interface()?.standby_version = set(no, m.number("VERSION"));
-        Ok(())
-    }),
+    row(
+        I,
+        "ip address V4 MASK [secondary]",
+        "ip address [V4 MASK [secondary]]",
+        Now,
+        "the interface's IPv4 address",
+        ip_address,
+    ),
+    row(I, "ip address V6", "", Slip, "", |b, m, _| slip_ipv6(b, m, 64)),
+    row(I, "ip address PREFIX6", "", Slip, "", |b, m, _| slip_ipv6(b, m, 64)),
+    row(
+        I,
+        "ipv6 address PREFIX6",
+        "ipv6 address [PREFIX6]",
+        Now,
+        "the interface's IPv6 address",
+        ipv6_address,
+    ),
+    row(I, "ipv6 address V6", "", Slip, "", |b, m, _| slip_ipv6(b, m, 64)),
+    row(
+        I,
+        "standby version VERSION",
+        "standby version [VERSION]",
+        Now,
+        "version of HSRP; IPv6, groups beyond 255 and milliseconds need 2",
+        |b, m, no| {
+            b.note_origin("standby version");
+            b.interface()?.standby_version = set(no, m.number("VERSION"));
+            Ok(())
+        },
+    ),
     row(
         I,
         "standby delay {minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD}",
         "standby delay [minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD]",
         Now,
+        "wait after the interface came up, or after the start",
         standby_delay,
     ),
-    row(I, "standby delay mimimum STARTMIN [reload STARTRELOAD]", "", Slip, |b, m, no| {
+    row(I, "standby delay mimimum STARTMIN [reload STARTRELOAD]", "", Slip, "", |b, m, no| {
         standby_delay(b, m, no)?;
         let StandbyDelay { minimum, reload } = b.interface()?.standby_delay;
         let exact = format!(
@@ -382,15 +550,23 @@ pub(super) const COMMANDS: &[Command] = &[
         b.slip(m.column("mimimum"), "\"mimimum\" is taken as \"minimum\"", &exact);
         Ok(())
     }),
-    row(I, "standby [GROUP] ip [V4 [secondary]]", "standby [GROUP] ip [V4 [secondary]]", Now, standby_ip),
+    row(
+        I,
+        "standby [GROUP] ip [V4 [secondary]]",
+        "standby [GROUP] ip [V4 [secondary]]",
+        Now,
+        "virtual IPv4 address; without one it is learned from the active router",
+        standby_ip,
+    ),
     row(
         I,
         "standby [GROUP] ipv6 {PREFIX6|autoconfig}",
         "standby [GROUP] ipv6 [PREFIX6|autoconfig]",
         Now,
+        "virtual IPv6 address",
         standby_ipv6,
     ),
-    row(I, "standby [GROUP] ipv6 V6", "", Slip, |b, m, _| {
+    row(I, "standby [GROUP] ipv6 V6", "", Slip, "", |b, m, _| {
         let address = address(m, "V6")?;
         let group = group_number(m);
         let interface = b.interface()?;
@@ -401,15 +577,23 @@ pub(super) const COMMANDS: &[Command] = &[
         b.slip(m.column("V6"), &format!("{address} is taken as {address}/{length}"), &exact);
         Ok(())
     }),
-    row(I, "standby [GROUP] priority PRIORITY", "standby [GROUP] priority [PRIORITY]", Now, |b, m, no| {
-        b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
-        Ok(())
-    }),
+    row(
+        I,
+        "standby [GROUP] priority PRIORITY",
+        "standby [GROUP] priority [PRIORITY]",
+        Now,
+        "the greater one becomes active",
+        |b, m, no| {
+            b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
+            Ok(())
+        },
+    ),
     row(
         I,
         "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
         "standby [GROUP] preempt",
         Now,
+        "take the role over from a router of lower priority",
         |b, m, no| {
             b.group(m)?.preempt = set(
                 no,
@@ -427,6 +611,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "standby [GROUP] timers [msec] HELLO [msec] HOLD",
         "standby [GROUP] timers [[msec] HELLO [msec] HOLD]",
         Now,
+        "time between hellos, and time without one after which the sender is gone",
         timers,
     ),
     row(
@@ -434,6 +619,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "standby [GROUP] authentication [text] AUTHTEXT",
         "standby [GROUP] authentication [[text] AUTHTEXT]",
         Now,
+        "plain text in every message",
         |b, m, no| authentication(b, m, no, "AUTHTEXT", Authentication::Text),
     ),
     row(
@@ -441,6 +627,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
         "standby [GROUP] authentication md5 [key-string MD5KEY [timeout TIMEOUT]]",
         Now,
+        "key of an MD5 digest over every message",
         |b, m, no| {
             authentication(b, m, no, "MD5KEY", |key| Authentication::Md5(key, None))?;
             if let Some(Authentication::Md5(_, timeout)) = &mut b.group(m)?.authentication {
@@ -454,24 +641,40 @@ pub(super) const COMMANDS: &[Command] = &[
         "standby [GROUP] authentication md5 key-chain NAME",
         "standby [GROUP] authentication md5 key-chain [NAME]",
         Now,
+        "keys of an MD5 digest, by their lifetimes",
         |b, m, no| {
             b.group(m)?.authentication = set(no, m.text("NAME").map(Authentication::KeyChain));
             Ok(())
         },
     ),
-    row(I, "standby [GROUP] lease-limit LEASE", "standby [GROUP] lease-limit [LEASE]", Now, |b, m, no| {
-        b.group(m)?.lease_limit = set(no, m.number("LEASE"));
-        Ok(())
-    }),
-    row(I, "standby [GROUP] name NAME", "standby [GROUP] name [NAME]", Now, |b, m, no| {
-        b.group(m)?.name = set(no, m.text("NAME"));
-        Ok(())
-    }),
+    row(
+        I,
+        "standby [GROUP] lease-limit LEASE",
+        "standby [GROUP] lease-limit [LEASE]",
+        Now,
+        "how long requests are answered after usherd died, no peer known",
+        |b, m, no| {
+            b.group(m)?.lease_limit = set(no, m.number("LEASE"));
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] name NAME",
+        "standby [GROUP] name [NAME]",
+        Now,
+        "name by which the cluster finds the group",
+        |b, m, no| {
+            b.group(m)?.name = set(no, m.text("NAME"));
+            Ok(())
+        },
+    ),
     row(
         I,
         "standby [GROUP] track OBJECT [decrement DECREMENT|shutdown]",
         "standby [GROUP] track OBJECT",
         Now,
+        "lower the priority, or give the role up, while the object is down",
         |b, m, no| {
             let object = number(m, "OBJECT")?;
             let effect = match m.has("shutdown") {
@@ -487,19 +690,19 @@ pub(super) const COMMANDS: &[Command] = &[
             Ok(())
         },
     ),
-    row(I, "standby [GROUP] {use-bia|mac-address|follow|bfd} [LINE]", "", Slip, |_, m, _| {
+    row(I, "standby [GROUP] {use-bia|mac-address|follow|bfd} [LINE]", "", Slip, "", |_, m, _| {
         let word = ["use-bia", "mac-address", "follow", "bfd"].into_iter().find(|w| m.has(w)).unwrap_or("");
         Err(Fault::at(word, format!("\"standby {word}\" is not supported: leave the line out")))
     }),
-    row(I, "", "standby [GROUP]", Now, |b, m, _| {
+    row(I, "", "standby [GROUP]", Now, "", |b, m, _| {
         b.interface()?.groups.remove(&group_number(m));
         Ok(())
     }),
-    row(I, "standby group SLIPDIGITS", "", Slip, |b, m, _| {
+    row(I, "standby group SLIPDIGITS", "", Slip, "", |b, m, _| {
         let name = format!("group{}", number::<u16>(m, "SLIPDIGITS")?);
         slip_name(b, m.column("group"), name)
     }),
-    row(I, "standby SLIPNAME", "", Slip, |b, m, _| {
+    row(I, "standby SLIPNAME", "", Slip, "", |b, m, _| {
         let name = m.text("SLIPNAME").unwrap_or_default();
         match nearest_standby_word(&name) {
             Some(word) => Err(Fault::at(
@@ -511,15 +714,23 @@ pub(super) const COMMANDS: &[Command] = &[
             None => slip_name(b, m.column("SLIPNAME"), name),
         }
     }),
-    row(C, "holdtime HOLDTIME", "holdtime [HOLDTIME]", Now, |b, m, no| {
-        b.cluster()?.holdtime = set(no, m.number("HOLDTIME"));
-        Ok(())
-    }),
+    row(
+        C,
+        "holdtime HOLDTIME",
+        "holdtime [HOLDTIME]",
+        Now,
+        "a member that is silent for so long is dead",
+        |b, m, no| {
+            b.cluster()?.holdtime = set(no, m.number("HOLDTIME"));
+            Ok(())
+        },
+    ),
     row(
         C,
         "{primary|master} overload-limit LIMIT",
         "{primary|master} overload-limit [LIMIT]",
         Now,
+        "load from which a gateway gets no more clients",
         |b, m, no| {
             b.cluster()?.overload_limit = set(no, m.number("LIMIT"));
             Ok(())
@@ -530,9 +741,10 @@ pub(super) const COMMANDS: &[Command] = &[
         "{primary|master} weight {crypto-load|system-load} WEIGHT",
         "{primary|master} weight {crypto-load|system-load} [WEIGHT]",
         Now,
+        "weight of a part of the load",
         weight,
     ),
-    row(C, "{primary|master} {crypto-load|system-load} WEIGHT", "", Slip, |b, m, no| {
+    row(C, "{primary|master} {crypto-load|system-load} WEIGHT", "", Slip, "", |b, m, no| {
         weight(b, m, no)?;
         let role = if m.has("master") { "master" } else { "primary" };
         let load = if m.has("crypto-load") { "crypto-load" } else { "system-load" };
@@ -540,7 +752,7 @@ pub(super) const COMMANDS: &[Command] = &[
         b.slip(m.column(load), &format!("\"weight\" is missing before \"{load}\""), &exact);
         Ok(())
     }),
-    row(C, "port PORT", "port [PORT]", Now, |b, m, no| {
+    row(C, "port PORT", "port [PORT]", Now, "TCP port of the members' load reports", |b, m, no| {
         b.cluster()?.port = set(no, m.number("PORT"));
         Ok(())
     }),
@@ -549,6 +761,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "{secondary|slave|subordinate} hello HELLOMS",
         "{secondary|slave|subordinate} hello [HELLOMS]",
         Now,
+        "time between signs of life to the primary",
         |b, m, no| {
             b.cluster()?.hello = set(no, m.number("HELLOMS"));
             Ok(())
@@ -559,6 +772,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "{secondary|slave|subordinate} update UPDATEMS",
         "{secondary|slave|subordinate} update [UPDATEMS]",
         Now,
+        "time between load reports to the primary",
         |b, m, no| {
             b.cluster()?.update = set(no, m.number("UPDATEMS"));
             Ok(())
@@ -569,6 +783,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "{secondary|slave|subordinate} max-session SESSIONS",
         "{secondary|slave|subordinate} max-session [SESSIONS]",
         Now,
+        "IKE and IPsec SAs that are a full load; mandatory; leave 10-20 % of it for SAs in rekey and retransmission",
         |b, m, no| {
             b.cluster()?.max_session = set(no, m.number("SESSIONS"));
             Ok(())
@@ -579,6 +794,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "{secondary|slave|subordinate} priority SHARE",
         "{secondary|slave|subordinate} priority [SHARE]",
         Now,
+        "this node's share of the clients: 50 counts a load twice",
         |b, m, no| {
             b.cluster()?.priority = set(no, m.number("SHARE"));
             Ok(())
@@ -589,26 +805,35 @@ pub(super) const COMMANDS: &[Command] = &[
         "{secondary|slave|subordinate} load-normalization NORMALIZATION",
         "{secondary|slave|subordinate} load-normalization [NORMALIZATION]",
         Now,
+        "gateways whose loads differ by so little share the clients",
         |b, m, no| {
             b.cluster()?.load_normalization = set(no, m.number("NORMALIZATION"));
             Ok(())
         },
     ),
-    row(C, "standby-group NAME", "standby-group [NAME]", Now, |b, m, no| {
-        let groups = &mut b.cluster()?.standby_groups;
-        match (no, m.text("NAME")) {
-            (true, None) => groups.clear(),
-            (true, Some(name)) => groups.retain(|group| *group != name),
-            (false, Some(name)) => add(groups, name),
-            (false, None) => {}
-        }
-        Ok(())
-    }),
+    row(
+        C,
+        "standby-group NAME",
+        "standby-group [NAME]",
+        Now,
+        "HSRP group whose address is the cluster's; may be repeated",
+        |b, m, no| {
+            let groups = &mut b.cluster()?.standby_groups;
+            match (no, m.text("NAME")) {
+                (true, None) => groups.clear(),
+                (true, Some(name)) => groups.retain(|group| *group != name),
+                (false, Some(name)) => add(groups, name),
+                (false, None) => {}
+            }
+            Ok(())
+        },
+    ),
     row(
         C,
         "static-gateway ADDRESS [priority SHARE] [probe [interval PROBEMS] [up UP] [down DOWN]]",
         "static-gateway ADDRESS [priority [SHARE]|probe [LINE]]",
         Now,
+        "a gateway that reports no load, and whether its health is probed",
         |b, m, no| {
             let address = address(m, "ADDRESS")?;
             if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
@@ -646,36 +871,67 @@ pub(super) const COMMANDS: &[Command] = &[
             Ok(())
         },
     ),
-    row(C, "key KEY", "key [KEY]", Now, |b, m, no| {
-        b.cluster()?.key = if no { None } else { Some(secret("KEY", m.text("KEY").unwrap_or_default())?) };
-        Ok(())
-    }),
-    row(C, "max-nodes NODES", "max-nodes [NODES]", Now, |b, m, no| {
-        b.cluster()?.max_nodes = set(no, m.number("NODES"));
-        Ok(())
-    }),
-    row(C, "selection {spread|strict}", "selection [spread|strict]", Now, |b, m, no| {
-        let selection = if m.has("strict") { Selection::Strict } else { Selection::Spread };
-        b.cluster()?.selection = set(no, Some(selection));
-        Ok(())
-    }),
+    row(
+        C,
+        "key KEY",
+        "key [KEY]",
+        Now,
+        "key that authenticates and encrypts the load reports, the same on all nodes",
+        |b, m, no| {
+            b.cluster()?.key =
+                if no { None } else { Some(secret("KEY", m.text("KEY").unwrap_or_default())?) };
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "max-nodes NODES",
+        "max-nodes [NODES]",
+        Now,
+        "nodes of the cluster, this one among them",
+        |b, m, no| {
+            b.cluster()?.max_nodes = set(no, m.number("NODES"));
+            Ok(())
+        },
+    ),
+    row(
+        C,
+        "selection {spread|strict}",
+        "selection [spread|strict]",
+        Now,
+        "share the clients among the least loaded gateways, or send all to the least loaded one",
+        |b, m, no| {
+            let selection = if m.has("strict") { Selection::Strict } else { Selection::Spread };
+            b.cluster()?.selection = set(no, Some(selection));
+            Ok(())
+        },
+    ),
     row(
         C,
         "load-source {vici [SOCKET]|whack [PROGRAM]|script SCRIPT|fixed half-open SAS ike IKESAS child CHILDSAS [cpu CPU mem MEM]}",
         "load-source [LINE]",
         Now,
+        "where this node's load comes from: strongSwan, libreswan, a script or fixed numbers",
         load_source,
     ),
-    row(C, "drain pace PACE", "drain pace [PACE]", Now, |b, m, no| {
-        b.cluster()?.drain_pace = set(no, m.number("PACE"));
-        Ok(())
-    }),
-    row(C, "fqdn NAME", "fqdn [NAME]", Now, |b, m, no| {
+    row(
+        C,
+        "drain pace PACE",
+        "drain pace [PACE]",
+        Now,
+        "sessions that a drain moves away in a minute",
+        |b, m, no| {
+            b.cluster()?.drain_pace = set(no, m.number("PACE"));
+            Ok(())
+        },
+    ),
+    row(C, "fqdn NAME", "fqdn [NAME]", Now, "this node's name in show; no redirect names it", |b, m, no| {
         b.cluster()?.fqdn = set(no, m.text("NAME"));
         Ok(())
     }),
-    row(C, "shutdown", "shutdown", Now, |b, _, no| {
+    row(C, "shutdown", "shutdown", Now, "take the cluster down", |b, _, no| {
         b.cluster()?.shutdown = !no;
+        b.orders.push(Order::ClusterShutdown(!no));
         Ok(())
     }),
 ];

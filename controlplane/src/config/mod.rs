@@ -1,6 +1,7 @@
 //! The IOS-style configuration: text to types ([`parse`]), types to text ([`render`]), and what keeps a
 //! group or the cluster down ([`health`]). `commands` holds the one table of what is understood.
 
+pub mod change;
 mod commands;
 pub mod diag;
 pub mod health;

@@ -1,5 +1,6 @@
 //! From text to [`Config`]: modes, prompts, comments, `no`, and the diagnostics.
 
+use super::change::Order;
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
 use super::ifname::IfName;
@@ -140,6 +141,7 @@ pub(super) struct Builder {
     pub config: Config,
     pub(super) place: Place,
     pub(super) ended: bool,
+    pub(super) orders: Vec<Order>,
     last_groups: BTreeMap<IfName, u16>,
     origins: BTreeMap<(IfName, &'static str), (usize, String)>,
     interfaces: BTreeMap<IfName, (usize, String)>,
@@ -169,11 +171,11 @@ static GRAMMARS: LazyLock<[Grammar; MODES.len()]> = LazyLock::new(|| {
             }
             let hidden = command.effect == Effect::Slip;
             if !command.syntax.is_empty() {
-                grammar.add(index * 2, command.syntax, PARAMS, hidden);
+                grammar.add(index * 2, command.syntax, PARAMS, hidden, command.help);
             }
             if !command.no.is_empty() {
                 let negative: &'static str = Box::leak(format!("no {}", command.no).into_boxed_str());
-                grammar.add(index * 2 + 1, negative, PARAMS, hidden);
+                grammar.add(index * 2 + 1, negative, PARAMS, hidden, command.help);
             }
         }
         grammar
@@ -215,7 +217,7 @@ pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
 }
 
 /// The line without a pasted prompt such as `Device(config-if)# `, blanked so that columns stay.
-fn strip_prompt(line: &str) -> String {
+pub(super) fn strip_prompt(line: &str) -> String {
     let Some(mark) = line.find(['#', '>']) else { return line.to_owned() };
     let prompt = line[..mark].trim_start();
     let (name, mode) = match prompt.split_once('(') {
@@ -251,6 +253,7 @@ impl Builder {
             config,
             place,
             ended: false,
+            orders: Vec::new(),
             last_groups: BTreeMap::new(),
             origins: BTreeMap::new(),
             interfaces: BTreeMap::new(),
@@ -258,6 +261,18 @@ impl Builder {
             line: 0,
             text: String::new(),
         }
+    }
+
+    /// Forgets what there was to say, not what was read.
+    pub(super) fn restart(&mut self) {
+        self.remarks.clear();
+        self.orders.clear();
+        self.interfaces.clear();
+        self.ended = false;
+    }
+
+    pub(super) fn into_parts(self) -> Loaded {
+        Loaded { config: self.config, remarks: self.remarks, interfaces: self.interfaces }
     }
 
     /// Takes lines to the end or to the twentieth error; false when there was one.

@@ -473,12 +473,17 @@ impl Daemon {
                 self.dirty = true;
             }
             Action::Move(true) => {
-                let socket = match self.clusters.source.as_ref().map(|(spec, ..)| spec) {
-                    Some(SourceSpec::Vici { socket }) => socket.clone(),
-                    _ => self.options.vici.clone(),
-                };
+                let daemon = self.clusters.source.as_ref().and_then(|(spec, ..)| drain::Daemon::of(spec));
                 let orders = self.drain_orders();
-                self.clusters.drain = Some(Drain::start(socket, drain::PATIENCE, orders));
+                match daemon {
+                    Some(_) if self.clusters.drain.is_some() => {}
+                    Some(daemon) => {
+                        self.clusters.drain = Some(Drain::start(daemon, drain::PATIENCE, orders));
+                    }
+                    None => tracing::warn!(
+                        "%CLB-4-DRAIN: the sessions stay: `load-source` names no IKE daemon that could move them"
+                    ),
+                }
             }
             Action::Move(false) => {
                 let still = |one: &One| one.node.order().draining.contains(&one.node.settings().own);

@@ -117,7 +117,7 @@ const QUESTIONS: &[(&str, Question)] = &[
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
     let mut grammar = Grammar::default();
     for (index, (syntax, _)) in QUESTIONS.iter().enumerate() {
-        grammar.add(index, syntax, PARAMS, false);
+        grammar.add(index, syntax, PARAMS, false, "");
     }
     grammar
 });
