@@ -1,12 +1,13 @@
 //! Ports: from the profile to configured queues, one exception device each, their MAC filters and their state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
 use platform::host::devices::{exception_vdev, numa_node};
-use platform::profile::{ExceptionKind, PortProfile, Profile, Promiscuous};
+use platform::profile::{PortProfile, Profile, Promiscuous};
 use platform::snapshot::{PortIdentity, PortStatus};
 use tracing::{debug, info, warn};
 
@@ -34,19 +35,8 @@ pub struct OpenPort {
 /// # Errors
 /// The specification is none.
 pub fn vdev(spec: &str, index: usize) -> Result<PortProfile, Failure> {
-    Ok(PortProfile {
-        interface: format!("vdev{index}"),
-        device: format!("vdev:{}", spec.trim_start_matches("vdev:")).parse()?,
-        queues: 1,
-        rx_descriptors: 1024,
-        tx_descriptors: 1024,
-        mtu: 1500,
-        exception: None,
-        exception_kind: ExceptionKind::Auto,
-        rss: false,
-        numa: -1,
-        promiscuous: Promiscuous::Auto,
-    })
+    let device = format!("vdev:{}", spec.trim_start_matches("vdev:")).parse()?;
+    Ok(PortProfile::new(format!("vdev{index}"), device))
 }
 
 /// Starts EAL with the profile's arguments and the devices of its ports.
@@ -104,7 +94,7 @@ fn open_one(
         format!("port {interface}: DPDK found no {device}: the lines above say why; is its driver installed?")
     })?;
     let pool_name = format!("port{index}");
-    let socket = numa_node(settings).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
+    let socket = numa_node(settings, Path::new("/")).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
     let pool = &profile.mempool;
     let pool = Mempool::new(eal, &pool_name, pool.mbufs, pool.cache, pool.data_room, socket)?;
     let config = PortConfig {
@@ -114,11 +104,20 @@ fn open_one(
         tx_desc: settings.tx_descriptors,
         mtu: settings.mtu,
         rss: settings.rss && settings.queues > 1,
-        rx_checksum: true,
+        rx_checksum: settings.rx_checksum,
         tx_checksum: false,
         promiscuous: settings.promiscuous == Promiscuous::On,
     };
     let (mut port, rx, tx) = Port::configure(eal, id, &config, &pool)?;
+    let can = port.capabilities();
+    if config.rss && !can.rss {
+        // A TAP or a vhost peer spreads frames itself.
+        warn!(
+            port = settings.interface,
+            driver = port.driver(),
+            "the driver has no RSS for IP: what spreads frames over the queues is the device's own business"
+        );
+    }
     // HSRP and neighbour discovery are multicast; the kernel's side sorts them.
     match port.set_allmulticast(true) {
         Ok(MacFilter::Exact) => {}
@@ -152,6 +151,10 @@ fn open_one(
         driver = port.driver(),
         mtu = port.mtu(),
         queues = queues.len(),
+        rss = can.rss,
+        rx_checksum = can.rx_udp_cksum,
+        descriptors = format!("{}/{}", can.rx_desc, can.tx_desc),
+        scatter = can.scatter,
         exception = settings.exception().unwrap_or("none"),
         "port up"
     );

@@ -1,7 +1,7 @@
 //! `usher-dataplane run`: brings ports and workers up, keeps them in step with usherd, and takes them down.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -71,7 +71,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         fixed::body(&args.vip, &args.redirect_to, [0; 6], [0; 2])?;
     }
     let _instance = host::instance::take("usher-dataplane")?;
-    let plan = host::preflight(&profile)?;
+    let plan = host::preflight(&mut profile, Path::new("/"))?;
+    for reason in &plan.reasons {
+        info!("{reason}");
+    }
     for warning in &plan.warnings {
         warn!("{warning}");
     }
