@@ -29,6 +29,8 @@ pub struct Core {
 pub struct Topology {
     /// Cores by number.
     pub cores: BTreeMap<usize, Core>,
+    /// Distances of each NUMA node to all nodes, in their order; 10 is the node itself.
+    pub distances: BTreeMap<usize, Vec<u32>>,
 }
 
 /// A worker's place.
@@ -53,8 +55,23 @@ pub struct CorePlan {
     pub node_ports: Vec<usize>,
     /// Why each worker runs where it does, a line a worker, for the log and for `usher platform show`.
     pub reasons: Vec<String>,
-    /// What costs speed, for the log.
-    pub warnings: Vec<String>,
+    /// What costs speed.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that costs speed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.problem, self.remedy)
+    }
 }
 
 impl Topology {
@@ -72,7 +89,10 @@ impl Topology {
             status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
         let allowed = parse_list(allowed);
         let mut node_of = BTreeMap::new();
+        let mut distances = BTreeMap::new();
         for (node, dir) in nodes(root) {
+            let text = fs::read_to_string(dir.join("distance")).unwrap_or_default();
+            distances.insert(node, text.split_whitespace().filter_map(|word| word.parse().ok()).collect());
             let list = fs::read_to_string(dir.join("cpulist")).unwrap_or_default();
             node_of.extend(parse_list(&list).into_iter().map(|core| (core, node)));
         }
@@ -91,7 +111,7 @@ impl Topology {
                 (number, core)
             })
             .collect();
-        Ok(Topology { cores })
+        Ok(Topology { cores, distances })
     }
 
     /// How many physical cores there are.
@@ -131,6 +151,22 @@ pub(super) fn parse_list(text: &str) -> BTreeSet<usize> {
         .collect()
 }
 
+/// The same, back again.
+pub(super) fn show_ranges(cores: &BTreeSet<usize>) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for core in cores {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == *core => *last = *core,
+            _ => ranges.push((*core, *core)),
+        }
+    }
+    let show = |(first, last): &(usize, usize)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    ranges.iter().map(show).collect::<Vec<_>>().join(",")
+}
+
 fn show_list(cores: impl Iterator<Item = usize>) -> String {
     cores.map(|core| core.to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -164,10 +200,20 @@ pub fn plan(profile: &Profile, topology: &Topology, nodes: &[Option<usize>]) -> 
         if let Some(node) = node
             && node != worker.node
         {
-            warnings.push(format!(
-                "port {} is on NUMA node {node}, its worker on core {} of node {}: list cores of node {node} in [worker] cores",
-                profile.port[port].interface, worker.core, worker.node
-            ));
+            // The order of nodes is that of their numbers, gaps left out.
+            let far = topology.distances.keys().position(|other| *other == worker.node);
+            let far = far.and_then(|at| topology.distances.get(&node)?.get(at));
+            let problem = format!(
+                "port {} is on NUMA node {node}, its worker on core {} of node {}{}",
+                profile.port[port].interface,
+                worker.core,
+                worker.node,
+                far.map(|far| format!(" at distance {far}")).unwrap_or_default()
+            );
+            let of_node = topology.usable().filter(|(_, core)| core.node == node).map(|(number, _)| number);
+            let near = show_ranges(&of_node.collect());
+            let remedy = format!("list cores of node {node} ({near}) in [worker] cores, or lower `queues`");
+            warnings.push(Warning { problem, remedy });
         }
         worker.queues.push((port, queue));
     }
@@ -182,7 +228,10 @@ pub fn plan(profile: &Profile, topology: &Topology, nodes: &[Option<usize>]) -> 
     if main.is_empty() {
         main = allowed().filter(|core| !taken.contains(core)).collect();
         if let Some(core) = main.first() {
-            warnings.push(format!("core {core}, where all else runs, is a hyperthread of a worker's core"));
+            warnings.push(Warning {
+                problem: format!("core {core}, where all else runs, is a hyperthread of a worker's core"),
+                remedy: "lower `queues`, or list fewer [worker] cores".into(),
+            });
         }
     }
     if main.is_empty() {
@@ -190,7 +239,10 @@ pub fn plan(profile: &Profile, topology: &Topology, nodes: &[Option<usize>]) -> 
         if main.is_empty() {
             main = taken.iter().copied().collect();
         }
-        warnings.push("no core is left beside the workers': they share theirs with all else".into());
+        warnings.push(Warning {
+            problem: "no core is left beside the workers': they share theirs with all else".into(),
+            remedy: "lower `queues`, or set idle = \"adaptive\"".into(),
+        });
     }
     let mut reasons = Vec::new();
     for (number, worker) in workers.iter().enumerate() {
@@ -208,11 +260,13 @@ pub fn plan(profile: &Profile, topology: &Topology, nodes: &[Option<usize>]) -> 
             }
         };
         if let Some(other) = shared.filter(|other| **other < worker.core) {
-            warnings.push(format!(
-                "the workers on cores {other} and {} are hyperthreads of one physical core: both lose up to half; list \
-                 whole cores in [worker] cores, or lower `queues`",
-                worker.core
-            ));
+            warnings.push(Warning {
+                problem: format!(
+                    "the workers on cores {other} and {} are hyperthreads of one physical core: both lose up to half",
+                    worker.core
+                ),
+                remedy: "list whole cores in [worker] cores, or lower `queues`".into(),
+            });
         }
         let how = match profile.worker.cores {
             Cores::Auto => "chosen",
@@ -331,7 +385,7 @@ mod tests {
                 (number, core)
             })
             .collect();
-        Topology { cores }
+        Topology { cores, ..Topology::default() }
     }
 
     fn profile(ports: usize, queues: u16, cores: &str) -> Profile {
@@ -359,19 +413,26 @@ mod tests {
         assert_eq!(cores.len(), 12);
         assert!(plan.main.iter().all(|core| !cores.contains(core)) && plan.main.contains(&0));
         assert_eq!(plan.node_ports, [6, 6]);
-        assert_eq!(plan.warnings, Vec::<String>::new());
+        assert_eq!(plan.warnings, Vec::new());
     }
 
     #[test]
     fn few_cores_are_shared_evenly_and_one_is_left() {
-        let two = Topology { cores: machine(1, 1).cores };
+        let two = machine(1, 1);
         let plan_two = plan(&profile(3, 1, "\"auto\""), &two, &[]).unwrap();
         assert_eq!(plan_two.workers.len(), 1);
         assert_eq!(plan_two.workers[0].queues, [(0, 0), (1, 0), (2, 0)]);
         assert_eq!((plan_two.workers[0].core, plan_two.main), (1, vec![0]));
-        assert!(plan_two.warnings[0].contains("core 0, where all else runs"), "{:?}", plan_two.warnings);
+        assert!(
+            plan_two.warnings[0].problem.contains("core 0, where all else runs"),
+            "{:?}",
+            plan_two.warnings
+        );
 
-        let one = Topology { cores: [(0, Core { allowed: true, ..Core::default() })].into() };
+        let one = Topology {
+            cores: [(0, Core { allowed: true, ..Core::default() })].into(),
+            ..Topology::default()
+        };
         let plan_one = plan(&profile(1, 2, "\"auto\""), &one, &[]).unwrap();
         assert_eq!((plan_one.workers[0].core, plan_one.main), (0, vec![0]));
         assert_eq!(plan_one.warnings.len(), 1);
@@ -398,7 +459,11 @@ mod tests {
         let plan = plan(&profile(1, 5, "\"auto\""), &machine(2, 4), &nodes).unwrap();
         let cores: Vec<_> = plan.workers.iter().map(|worker| worker.core).collect();
         assert_eq!(cores, [4, 5, 6, 7, 12], "node 1 has the cores 4-7 and their hyperthreads 12-15");
-        assert!(plan.warnings[0].contains("cores 4 and 12 are hyperthreads of one"), "{:?}", plan.warnings);
+        assert!(
+            plan.warnings[0].problem.contains("cores 4 and 12 are hyperthreads of one"),
+            "{:?}",
+            plan.warnings
+        );
         assert_eq!(
             plan.reasons[1],
             "worker 1: core 5 chosen: node 1, the node of its ports; not isolated; a whole core (its hyperthread 13 \
@@ -444,7 +509,7 @@ mod tests {
     fn a_far_worker_is_told() {
         let plan = plan(&profile(1, 1, "[0]"), &machine(2, 2), &[Some(1)]).unwrap();
         assert!(
-            plan.warnings[0].contains("node 1") && plan.warnings[0].contains("core 0"),
+            plan.warnings[0].problem.contains("node 1") && plan.warnings[0].problem.contains("core 0"),
             "{:?}",
             plan.warnings
         );
@@ -453,6 +518,7 @@ mod tests {
     #[test]
     fn lists_of_the_kernel_are_read() {
         assert_eq!(parse_list("0-2,7\n").into_iter().collect::<Vec<_>>(), [0, 1, 2, 7]);
+        assert_eq!(show_ranges(&[0, 1, 2, 7, 9, 10].into()), "0-2,7,9-10");
         assert!(parse_list("").is_empty() && parse_list("x,3-1,0-99999999").is_empty());
         let here = Topology::read(Path::new("/")).unwrap();
         assert!(here.cores.values().any(|core| core.allowed));

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::Path;
 
-use super::{HostError, nics};
+use super::{HostError, nics, show};
 use crate::profile::{Attach, Device, ExceptionKind, PortProfile};
 
 pub(super) const VHOST_NET: &str = "/dev/vhost-net";
@@ -131,11 +131,11 @@ fn check_pci(address: &str, root: &Path) -> Result<(), (String, String)> {
 
 /// How to get an IOMMU, on this kind of machine.
 pub(super) fn no_iommu(root: &Path) -> String {
-    let cpu = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
     // A hypervisor mostly shows its guest no IOMMU, and the guest's own memory is all that a device could reach.
-    if cpu.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|flag| flag == "hypervisor")) {
+    if show::is_virtual(root) {
         return "modprobe vfio enable_unsafe_noiommu_mode=1 && echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode".into();
     }
+    let cpu = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
     let arguments =
         if cpu.contains("AuthenticAMD") { "amd_iommu=on iommu=pt" } else { "intel_iommu=on iommu=pt" };
     format!(

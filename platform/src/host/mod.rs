@@ -1,11 +1,14 @@
 //! The machine: what it has, what it lacks, and the one command that mends it.
 
+pub mod check;
 pub mod cores;
 pub mod devices;
 pub mod hugepages;
 pub mod instance;
 pub mod link;
 pub mod nics;
+pub mod show;
+pub mod suggest;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,8 @@ pub struct Family {
     devices: &'static [u16],
     /// DPDK works beside the kernel's driver: no vfio, and the kernel keeps its interface.
     pub shares: bool,
+    /// Mbit/s that a port of it usually has, for one whose link is not known.
+    pub usual_mbps: u32,
 }
 
 /// The families that profiles ship for.
@@ -34,6 +36,7 @@ pub const FAMILIES: &[Family] = &[
             0x15ce, 0x15d1,
         ],
         shares: false,
+        usual_mbps: 10_000,
     },
     Family {
         driver: "i40e",
@@ -45,6 +48,7 @@ pub const FAMILIES: &[Family] = &[
             0x158a, 0x158b, 0x15ff, 0x37ce, 0x37cf, 0x37d0, 0x37d1, 0x37d2, 0x37d3,
         ],
         shares: false,
+        usual_mbps: 10_000,
     },
     Family {
         driver: "ice",
@@ -53,6 +57,7 @@ pub const FAMILIES: &[Family] = &[
         vendor: 0x8086,
         devices: &[0x1591, 0x1592, 0x1593, 0x1599, 0x159a, 0x159b],
         shares: false,
+        usual_mbps: 25_000,
     },
     Family {
         driver: "mlx5_core",
@@ -64,6 +69,7 @@ pub const FAMILIES: &[Family] = &[
             0x101f, 0x1021, 0xa2d2, 0xa2d6, 0xa2dc,
         ],
         shares: true,
+        usual_mbps: 100_000,
     },
     Family {
         driver: "virtio-pci",
@@ -72,6 +78,7 @@ pub const FAMILIES: &[Family] = &[
         vendor: 0x1af4,
         devices: &[0x1000, 0x1041],
         shares: false,
+        usual_mbps: 1_000,
     },
     Family {
         driver: "vmxnet3",
@@ -80,6 +87,7 @@ pub const FAMILIES: &[Family] = &[
         vendor: 0x15ad,
         devices: &[0x07b0],
         shares: false,
+        usual_mbps: 1_000,
     },
 ];
 
