@@ -1,12 +1,17 @@
 //! The data plane's end of the line to usherd: fetches the snapshot, notices usherd's death, follows its MAC filters.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dpdk::steer::{Rule, Rules};
+use platform::clock::monotonic_ns;
 use platform::snapshot::handover::{self, Connection};
-use platform::snapshot::{ANY_PORT, Copy, Feedback, Reader, Refresh, VipState};
+use platform::snapshot::{
+    ANY_PORT, Copy, Feedback, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,
+};
 use tracing::{info, warn};
 
 use crate::ports::OpenPort;
@@ -92,12 +97,22 @@ impl Link {
         Some(Arc::clone(reader))
     }
 
+    /// Sets the rules of ports that the kernel keeps to what snapshot and leases want at `now_ns`.
+    pub fn rules(&mut self, open: &mut [OpenPort], now_ns: u64) {
+        let Some(reader) = &self.reader else { return };
+        for (index, port) in open.iter_mut().enumerate().filter(|(_, port)| port.is_steered()) {
+            port.set_rules(&rules(&self.copy, reader, index, now_ns));
+        }
+    }
+
     /// Sets the ports' MAC filters to what the snapshot wants, if it moved. True if anything was done.
     pub fn filters(&mut self, open: &mut [OpenPort]) -> bool {
         let Some(reader) = &self.reader else { return false };
         if reader.refresh(&mut self.copy) != Refresh::Copied {
             return false;
         }
+        // Before this generation is acknowledged.
+        self.rules(open, monotonic_ns());
         for (index, port) in open.iter_mut().enumerate() {
             let here = |port: u16| port == ANY_PORT || usize::from(port) == index;
             let wanted: BTreeSet<[u8; 6]> = (self.copy.body.vips().iter())
@@ -108,4 +123,40 @@ impl Link {
         }
         true
     }
+}
+
+/// What the XDP program of port number `index` is to do with the virtual addresses on it.
+fn rules(copy: &Copy, reader: &Reader, index: usize, now_ns: u64) -> Rules {
+    let mut rules = Rules::default();
+    let here = |vip: &&Vip| {
+        (vip.port == ANY_PORT || usize::from(vip.port) == index) && vip.state() != VipState::Inactive
+    };
+    let mut unfenced = BTreeSet::new();
+    for vip in copy.body.vips().iter().filter(here) {
+        let lease = reader.lease(usize::from(vip.group));
+        let ours = copy.instance == reader.instance();
+        let rule = match vip.state() {
+            VipState::Active if ours && !lease.runs(now_ns) && lease.peer_known => Rule::Fence,
+            _ if vip.flags & VIP_REDIRECT_INIT != 0 => Rule::Steer,
+            _ => {
+                unfenced.insert(vip.mac);
+                continue;
+            }
+        };
+        rules.addresses.insert((vip.addr, vip.family), rule);
+        if rule == Rule::Fence && vip.flags & VIP_OWN == 0 {
+            rules.macs.insert(vip.mac);
+        } else {
+            unfenced.insert(vip.mac);
+        }
+    }
+    // A MAC that a group in force shares, and the port's own, which an address without a virtual one has.
+    rules.macs.retain(|mac| !unfenced.contains(mac) && *mac != [0; 6]);
+    rules
+}
+
+/// The rules of static mode: every address, for ever.
+pub fn static_rules(addresses: &[IpAddr]) -> Rules {
+    let rule = |address: &IpAddr| ((addr16(*address), if address.is_ipv4() { 4 } else { 6 }), Rule::Steer);
+    Rules { addresses: addresses.iter().map(rule).collect(), ..Rules::default() }
 }

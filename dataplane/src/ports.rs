@@ -1,13 +1,16 @@
 //! Ports: from the profile to configured queues, one exception device each, their MAC filters and their state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use dpdk::steer::{Rules, Steering};
 use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
 use platform::host::devices::{exception_vdev, numa_node};
-use platform::profile::{PortProfile, Profile, Promiscuous};
+use platform::profile::{Attach, Device, PortProfile, Profile, Promiscuous};
 use platform::snapshot::{PortIdentity, PortStatus};
 use tracing::{debug, info, warn};
 
@@ -28,6 +31,7 @@ pub struct OpenPort {
     filters: BTreeSet<[u8; 6]>,
     filters_of: (u64, u64),
     filters_ok: bool,
+    steering: Option<Steering>,
 }
 
 /// A port for a device of the command line, without an exception device.
@@ -37,6 +41,37 @@ pub struct OpenPort {
 pub fn vdev(spec: &str, index: usize) -> Result<PortProfile, Failure> {
     let device = format!("vdev:{}", spec.trim_start_matches("vdev:")).parse()?;
     Ok(PortProfile::new(format!("vdev{index}"), device))
+}
+
+/// The XDP program for the ports that the kernel keeps, as a file that lives as long as this. DPDK loads it when the port is
+/// opened.
+pub struct Program {
+    _file: Option<OwnedFd>,
+}
+
+/// Names our XDP program to the driver of each bifurcated port of a resolved profile.
+///
+/// # Errors
+/// The system gives no memory for a file.
+pub fn steer(profile: &mut Profile) -> Result<Program, Failure> {
+    let mut program = None;
+    for port in profile.port.iter_mut().filter(|port| port.attach == Attach::Bifurcated) {
+        let Device::Vdev(spec) = &mut port.device else {
+            return Err(format!(
+                "port {} ({}): rte_flow steering of mlx5 is not in this release: set attach = \"owned\"",
+                port.interface, port.device
+            )
+            .into());
+        };
+        if program.is_none() {
+            let file = rustix::fs::memfd_create("usher_steer", rustix::fs::MemfdFlags::CLOEXEC)?;
+            std::fs::File::from(file.try_clone()?).write_all(dpdk::steer::program())?;
+            program = Some(file);
+        }
+        let number = program.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        spec.push_str(&format!(",xdp_prog=/proc/self/fd/{number}"));
+    }
+    Ok(Program { _file: program })
 }
 
 /// Starts EAL with the profile's arguments and the devices of its ports.
@@ -118,12 +153,23 @@ fn open_one(
             "the driver has no RSS for IP: what spreads frames over the queues is the device's own business"
         );
     }
+    let bifurcated = settings.attach == Attach::Bifurcated;
     // HSRP and neighbour discovery are multicast; the kernel's side sorts them.
-    match port.set_allmulticast(true) {
+    let multicast = if bifurcated { Ok(MacFilter::Exact) } else { port.set_allmulticast(true) };
+    match multicast {
         Ok(MacFilter::Exact) => {}
         Ok(filter) => debug!(port = port.name(), ?filter, "all multicast by other means"),
         Err(error) => warn!(%error, "multicast may not reach the kernel's side"),
     }
+    let steering = match (bifurcated, port.kernel_ifindex()) {
+        (false, _) => None,
+        (true, Some(index)) => Some(Steering::open(index)?),
+        (true, None) => {
+            return Err(
+                format!("port {}: the driver names no interface of the kernel's", settings.interface).into()
+            );
+        }
+    };
     let (exception, sides): (_, Vec<_>) = match open_exception(eal, settings, &port, &pool, index)? {
         None => (None, rx.iter().map(|_| None).collect()),
         Some((exception, rx, tx)) => (Some(exception), rx.into_iter().zip(tx).map(Some).collect()),
@@ -143,7 +189,8 @@ fn open_one(
         let (high, low) = key.split_at(8);
         let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         let fragments = Reassembler::new(profile.reassembly.entries, timeout_ns, [word(high), word(low)]);
-        queues.push(Queues { port: view, rx, tx, exception, fragments });
+        let way_back = bifurcated.then(|| port.mac());
+        queues.push(Queues { port: view, rx, tx, exception, way_back, fragments });
     }
     info!(
         port = settings.interface,
@@ -156,16 +203,18 @@ fn open_one(
         descriptors = format!("{}/{}", can.rx_desc, can.tx_desc),
         scatter = can.scatter,
         exception = settings.exception().unwrap_or("none"),
+        attach = ?settings.attach,
         "port up"
     );
     let opened = OpenPort {
         port,
         name: settings.interface.clone(),
-        exception_name: settings.exception().unwrap_or_default().to_owned(),
+        exception_name: settings.kernel_device().unwrap_or_default().to_owned(),
         exception,
         filters: BTreeSet::new(),
         filters_of: (0, 0),
         filters_ok: true,
+        steering,
     };
     Ok((opened, queues))
 }
@@ -186,6 +235,9 @@ fn open_exception(
     let made = tap && host::link::details(name)?.is_none();
     if tap {
         host::link::ensure_tap(name)?;
+        if settings.attach == Attach::Bifurcated {
+            host::link::way_back(name)?;
+        }
     }
     let open = || -> Result<PortWithQueues, Failure> {
         let id = eal.plug(&spec)?;
@@ -220,8 +272,32 @@ impl OpenPort {
         }
     }
 
+    /// The kernel keeps the port, and a program steers.
+    pub fn is_steered(&self) -> bool {
+        self.steering.is_some()
+    }
+
+    /// Makes these the rules of the program. What fails is told once, and tried again with the next call.
+    pub fn set_rules(&mut self, rules: &Rules) {
+        let Some(steering) = &mut self.steering else { return };
+        match steering.set(rules) {
+            Ok(_) => self.filters_ok = true,
+            Err(error) => {
+                if self.filters_ok {
+                    warn!(port = self.name, %error, "requests to a virtual address are not steered");
+                }
+                self.filters_ok = false;
+            }
+        }
+    }
+
     /// Sets the virtual MACs that the port lets in, for a generation of the snapshot.
     pub fn set_filters(&mut self, wanted: BTreeSet<[u8; 6]>, instance: u64, generation: u64) {
+        self.filters_of = (instance, generation);
+        if self.is_steered() {
+            // The kernel filters for its macvlans itself, and the rules are set.
+            return;
+        }
         self.filters_ok = true;
         for mac in self.filters.difference(&wanted) {
             if let Err(error) = self.port.remove_mac(*mac) {
@@ -235,7 +311,6 @@ impl OpenPort {
             }
         }
         self.filters = wanted;
-        self.filters_of = (instance, generation);
     }
 
     /// How it is now.

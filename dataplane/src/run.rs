@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::idle::Sleeper;
 use crate::limit::AnswerLimit;
-use crate::link::Link;
+use crate::link::{self, Link};
 use crate::ports::{self, OpenPort};
 use crate::worker::{Settings, Source, Worker};
 use crate::{Police, Reason, View, fixed};
@@ -84,8 +84,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     // EAL's own threads take what this thread may use: the workers' cores must not be among it.
     host::cores::confine(&plan.main)?;
+    let program = ports::steer(&mut profile)?;
     let eal = ports::start_eal(&profile, &plan)?;
-    let (open, per_worker) = ports::open(&eal, &profile, &plan)?;
+    let (mut open, per_worker) = ports::open(&eal, &profile, &plan)?;
+    drop(program);
+    if is_static {
+        open.iter_mut().for_each(|port| port.set_rules(&link::static_rules(&args.vip)));
+    }
     let workers = plan.workers.len();
     let identities = open.iter().map(OpenPort::identity).collect();
     let feedback =
@@ -172,6 +177,9 @@ fn control(
                 team.hand_over(&reader);
             }
             filters_moved = link.filters(&mut open);
+            if !filters_moved {
+                link.rules(&mut open, monotonic_ns());
+            }
         }
         team.collect_old();
         let now = Instant::now();

@@ -65,3 +65,7 @@ uint32_t shim_lcore_id(void);
 int shim_errno(void);
 uint64_t shim_rdtsc(void);
 int shim_log_to(ssize_t (*write)(void *cookie, const char *text, size_t len));
+
+int shim_xdp_map(unsigned int ifindex, const char *program, const char *name);
+int shim_map_set(int map, const void *key, uint32_t value);
+int shim_map_remove(int map, const void *key);
