@@ -1,20 +1,17 @@
 //! The data plane's end of the line to usherd: fetches the snapshot, notices usherd's death, follows its MAC filters.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dpdk::steer::{Rule, Rules};
 use platform::clock::monotonic_ns;
 use platform::snapshot::handover::{self, Connection};
-use platform::snapshot::{
-    ANY_PORT, Copy, Feedback, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,
-};
+use platform::snapshot::{ANY_PORT, Copy, Feedback, Reader, Refresh, VipState};
 use tracing::{info, warn};
 
 use crate::ports::OpenPort;
+use crate::steer;
 
 /// The longest wait for usherd's part of the handover.
 const HANDOVER: Duration = Duration::from_millis(500);
@@ -101,7 +98,7 @@ impl Link {
     pub fn rules(&mut self, open: &mut [OpenPort], now_ns: u64) {
         let Some(reader) = &self.reader else { return };
         for (index, port) in open.iter_mut().enumerate().filter(|(_, port)| port.is_steered()) {
-            port.set_rules(&rules(&self.copy, reader, index, now_ns));
+            port.set_rules(&steer::rules(&self.copy, reader, index, now_ns));
         }
     }
 
@@ -123,40 +120,4 @@ impl Link {
         }
         true
     }
-}
-
-/// What the XDP program of port number `index` is to do with the virtual addresses on it.
-fn rules(copy: &Copy, reader: &Reader, index: usize, now_ns: u64) -> Rules {
-    let mut rules = Rules::default();
-    let here = |vip: &&Vip| {
-        (vip.port == ANY_PORT || usize::from(vip.port) == index) && vip.state() != VipState::Inactive
-    };
-    let mut unfenced = BTreeSet::new();
-    for vip in copy.body.vips().iter().filter(here) {
-        let lease = reader.lease(usize::from(vip.group));
-        let ours = copy.instance == reader.instance();
-        let rule = match vip.state() {
-            VipState::Active if ours && !lease.runs(now_ns) && lease.peer_known => Rule::Fence,
-            _ if vip.flags & VIP_REDIRECT_INIT != 0 => Rule::Steer,
-            _ => {
-                unfenced.insert(vip.mac);
-                continue;
-            }
-        };
-        rules.addresses.insert((vip.addr, vip.family), rule);
-        if rule == Rule::Fence && vip.flags & VIP_OWN == 0 {
-            rules.macs.insert(vip.mac);
-        } else {
-            unfenced.insert(vip.mac);
-        }
-    }
-    // A MAC that a group in force shares, and the port's own, which an address without a virtual one has.
-    rules.macs.retain(|mac| !unfenced.contains(mac) && *mac != [0; 6]);
-    rules
-}
-
-/// The rules of static mode: every address, for ever.
-pub fn static_rules(addresses: &[IpAddr]) -> Rules {
-    let rule = |address: &IpAddr| ((addr16(*address), if address.is_ipv4() { 4 } else { 6 }), Rule::Steer);
-    Rules { addresses: addresses.iter().map(rule).collect(), ..Rules::default() }
 }

@@ -65,7 +65,7 @@ pub fn steer(profile: &mut Profile) -> Result<Program, Failure> {
         };
         if program.is_none() {
             let file = rustix::fs::memfd_create("usher_steer", rustix::fs::MemfdFlags::CLOEXEC)?;
-            std::fs::File::from(file.try_clone()?).write_all(dpdk::steer::program())?;
+            std::fs::File::from(file.try_clone()?).write_all(dpdk::steer::object())?;
             program = Some(file);
         }
         let number = program.as_ref().map_or(-1, AsRawFd::as_raw_fd);
@@ -163,11 +163,13 @@ fn open_one(
     }
     let steering = match (bifurcated, port.kernel_ifindex()) {
         (false, _) => None,
-        (true, Some(index)) => Some(Steering::open(index)?),
+        (true, Some(index)) => Some(Steering::open(&dpdk::steer::Program::attached(index)?)?),
         (true, None) => {
-            return Err(
-                format!("port {}: the driver names no interface of the kernel's", settings.interface).into()
-            );
+            return Err(format!(
+                "port {}: the driver names no interface of the kernel's",
+                settings.interface
+            )
+            .into());
         }
     };
     let (exception, sides): (_, Vec<_>) = match open_exception(eal, settings, &port, &pool, index)? {

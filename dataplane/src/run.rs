@@ -18,10 +18,10 @@ use tracing::{info, warn};
 
 use crate::idle::Sleeper;
 use crate::limit::AnswerLimit;
-use crate::link::{self, Link};
+use crate::link::Link;
 use crate::ports::{self, OpenPort};
 use crate::worker::{Settings, Source, Worker};
-use crate::{Police, Reason, View, fixed};
+use crate::{Police, Reason, View, fixed, steer};
 
 /// The control thread looks after the snapshot's generation this often: it bounds how late a MAC filter is set.
 const TICK: Duration = Duration::from_millis(2);
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let (mut open, per_worker) = ports::open(&eal, &profile, &plan)?;
     drop(program);
     if is_static {
-        open.iter_mut().for_each(|port| port.set_rules(&link::static_rules(&args.vip)));
+        open.iter_mut().for_each(|port| port.set_rules(&steer::static_rules(&args.vip)));
     }
     let workers = plan.workers.len();
     let identities = open.iter().map(OpenPort::identity).collect();

@@ -48,26 +48,32 @@ struct {
 	__type(value, __u32);
 } usher_macs SEC(".maps");
 
-/* Frames fenced, for whoever asks the map: bpftool map dump name usher_fenced. */
+enum count { FENCED, STEERED, COUNTS };
+
+/* For whoever asks: bpftool map dump name usher_counts. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, COUNTS);
 	__type(key, __u32);
 	__type(value, __u64);
-} usher_fenced SEC(".maps");
+} usher_counts SEC(".maps");
 
 struct vlan {
 	__be16 tag;
 	__be16 inner;
 };
 
+static __always_inline void count(__u32 what)
+{
+	__u64 *value = bpf_map_lookup_elem(&usher_counts, &what);
+
+	if (value)
+		*value += 1;
+}
+
 static __always_inline int fence(void)
 {
-	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&usher_fenced, &zero);
-
-	if (count)
-		*count += 1;
+	count(FENCED);
 	return XDP_DROP;
 }
 
@@ -115,6 +121,7 @@ static __always_inline int is_request(void *udp, void *end)
 
 static __always_inline int steer(struct xdp_md *ctx)
 {
+	count(STEERED);
 	return bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS);
 }
 

@@ -9,12 +9,92 @@ use dpdk_sys as sys;
 use crate::error::{SteerError, reason};
 
 /// The object file, for `xdp_prog=` of net_af_xdp.
-pub fn program() -> &'static [u8] {
+pub fn object() -> &'static [u8] {
     sys::STEER_OBJECT
 }
 
 /// The program's name in the kernel, by which a later start knows it for its own.
-pub const PROGRAM: &CStr = c"usher_steer";
+const NAME: &CStr = c"usher_steer";
+
+/// Our program, as the kernel holds it.
+pub struct Program(OwnedFd);
+
+/// Where the program sends a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the kernel's stack.
+    Kernel,
+    /// To the AF_XDP socket of its queue (to the kernel while there is none).
+    Socket,
+    /// Nowhere.
+    Fenced,
+}
+
+impl Program {
+    /// The program that is attached to the device of this index.
+    ///
+    /// # Errors
+    /// There is none, or the kernel does not let this process at it (CAP_SYS_ADMIN).
+    pub fn attached(ifindex: u32) -> Result<Program, SteerError> {
+        // SAFETY: takes a number.
+        Program::from(unsafe { sys::shim_xdp_attached(ifindex) })
+    }
+
+    /// Loads the program without a device: the kernel's verifier has its say, and [`Program::way`] can be asked.
+    ///
+    /// # Errors
+    /// The kernel does not take it, or this process may not load it (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON).
+    pub fn load() -> Result<Program, SteerError> {
+        let object = object();
+        // SAFETY: the object's bytes outlive the call.
+        Program::from(unsafe { sys::shim_xdp_load(object.as_ptr().cast(), object.len()) })
+    }
+
+    fn from(fd: i32) -> Result<Program, SteerError> {
+        Ok(Program(owned(fd).map_err(|reason| SteerError::Program { reason })?))
+    }
+
+    fn map(&self, name: &CStr) -> Result<OwnedFd, SteerError> {
+        // SAFETY: both strings are NUL-terminated and outlive the call.
+        let fd = unsafe { sys::shim_xdp_map(self.0.as_raw_fd(), NAME.as_ptr(), name.as_ptr()) };
+        owned(fd).map_err(|reason| SteerError::Map { map: name.to_string_lossy().into_owned(), reason })
+    }
+
+    /// Where the program sends this frame of at least 14 bytes under the rules in force, asked of the kernel itself.
+    ///
+    /// # Errors
+    /// A frame that is too short, or this process may not ask (CAP_BPF, CAP_NET_ADMIN).
+    pub fn way(&self, frame: &[u8]) -> Result<Way, SteerError> {
+        const XDP_DROP: i32 = 1;
+        const STEERED: u32 = 1;
+        let counts = self.map(c"usher_counts")?;
+        let steered = || {
+            let mut sum = 0;
+            // SAFETY: `sum` is writable; the shim allocates what the kernel writes for all cores.
+            match unsafe { sys::shim_map_sum(counts.as_raw_fd(), STEERED, &mut sum) } {
+                0 => Ok(sum),
+                rc => Err(SteerError::Program { reason: reason(rc) }),
+            }
+        };
+        let before = steered()?;
+        // SAFETY: the frame's bytes outlive the call; the kernel copies them.
+        let rc = unsafe { sys::shim_xdp_run(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len() as u32) };
+        match rc {
+            XDP_DROP => Ok(Way::Fenced),
+            rc if rc < 0 => Err(SteerError::Program { reason: reason(rc) }),
+            _ if steered()? > before => Ok(Way::Socket),
+            _ => Ok(Way::Kernel),
+        }
+    }
+}
+
+fn owned(fd: i32) -> Result<OwnedFd, String> {
+    if fd < 0 {
+        return Err(reason(fd));
+    }
+    // SAFETY: the shim gives a new descriptor that nobody else holds.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
 
 /// What becomes of frames to an address or a MAC. The program knows the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +118,7 @@ pub struct Rules {
     pub macs: BTreeSet<[u8; 6]>,
 }
 
-/// The maps of the program that is attached to a device.
+/// The rules of a program, and the way to change them.
 pub struct Steering {
     addresses: OwnedFd,
     macs: OwnedFd,
@@ -46,24 +126,16 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Finds the maps of our program on the device of this index, empty as it was loaded.
+    /// The maps of a program, empty as it was loaded.
     ///
     /// # Errors
-    /// Another program is there, or the kernel does not let this process at the maps (CAP_SYS_ADMIN).
-    pub fn open(ifindex: u32) -> Result<Steering, SteerError> {
-        let map = |name: &CStr| {
-            // SAFETY: both strings are NUL-terminated and outlive the call.
-            let fd = unsafe { sys::shim_xdp_map(ifindex, PROGRAM.as_ptr(), name.as_ptr()) };
-            if fd < 0 {
-                return Err(SteerError::Open {
-                    map: name.to_string_lossy().into_owned(),
-                    reason: reason(fd),
-                });
-            }
-            // SAFETY: the shim gives a new descriptor that nobody else holds.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        };
-        Ok(Steering { addresses: map(c"usher_vips")?, macs: map(c"usher_macs")?, set: Rules::default() })
+    /// It is another program, or the kernel does not let this process at the maps (CAP_SYS_ADMIN).
+    pub fn open(program: &Program) -> Result<Steering, SteerError> {
+        Ok(Steering {
+            addresses: program.map(c"usher_vips")?,
+            macs: program.map(c"usher_macs")?,
+            set: Rules::default(),
+        })
     }
 
     /// Makes these the rules; what is new comes before what is old goes. Does nothing when they are the rules already.
