@@ -32,6 +32,7 @@ pub mod reassemble;
 pub mod replay;
 pub mod run;
 pub mod siphash;
+pub mod steer;
 pub mod view;
 pub mod worker;
 

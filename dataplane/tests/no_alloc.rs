@@ -54,6 +54,7 @@ fn a_pass_of_the_worker_allocates_nothing() {
         rx,
         tx,
         exception: None,
+        way_back: None,
         fragments: Reassembler::new(64, 1_000_000_000, [1, 2]),
     });
     let settings = Settings { burst: 32, police: Police::new(&Default::default(), 1), limit: None };

@@ -4,7 +4,7 @@
 use clap::Parser;
 use controlplane::config::{self, Severity, health};
 use controlplane::daemon::management::{Reply, Request};
-use controlplane::{daemon, show};
+use controlplane::{cli_platform, daemon, show};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,10 @@ Commands:
   standby [INTERFACE] GROUP failover           hand the role over to the standby router
   [no] debug standby [packets|events|errors]   tell more of HSRP in usherd's log
   show running-config                          the configuration in force, keys masked
-  check FILE                                   errors and warnings of a configuration; 0 when it loads"
+  check FILE                                   errors and warnings of a configuration; 0 when it loads
+  platform show                                NUMA nodes, cores, hugepages and NICs of this machine
+  platform check [PROFILE]                     what the machine lacks for a profile, and what mends it; 0: nothing
+  platform suggest                             a profile for this machine"
 )]
 struct Arguments {
     /// Where usherd's socket is
@@ -42,7 +45,7 @@ struct Arguments {
     /// Answer with JSON
     #[arg(long)]
     json: bool,
-    /// With check: the platform profile that the configuration is to run with
+    /// With check: the platform profile that the configuration is to run with; with platform check: the one to judge
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
     /// The command
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
             check(Path::new(file), arguments.profile.as_deref(), arguments.json)
         }
         [word] if word.eq_ignore_ascii_case("check") => usage("check what? `usher check FILE`"),
+        [word, rest @ ..] if "platform".starts_with(&word.to_ascii_lowercase()) && !word.is_empty() => {
+            cli_platform::run(rest, arguments.profile.as_deref(), arguments.json)
+        }
         words => ask(&words.join(" "), &arguments),
     }
 }

@@ -437,7 +437,7 @@ impl Daemon {
                 }
             }
         }
-        Wanted { device, mac: Some(role.mac()), mtu: None, addresses }
+        Wanted { device, mac: Some(role.mac()), mtu: None, addresses, shared: false }
     }
 
     /// A message on its way out.

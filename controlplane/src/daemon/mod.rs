@@ -28,7 +28,7 @@ use kernel::{DevicePlan, Devices, Done, Work};
 use management::{Asked, Asking, Reply};
 use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
-use platform::profile::{Profile, ProfileError};
+use platform::profile::{Attach, Profile, ProfileError};
 use platform::snapshot::handover::{HandoverError, Listener, Pending, Progress};
 use platform::snapshot::{VipState, Writer};
 use std::collections::BTreeMap;
@@ -104,6 +104,8 @@ struct Port {
     mtu: u32,
     /// The exception device is a TAP of ours; else it comes and goes with the data plane
     tap: bool,
+    /// It is the kernel's own interface: what others put on it stays
+    shared: bool,
     /// The kernel's interface under the data plane's port, where it has one: not every driver tells its link
     below: Option<String>,
 }
@@ -246,21 +248,20 @@ impl Drop for MadeTaps {
 
 fn ports(profile: &Profile) -> Vec<Port> {
     let port = |(index, port): (usize, &platform::profile::PortProfile)| {
-        let tap =
-            devices::exception_vdev(port, index, [0; 6], 1).is_some_and(|vdev| vdev.starts_with("net_tap"));
+        let owned = port.attach == Attach::Owned;
+        let tap = owned
+            && devices::exception_vdev(port, index, [0; 6], 1)
+                .is_some_and(|vdev| vdev.starts_with("net_tap"));
         Some(Port {
             // The profile has checked that it is a name; one we do not know binds nothing.
             interface: IfName::parse(&port.interface)
                 .inspect_err(|error| tracing::warn!("%SYS-4-PROFILE: {error}"))
                 .ok()?,
-            exception: port.exception().map(str::to_owned),
+            exception: port.kernel_device().map(str::to_owned),
             mtu: u32::from(port.mtu),
             tap,
-            below: ["net_af_xdp", "net_af_packet"]
-                .iter()
-                .any(|driver| port.device.name().starts_with(driver))
-                .then(|| port.device.arg("iface").map(str::to_owned))
-                .flatten(),
+            shared: !owned,
+            below: port.netdev().filter(|_| owned).map(str::to_owned),
         })
     };
     profile.port.iter().enumerate().filter_map(port).collect()
@@ -545,6 +546,7 @@ impl Daemon {
                 mac: known.as_ref().map(|identity| identity.mac).filter(|mac| *mac != [0; 6]),
                 mtu: Some(known.map_or(port.mtu, |identity| u32::from(identity.mtu)).max(1280)),
                 addresses: interface.map(|interface| interface.addresses().collect()).unwrap_or_default(),
+                shared: port.shared,
             };
             plan.ports.push((wanted, port.tap));
         }

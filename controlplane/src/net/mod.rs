@@ -61,6 +61,8 @@ pub struct Wanted {
     pub mtu: Option<u32>,
     /// Addresses with the prefix length they get
     pub addresses: Vec<Prefix>,
+    /// The device is not usherd's own: addresses that are not listed stay
+    pub shared: bool,
 }
 
 /// A device as it is.
@@ -279,7 +281,7 @@ impl Net {
                 let Some(prefix) = prefix_in(&message) else { continue };
                 let own_link_local = header.is_empty()
                     && matches!(prefix.address, IpAddr::V6(address) if address.is_unicast_link_local());
-                if own_link_local || wanted.addresses.contains(&prefix) {
+                if own_link_local || wanted.shared || wanted.addresses.contains(&prefix) {
                     continue;
                 }
                 // It may be gone already, with its primary.
