@@ -3,6 +3,7 @@
 //! A [`Source`] is a task that asks again and again; whoever wants the load looks at the newest [`Reading`] and never
 //! waits. A source that is dead, slow or talks nonsense is unhealthy, with a reason that says what to do.
 
+mod charon;
 mod command;
 pub mod drain;
 pub mod probe;
@@ -167,11 +168,11 @@ impl SourceSpec {
 
 async fn follow(spec: SourceSpec, interval: Duration, mut meter: Meter, tell: watch::Sender<Reading>) {
     let limit = interval.clamp(LIMIT.0, LIMIT.1);
-    let mut vici = None;
+    let mut charon = None;
     loop {
         let began = Instant::now();
         let counts = match &spec {
-            SourceSpec::Vici { socket } => vici::counts(&mut vici, socket, limit).await,
+            SourceSpec::Vici { socket } => charon::counts(&mut charon, socket, limit).await,
             SourceSpec::Whack { program } => whack::counts(program, limit).await,
             SourceSpec::Script { path } => script::counts(path, limit).await,
             SourceSpec::Fixed(counts) => Ok(*counts),
