@@ -2,6 +2,7 @@
 
 use controlplane::clb::channel::Secret;
 use controlplane::clb::feed::{Client, ClientSettings, Closed, FeedEvent, Server, ServerSettings};
+use controlplane::clb::load::Rules;
 use controlplane::clb::member::{Load, Percent, Report};
 use controlplane::clb::wire::{Ack, Hello, Message, Order};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -57,7 +58,7 @@ async fn next(events: &mut mpsc::Receiver<FeedEvent>) -> FeedEvent {
 
 fn hello() -> Message {
     let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-    Message::Hello(Hello { incarnation: 7, address, hello_ms: 100, update_ms: 100 })
+    Message::Hello(Hello { incarnation: 7, address, hello_ms: 100, update_ms: 100, order: Order::default() })
 }
 
 fn report(count: u64) -> Report {
@@ -74,8 +75,8 @@ fn report(count: u64) -> Report {
 
 fn ack(seq: u64) -> Message {
     let members = vec![(member(1), report(seq), 15), (member(2), report(3), 0)].into();
-    let order = Order { epoch: 2, shutdown: false, draining: vec![member(2)], pace: 600 };
-    Message::Ack(Ack { seq, primary: member(2), order, members })
+    let order = Order { epoch: 2, shutdown: false, draining: [member(2)].into() };
+    Message::Ack(Ack { seq, primary: member(2), order, rules: Rules::default(), members })
 }
 
 async fn converse(key: Option<Secret>) {

@@ -2,6 +2,7 @@
 //! coverage-guided engine drives the same targets: `cargo bolero test -p controlplane --test clb_fuzz fuzz_frame`.
 
 use controlplane::clb::channel::{Came, Channel, Secret};
+use controlplane::clb::load::Rules;
 use controlplane::clb::member::Report;
 use controlplane::clb::wire::{Ack, Hello, Message, Order, parse};
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,12 +15,18 @@ const MEMBER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 fn messages() -> [Message; 4] {
     let report = Report { priority: 90, load_normalization: 5, fqdn: "gw".to_owned(), ..Report::default() };
-    let order = Order { epoch: 1, shutdown: false, draining: vec![MEMBER], pace: 600 };
+    let order = Order { epoch: 1, shutdown: false, draining: [MEMBER].into() };
     let members = vec![(MEMBER, report.clone(), 12), (MEMBER, report.clone(), 99)].into();
     [
-        Message::Hello(Hello { incarnation: 1, address: MEMBER, hello_ms: 1000, update_ms: 3000 }),
+        Message::Hello(Hello {
+            incarnation: 1,
+            address: MEMBER,
+            hello_ms: 1000,
+            update_ms: 3000,
+            order: order.clone(),
+        }),
         Message::Update(report),
-        Message::Ack(Ack { seq: 1, primary: MEMBER, order, members }),
+        Message::Ack(Ack { seq: 1, primary: MEMBER, order, rules: Rules::default(), members }),
         Message::Bye { reason: "resigns".to_owned() },
     ]
 }

@@ -589,13 +589,21 @@ mod tests {
     }
 
     fn messages() -> Vec<Message> {
-        let order = Order { epoch: 3, shutdown: true, draining: vec![A, B], pace: 600 };
+        let order = Order { epoch: 3, shutdown: true, draining: [A, B].into() };
+        let rules = Rules { crypto_weight: 0, system_weight: 100, overload_limit: 99 };
+        let none = (Order::default(), Members::default());
         let members = vec![(A, report(), 0), (B, report(), u32::MAX)].into();
         vec![
-            Message::Hello(Hello { incarnation: 5, address: A, hello_ms: 1000, update_ms: 3000 }),
+            Message::Hello(Hello {
+                incarnation: 5,
+                address: A,
+                hello_ms: 1000,
+                update_ms: 3000,
+                order: Order { epoch: 3, ..Order::default() },
+            }),
             Message::Update(report()),
-            Message::Ack(Ack { seq: 7, primary: B, order, members }),
-            Message::Ack(Ack { seq: 0, primary: A, order: Order::default(), members: Members::default() }),
+            Message::Ack(Ack { seq: 7, primary: B, order, rules, members }),
+            Message::Ack(Ack { seq: 0, primary: A, order: none.0, rules, members: none.1 }),
             Message::Bye { reason: "resigns".to_owned() },
         ]
     }
@@ -618,8 +626,11 @@ mod tests {
     #[test]
     fn the_bytes_of_a_hello() {
         let bytes = emitted(&messages()[0]);
-        // version 1; body 3 of 14 bytes: incarnation 5, address, 1000, 3000
-        assert_eq!(bytes, [8, 1, 0x1a, 14, 8, 5, 0x12, 4, 192, 0, 2, 1, 0x18, 0xe8, 7, 0x20, 0xb8, 0x17]);
+        // version 1; body 3 of 18 bytes: incarnation 5, address, 1000, 3000; order of 2 bytes: epoch 3
+        assert_eq!(
+            bytes,
+            [8, 1, 0x1a, 18, 8, 5, 0x12, 4, 192, 0, 2, 1, 0x18, 0xe8, 7, 0x20, 0xb8, 0x17, 0x2a, 2, 8, 3]
+        );
     }
 
     #[test]
@@ -668,7 +679,13 @@ mod tests {
             assert_eq!(parse(&frame.encode_to_vec()), Err(error));
         }
         let crowd = vec![(A, report(), 0); MAX_MEMBERS + 1];
-        let ack = Ack { seq: 0, primary: A, order: Order::default(), members: crowd.into() };
+        let ack = Ack {
+            seq: 0,
+            primary: A,
+            order: Order::default(),
+            rules: Rules::default(),
+            members: crowd.into(),
+        };
         let mut out = Vec::new();
         let error = Message::Ack(ack).emit(&mut out).unwrap_err();
         assert_eq!((error.to_string().as_str(), out.len()), ("members is 65, not 0 to 64", 0));
@@ -692,9 +709,11 @@ mod tests {
             fqdn: "x".repeat(MAX_TEXT),
             ..report()
         };
-        let order = Order { epoch: u64::MAX, shutdown: true, draining: vec![B; MAX_MEMBERS], pace: u32::MAX };
+        let draining = (0..MAX_MEMBERS as u128).map(|n| IpAddr::from(Ipv6Addr::from(n))).collect();
+        let order = Order { epoch: u64::MAX, shutdown: true, draining };
         let members = vec![(B, wide.clone(), u32::MAX); MAX_MEMBERS].into();
-        let bytes = emitted(&Message::Ack(Ack { seq: u64::MAX, primary: B, order, members }));
+        let ack = Ack { seq: u64::MAX, primary: B, order, rules: Rules::default(), members };
+        let bytes = emitted(&Message::Ack(ack));
         assert!(bytes.len() <= 30_000, "{}", bytes.len());
         assert!(emitted(&Message::Update(wide)).len() <= 400);
     }
