@@ -1,6 +1,6 @@
 //! A worker's view of the snapshot: its private copy, what follows from it, and what each address may do right now.
 
-use platform::snapshot::{ANY_PORT, Body, Copy, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState};
+use platform::snapshot::{ANY_PORT, Body, Copy, Reader, Refresh, VIP_REDIRECT_INIT, Vip, VipState};
 use platform::wire::ethernet::Mac;
 
 use crate::Reason;
@@ -93,12 +93,6 @@ impl View {
             vip.family == family && vip.addr == *address && (vip.port == port || vip.port == ANY_PORT)
         };
         self.copy.body.vips().iter().position(found)
-    }
-
-    /// Whether an address is one of our virtual addresses, whatever its state.
-    pub fn is_virtual(&self, address: &[u8; 16], family: u8) -> bool {
-        let found = |vip: &Vip| vip.family == family && vip.addr == *address && vip.flags & VIP_OWN == 0;
-        self.copy.body.vips().iter().any(found)
     }
 
     /// Whether a MAC is the virtual MAC of a group that is or may become ours.

@@ -3,13 +3,14 @@
 //! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
 //! ([`elections`]) or done by a task that reports back ([`kernel`]).
 
+mod configure;
 pub mod dataplanes;
 mod elections;
 mod kernel;
 pub mod management;
 mod views;
 
-use crate::clb::{self, Member};
+use crate::clb::Member;
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
 use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity, Tracked};
 use crate::hsrp::link::{Listening, Sender};
@@ -111,6 +112,7 @@ struct Published {
     generation: u64,
     at_ns: u64,
     vips: Vec<VipInput>,
+    body: Option<Box<platform::snapshot::Body>>,
 }
 
 struct Daemon {
@@ -119,6 +121,11 @@ struct Daemon {
     config: Config,
     plan: Plan,
     members: Vec<Member>,
+    /// Gateways that an operator has taken out of service
+    draining: std::collections::BTreeSet<IpAddr>,
+    /// `debug crypto ikev2 cluster`
+    debug_cluster: bool,
+    started: Instant,
     roles: Roles,
     election: Election,
     sender: Sender,
@@ -182,6 +189,9 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         config: Config::default(),
         plan: Plan::default(),
         members: Vec::new(),
+        draining: std::collections::BTreeSet::new(),
+        debug_cluster: false,
+        started: Instant::now(),
         roles: Roles::new(),
         election: Election::new(monotonic_ns()),
         sender: Sender::open().map_err(NetError::Socket)?,
@@ -314,8 +324,7 @@ impl Daemon {
                     });
                 }
                 Some((request, answer)) = questions.recv() => {
-                    // A client that has gone does not hear it.
-                    let _ = answer.send(self.answer(&request));
+                    self.respond(&request, answer);
                 }
             }
         }
@@ -506,8 +515,7 @@ impl Daemon {
             Some(cluster) => tracing::warn!("%CLB-4-DOWN: the cluster is down: {}", cluster.down.join("; ")),
             None => {}
         }
-        let virtual_addresses = self.plan.groups.iter().flat_map(|group| group.addresses.clone()).collect();
-        self.members = clb::members(&self.config, &virtual_addresses);
+        self.list_members();
         let now_ns = monotonic_ns();
         self.look_at_objects(now_ns);
         self.configure_roles(now_ns);
@@ -590,7 +598,7 @@ impl Daemon {
         let body =
             publish::body(self.state.hash_key, now_ns, &vips, &self.members, &mut self.state.assignments);
         let generation = self.writer.publish(&body);
-        self.published = Published { generation, at_ns: now_ns, vips };
+        self.published = Published { generation, at_ns: now_ns, vips, body: Some(body) };
         self.save();
     }
 
@@ -636,9 +644,7 @@ impl Daemon {
             Err(error) => return Reply::error(error),
         };
         if query.question.changes() && !request.may_change {
-            return Reply::error(format!(
-                "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
-            ));
+            return configure::only_admins();
         }
         let debug = &mut self.election.debug;
         let text = match query.question {
@@ -658,6 +664,19 @@ impl Daemon {
                     word(debug.errors)
                 )
             }
+            Question::DebugCluster(on) => {
+                self.debug_cluster = on;
+                format!("Cluster debugging to the log: {}\n", if on { "on" } else { "off" })
+            }
+            Question::ClearCounters => {
+                self.dataplanes.clear();
+                tracing::info!("%SYS-5-CLEAR: the counters were cleared");
+                "Counters count from 0 again\n".to_owned()
+            }
+            Question::Drain(on) => match self.drain(query.address, on) {
+                Ok(text) => text,
+                Err(error) => return Reply::error(error),
+            },
             _ => return self.show(&query, request.request.json),
         };
         match request.request.json {
