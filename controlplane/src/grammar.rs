@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum Kind {
     /// A number within these bounds, both included
     Number(u64, u64),
+    /// A number of up to 16 hexadecimal digits, with or without 0x before it
+    Hex,
     /// A word of at most this many characters
     Word(usize),
     /// A word that starts with a letter
@@ -453,6 +455,7 @@ fn describe(param: &Param) -> String {
 fn shape(param: &Param) -> String {
     match param.kind {
         Kind::Number(low, high) => format!("<{low}-{high}>"),
+        Kind::Hex => "HEX".to_owned(),
         Kind::Word(_) | Kind::Name(_) => "WORD".to_owned(),
         Kind::Rest(_) => "LINE".to_owned(),
         Kind::V4 | Kind::Mask => "A.B.C.D".to_owned(),
@@ -475,6 +478,12 @@ fn read(param: &Param, token: Token<'_>, line: &str) -> Result<Value, String> {
                 Ok(n) => Err(format!("{n} is out of range: the {} is {low} to {high}", param.help)),
                 Err(_) => Err(format!("\"{text}\" is not a number: the {} is {low} to {high}", param.help)),
             }
+        }
+        Kind::Hex => {
+            let digits = text.strip_prefix("0x").unwrap_or(text);
+            let number = (1..=16).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let wrong = || format!("\"{text}\" is not a hexadecimal number: the {}", param.help);
+            u64::from_str_radix(digits, 16).ok().filter(|_| number).map(Value::Number).ok_or_else(wrong)
         }
         Kind::Word(most) => printable(text, most, param.help).map(Value::Text),
         Kind::Name(most) if text.starts_with(char::is_alphabetic) => {

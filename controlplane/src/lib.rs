@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clb;
+pub mod cli;
 pub mod cli_platform;
 pub mod config;
 pub mod daemon;

@@ -31,7 +31,6 @@ pub mod reason;
 pub mod reassemble;
 pub mod replay;
 pub mod run;
-pub mod siphash;
 pub mod steer;
 pub mod view;
 pub mod worker;

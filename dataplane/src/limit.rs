@@ -1,7 +1,7 @@
 //! The optional limit of answers to one source prefix.
 
 use crate::police::Meter;
-use crate::siphash::siphash13;
+use platform::siphash::siphash13;
 
 /// Meters of one worker. Prefixes that fall on the same one share it: memory is fixed, and a collision is rarer than
 /// the limit is generous.

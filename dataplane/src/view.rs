@@ -95,12 +95,6 @@ impl View {
         self.copy.body.vips().iter().position(found)
     }
 
-    /// Whether an address is one of our virtual addresses, whatever its state.
-    pub fn is_virtual(&self, address: &[u8; 16], family: u8) -> bool {
-        let found = |vip: &Vip| vip.family == family && vip.addr == *address && vip.flags & VIP_OWN == 0;
-        self.copy.body.vips().iter().any(found)
-    }
-
     /// Whether the address with this index is an own address of a node that sheds load, not a virtual one.
     #[inline]
     pub fn is_own(&self, index: usize) -> bool {

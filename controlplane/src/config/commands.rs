@@ -1064,11 +1064,21 @@ fn dpd_of(m: &Matched, no: bool) -> Result<Option<Dpd>, Fault> {
     }))
 }
 
+/// A hash of more rounds would keep a processor busy for seconds.
+const MAX_ROUNDS: u32 = 1_000_000;
+
 /// A hash of SHA-crypt, `$5$` (SHA-256) or `$6$` (SHA-512).
 fn password_hash(secret: Secret) -> Result<Secret, Fault> {
     let text = &secret.0;
-    let word = |c: char| c.is_ascii_alphanumeric() || "./=$".contains(c);
+    let word = |c: char| c.is_ascii_alphanumeric() || "./=$-".contains(c);
     let fields = text.split('$').count();
+    let rounds = text.split('$').find_map(|field| field.strip_prefix("rounds="));
+    if rounds.is_some_and(|rounds| rounds.parse::<u32>().map_or(true, |rounds| rounds > MAX_ROUNDS)) {
+        return Err(Fault::at(
+            "HASH",
+            format!("more than {MAX_ROUNDS} rounds take too long: make a hash with fewer"),
+        ));
+    }
     if !(text.starts_with("$5$") || text.starts_with("$6$"))
         || !text.chars().all(word)
         || !(4..=5).contains(&fields)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// How much a diagnostic matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The text cannot be understood; nothing of the file is taken
@@ -15,7 +15,7 @@ pub enum Severity {
 }
 
 /// One remark about one line of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Diagnostic {
     /// How much it matters
     pub severity: Severity,

@@ -10,12 +10,14 @@ pub mod keychain;
 mod model;
 mod parse;
 mod render;
+pub mod save;
 #[cfg(test)]
 mod tests;
 
 pub use diag::{Diagnostic, Severity};
 pub use ifname::IfName;
 pub use model::*;
+pub(crate) use parse::strip_prompt;
 pub use parse::{Loaded, MAX_BYTES, parse};
 pub use render::{Keys, render};
 
@@ -48,11 +50,11 @@ fn shown(path: &str, remarks: &[Diagnostic]) -> String {
     format!("{text}{path}: not loaded: mend the lines above and check with `usher check {path}`")
 }
 
-/// Reads a configuration file: a regular file of UTF-8 text.
+/// Reads the text of a configuration file: a regular file of UTF-8 text.
 ///
 /// # Errors
-/// Why the file cannot be read, or the lines that cannot be understood.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+/// Why the file cannot be read.
+pub fn read(path: &Path) -> Result<String, LoadError> {
     let name = path.display().to_string();
     let unreadable = |reason: String| LoadError::Unreadable { path: name.clone(), reason };
     // A pipe or a device in place of the file must not hang the daemon.
@@ -70,11 +72,18 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         )));
     }
     let bytes = std::fs::read(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(bytes).map_err(|e| {
         let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         unreadable(format!("line {line} is not UTF-8 text: save the file as UTF-8"))
-    })?;
-    parse(&text).map_err(|remarks| LoadError::Wrong { path: name, remarks })
+    })
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// As [`read`], or the lines that cannot be understood.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    parse(&read(path)?).map_err(|remarks| LoadError::Wrong { path: path.display().to_string(), remarks })
 }
 
 /// As [`load`], and every interface must be one that `bound` says the platform profile binds to a port.

@@ -217,7 +217,7 @@ pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
 }
 
 /// The line without a pasted prompt such as `Device(config-if)# `, blanked so that columns stay.
-pub(super) fn strip_prompt(line: &str) -> String {
+pub(crate) fn strip_prompt(line: &str) -> String {
     let Some(mark) = line.find(['#', '>']) else { return line.to_owned() };
     let prompt = line[..mark].trim_start();
     let (name, mode) = match prompt.split_once('(') {

@@ -2,7 +2,7 @@
 
 use crate::show::dataplane::AttachedView;
 use platform::snapshot::handover::Peer;
-use platform::snapshot::{PortIdentity, RedirectView};
+use platform::snapshot::{FeedbackView, PortIdentity, RedirectView};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct Attached {
     /// It has once worked by a snapshot of this usherd
     ready: bool,
     stale: bool,
+    /// What it had counted when counters were cleared last
+    cleared: Option<FeedbackView>,
 }
 
 /// What has changed since the last look.
@@ -62,7 +64,10 @@ impl Dataplanes {
         }
         let ports = peer.feedback.read().ports;
         let exceptions = ports.into_iter().map(|port| port.identity.exception).collect();
-        self.all.insert(0, Attached { peer, exceptions, since_ns: now_ns, ready: false, stale: false });
+        self.all.insert(
+            0,
+            Attached { peer, exceptions, since_ns: now_ns, ready: false, stale: false, cleared: None },
+        );
         true
     }
 
@@ -186,6 +191,13 @@ impl Dataplanes {
         cores.into_iter().collect()
     }
 
+    /// `clear counters`: what is shown counts from now on.
+    pub fn clear(&mut self) {
+        for attached in &mut self.all {
+            attached.cleared = Some(attached.peer.feedback.read());
+        }
+    }
+
     /// Everything for `show`.
     #[must_use]
     pub fn views(&self, instance: u64, generation: u64, now_ns: u64) -> Vec<AttachedView> {
@@ -195,13 +207,33 @@ impl Dataplanes {
             stale: attached.stale,
             applied: attached.peer.feedback.applied(instance, generation),
             filters: attached.peer.feedback.filters(instance, generation),
-            feedback: attached.peer.feedback.read(),
+            feedback: attached.counted(),
         };
         self.all.iter().map(view).collect()
     }
 }
 
 impl Attached {
+    /// What the data plane says, counters from the last clearing on. Its memory is its own: nothing is set to 0 there.
+    fn counted(&self) -> FeedbackView {
+        let mut view = self.peer.feedback.read();
+        let Some(cleared) = &self.cleared else { return view };
+        for (counter, before) in view.counters.iter_mut().zip(&cleared.counters) {
+            counter.total = counter.total.wrapping_sub(before.total);
+            for (now, before) in counter.per_worker.iter_mut().zip(&before.per_worker) {
+                *now = now.wrapping_sub(*before);
+            }
+        }
+        for redirect in &mut view.redirects {
+            let before = cleared
+                .redirects
+                .iter()
+                .find(|before| (before.vip, before.gateway) == (redirect.vip, redirect.gateway));
+            redirect.total = redirect.total.wrapping_sub(before.map_or(0, |before| before.total));
+        }
+        view
+    }
+
     fn link(&self, exception: &str) -> bool {
         let index = self.exceptions.iter().position(|name| name == exception);
         index.and_then(|index| self.peer.feedback.port_status(index)).is_some_and(|status| status.link_up)

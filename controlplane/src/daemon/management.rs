@@ -1,6 +1,7 @@
 //! The management socket: one JSON line asks, one JSON line answers. A client can neither hold the control plane up nor
 //! grow its memory: lines, clients and idle time are bounded.
 
+use crate::config::Diagnostic;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// A request is at most this long, in bytes.
 pub const MAX_REQUEST: u64 = 4096;
+/// A request of one who may change something: a whole configuration has room in it, escaped.
+pub const MAX_CHANGE: u64 = 3 * crate::config::MAX_BYTES as u64;
 /// Clients served at once.
 const MAX_CLIENTS: usize = 64;
 /// A client that says nothing, or does not take its answer, is let go after this.
@@ -19,16 +22,54 @@ const IDLE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One line to usherd.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Request {
     /// As typed at the prompt: `show crypto ikev2 cluster`
+    #[serde(default)]
     pub command: String,
     /// Answer with a value instead of text
     #[serde(default)]
     pub json: bool,
+    /// Lines of configuration in place of `command`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configure: Option<Configure>,
+    /// With the command `enable`: the password
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
-/// One line from usherd: exactly one of the three is there.
+/// Lines of configuration: all of them are taken, or none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Configure {
+    /// The lines that lead to the submode that they belong to, as the last answer gave them
+    #[serde(default)]
+    pub place: Vec<String>,
+    /// The lines
+    pub lines: Vec<String>,
+    /// They are a whole configuration, to be put in the place of the running one
+    #[serde(default)]
+    pub replace: bool,
+    /// Only say what would change
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of lines of configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    /// The lines that lead to the submode of the next line
+    pub place: Vec<String>,
+    /// The session has ended
+    pub ended: bool,
+    /// What there is to say about the lines, which are numbered from 1; with an error none was taken
+    pub remarks: Vec<Diagnostic>,
+    /// How the running configuration changes, in the form of `diff -u`, keys masked
+    pub diff: String,
+    /// `hostname`, for the prompt
+    pub hostname: Option<String>,
+}
+
+/// One line from usherd: an answer, an error, or what became of lines of configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Reply {
     /// The answer as text
@@ -40,6 +81,9 @@ pub struct Reply {
     /// Why there is no answer
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What became of lines of configuration
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configured: Option<Configured>,
 }
 
 impl Reply {
@@ -57,6 +101,8 @@ pub struct Asking {
     pub request: Request,
     /// Root, or a member of the administrators' group
     pub may_change: bool,
+    /// The user who asks
+    pub uid: u32,
 }
 
 /// A request on its way to the control plane, and where its answer goes.
@@ -82,12 +128,12 @@ pub fn bind(path: &Path, group: &str) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Whether the process at the other end may change something: by its user, or that user's groups.
-async fn may_change(stream: &UnixStream, admins: &'static str) -> bool {
-    let Ok(peer) = stream.peer_cred() else { return false };
+/// The user at the other end, and whether he may change something: by himself, or his groups.
+async fn may_change(stream: &UnixStream, admins: &'static str) -> (u32, bool) {
+    let Ok(peer) = stream.peer_cred() else { return (u32::MAX, false) };
     let (uid, gid) = (peer.uid(), peer.gid());
     if uid == 0 {
-        return true;
+        return (uid, true);
     }
     // The lists of users and groups may be on a server far away.
     let known = tokio::task::spawn_blocking(move || {
@@ -96,7 +142,7 @@ async fn may_change(stream: &UnixStream, admins: &'static str) -> bool {
         let member = user.is_some_and(|user| user.gid == group.gid || group.mem.contains(&user.name));
         Some(member || group.gid.as_raw() == gid)
     });
-    known.await.ok().flatten().unwrap_or(false)
+    (uid, known.await.ok().flatten().unwrap_or(false))
 }
 
 /// Serves clients for ever; requests go to `asked`. Members of `admins` may change something.
@@ -135,22 +181,23 @@ fn line_of(reply: &Reply) -> Vec<u8> {
 }
 
 async fn client(stream: UnixStream, admins: &'static str, asked: mpsc::Sender<Asked>) -> std::io::Result<()> {
-    let may_change = may_change(&stream, admins).await;
+    let (uid, may_change) = may_change(&stream, admins).await;
+    let most = if may_change { MAX_CHANGE } else { MAX_REQUEST };
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
         let mut line = Vec::new();
-        let mut bounded = (&mut read).take(MAX_REQUEST + 1);
+        let mut bounded = (&mut read).take(most + 1);
         match tokio::time::timeout(IDLE, bounded.read_until(b'\n', &mut line)).await {
             Ok(Ok(0)) | Err(_) => return Ok(()),
             Ok(got) => got?,
         };
-        let too_long = line.len() as u64 > MAX_REQUEST;
+        let too_long = line.len() as u64 > most;
         let reply = if too_long {
-            Reply::error(format!("the request is longer than {MAX_REQUEST} bytes"))
+            Reply::error(format!("the request is longer than {most} bytes"))
         } else {
             match serde_json::from_slice::<Request>(&line) {
-                Ok(request) => ask(Asking { request, may_change }, &asked).await,
+                Ok(request) => ask(Asking { request, may_change, uid }, &asked).await,
                 Err(error) => Reply::error(format!(
                     "the request is not understood: {error}: send {{\"command\":\"show dataplane\"}} and a line feed"
                 )),
@@ -216,8 +263,8 @@ mod tests {
     async fn a_long_line_and_too_many_clients_are_turned_away() {
         let (_dir, path) = served();
         let mut stream = UnixStream::connect(&path).await.unwrap();
-        let reply = exchange(&mut stream, &[b'x'; 5000]).await;
-        assert!(reply.error.unwrap().contains("longer than 4096"));
+        let reply = exchange(&mut stream, &vec![b'x'; MAX_CHANGE as usize + 1]).await;
+        assert!(reply.error.unwrap().contains("longer than 3145728"));
         drop(stream);
         tokio::time::sleep(Duration::from_millis(50)).await;
         let mut all = Vec::new();

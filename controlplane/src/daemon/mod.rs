@@ -4,6 +4,7 @@
 //! ([`elections`]) or done by a task that reports back ([`kernel`]).
 
 mod cluster;
+mod configure;
 pub mod dataplanes;
 mod elections;
 mod kernel;
@@ -116,6 +117,7 @@ struct Published {
     generation: u64,
     at_ns: u64,
     vips: Vec<VipInput>,
+    body: Option<Box<platform::snapshot::Body>>,
 }
 
 struct Daemon {
@@ -124,6 +126,7 @@ struct Daemon {
     config: Config,
     plan: Plan,
     clusters: Clusters,
+    started: Instant,
     roles: Roles,
     election: Election,
     sender: Sender,
@@ -187,6 +190,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         config: Config::default(),
         plan: Plan::default(),
         clusters: Clusters::new(),
+        started: Instant::now(),
         roles: Roles::new(),
         election: Election::new(monotonic_ns()),
         sender: Sender::open().map_err(NetError::Socket)?,
@@ -323,8 +327,7 @@ impl Daemon {
                     });
                 }
                 Some((request, answer)) = questions.recv() => {
-                    // A client that has gone does not hear it.
-                    let _ = answer.send(self.answer(&request));
+                    self.respond(&request, answer);
                 }
             }
         }
@@ -605,7 +608,7 @@ impl Daemon {
             &mut self.clusters.budgets,
         );
         let generation = self.writer.publish(&body);
-        self.published = Published { generation, at_ns: now_ns, vips };
+        self.published = Published { generation, at_ns: now_ns, vips, body: Some(body) };
         self.save();
     }
 
@@ -651,9 +654,7 @@ impl Daemon {
             Err(error) => return Reply::error(error),
         };
         if query.question.changes() && !request.may_change {
-            return Reply::error(format!(
-                "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
-            ));
+            return configure::only_admins();
         }
         let debug = &mut self.election.debug;
         let text = match query.question {
@@ -673,6 +674,19 @@ impl Daemon {
                     word(debug.errors)
                 )
             }
+            Question::DebugCluster(on) => {
+                self.clusters.debug = on;
+                format!("Cluster debugging to the log: {}\n", if on { "on" } else { "off" })
+            }
+            Question::ClearCounters => {
+                self.dataplanes.clear();
+                tracing::info!("%SYS-5-CLEAR: the counters were cleared");
+                "Counters count from 0 again\n".to_owned()
+            }
+            Question::Drain(on) => match self.cluster_drain(query.address, on) {
+                Ok(text) => text,
+                Err(error) => return Reply::error(error),
+            },
             _ => return self.show(&query, request.request.json),
         };
         match request.request.json {

@@ -14,10 +14,13 @@ use crate::show::cluster::{
     self, ClusterRole, ClusterView, CounterView, DrainView, GatewayRole, GatewayView, LoadView, Mark,
 };
 use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
+use crate::show::redirect::RedirectView;
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
+use crate::show::version::VersionView;
 use crate::show::{Query, Question};
+use platform::choose::{Asking, choose};
 use platform::clock::monotonic_ns;
-use platform::snapshot::VipState;
+use platform::snapshot::{VipState, addr16};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -49,7 +52,14 @@ impl Daemon {
                 reply(json, &self.standby(query, now_ns), |view| standby::full(view, true))
             }
             Question::StandbyBrief => reply(json, &self.standby(query, now_ns), |view| standby::brief(view)),
-            Question::Failover | Question::Debug(..) => Reply::error("this is no question"),
+            Question::Version => reply(json, &self.version(), VersionView::text),
+            Question::TechSupport => self.tech_support(json),
+            Question::Redirect => match self.redirects_for(query) {
+                Ok(view) => reply(json, &view, |view| crate::show::redirect::text(view)),
+                Err(error) => Reply::error(error),
+            },
+            // The others were answered before.
+            _ => Reply::error("usherd does not answer this: it is a command of the shell"),
         }
     }
 
@@ -224,6 +234,69 @@ impl Daemon {
             }
         };
         one.node.standings(now_ns).into_iter().filter(draining).map(view).collect()
+    }
+
+    fn version(&self) -> VersionView {
+        VersionView {
+            version: env!("CARGO_PKG_VERSION"),
+            hostname: self.config.hostname.clone(),
+            uptime_s: self.started.elapsed().as_secs(),
+            pid: std::process::id(),
+            config: self.options.config.display().to_string(),
+            profile: self.options.profile.display().to_string(),
+            snapshot_layout: platform::snapshot::LAYOUT_VERSION,
+        }
+    }
+
+    /// Everything that a report of a fault needs, each part under its command as IOS has it.
+    fn tech_support(&self, json: bool) -> Reply {
+        const PARTS: [&str; 10] = [
+            "show version",
+            "show running-config",
+            "show crypto ikev2 cluster",
+            "show crypto ikev2 cluster stats",
+            "show standby all",
+            "show standby brief",
+            "show dataplane",
+            "show dataplane counters all",
+            "show dataplane workers",
+            "show dataplane ports",
+        ];
+        let part = |command: &str| match crate::show::question(command) {
+            Ok(query) => self.show(&query, json),
+            Err(error) => Reply::error(error),
+        };
+        if json {
+            let value = |command: &str| part(command).json.unwrap_or_default();
+            let all = PARTS.map(|command| (command.to_owned(), value(command)));
+            return Reply {
+                json: Some(all.into_iter().collect::<serde_json::Map<_, _>>().into()),
+                ..Reply::default()
+            };
+        }
+        let text = |command: &str| part(command).text.unwrap_or_default();
+        let all = PARTS.map(|command| {
+            let line = "-".repeat(18);
+            format!("\n{line} {command} {line}\n\n{}", text(command))
+        });
+        Reply { text: Some(all.concat()), ..Reply::default() }
+    }
+
+    /// A dry run of the data plane's own choice, by the snapshot that it works by.
+    fn redirects_for(&self, query: &Query) -> Result<Vec<RedirectView>, String> {
+        let (Some(client), Some(spi_i), Some(body)) = (query.address, query.spi, &self.published.body) else {
+            return Err("no snapshot has been published yet: ask again in a second".to_owned());
+        };
+        if query.from.is_some_and(|from| from.is_ipv4() != client.is_ipv4()) {
+            return Err("the client and the gateway before have addresses of two families: name one of each"
+                .to_owned());
+        }
+        let source = addr16(client);
+        let from = query.from.map(addr16);
+        let family = if client.is_ipv4() { 4 } else { 6 };
+        let asking = Asking { family, spi_i, source: &source, redirected_from: from.as_ref() };
+        let of_family = body.vips().iter().filter(|vip| vip.family == family);
+        Ok(of_family.map(|vip| RedirectView::of(vip, choose(&asking, body, vip))).collect())
     }
 
     fn dataplane(&self, now_ns: u64) -> DataplaneView {

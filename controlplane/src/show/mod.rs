@@ -3,15 +3,18 @@
 
 pub mod cluster;
 pub mod dataplane;
+pub mod redirect;
 pub mod standby;
+pub mod version;
 
 use crate::config::IfName;
-use crate::grammar::{Grammar, Kind, Param};
+use crate::grammar::{Grammar, Kind, Mismatch, Offer, Param};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// A question that usherd answers.
+/// What can be asked or ordered at the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// `show crypto ikev2 cluster`
@@ -30,25 +33,69 @@ pub enum Question {
     Workers,
     /// `show dataplane ports`
     Ports,
+    /// `show redirect for ADDRESS SPI`: what such a request would get
+    Redirect,
     /// `show running-config`
     RunningConfig,
+    /// `show startup-config`
+    StartupConfig,
     /// `show standby`
     Standby,
     /// `show standby brief`
     StandbyBrief,
     /// `show standby all`: with what was refused
     StandbyAll,
+    /// `show tech-support`
+    TechSupport,
+    /// `show version`
+    Version,
+    /// `clear counters`
+    ClearCounters,
+    /// `cluster drain [ADDRESS]` (true) and its `no` form
+    Drain(bool),
     /// `standby [INTERFACE] GROUP failover`
     Failover,
     /// `debug standby ...` and its `no` form
     Debug(Debug, bool),
+    /// `debug crypto ikev2 cluster` and its `no` form
+    DebugCluster(bool),
+    /// `write memory`
+    Write,
+    /// What the shell does by itself
+    Local(Local),
+}
+
+/// What the shell does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the command of its name
+pub enum Local {
+    Check,
+    ConfigureReplace,
+    ConfigureTerminal,
+    Disable,
+    Enable,
+    Exit,
+    History,
+    TerminalLength,
+    Top,
 }
 
 impl Question {
     /// Whether it changes something.
     #[must_use]
     pub fn changes(self) -> bool {
-        matches!(self, Question::Failover | Question::Debug(..))
+        use Question::{ClearCounters, Debug, DebugCluster, Drain, Failover, Write};
+        matches!(self, Failover | Debug(..) | DebugCluster(_) | Drain(_) | ClearCounters | Write)
+    }
+
+    /// Whether the shell takes it at `Device#` only.
+    #[must_use]
+    pub fn privileged(self) -> bool {
+        use Local::{ConfigureReplace, ConfigureTerminal};
+        use Question::{RunningConfig, StartupConfig, TechSupport};
+        self.changes()
+            || matches!(self, RunningConfig | StartupConfig | TechSupport)
+            || matches!(self, Question::Local(ConfigureReplace | ConfigureTerminal))
     }
 }
 
@@ -61,11 +108,24 @@ pub struct Query {
     pub interface: Option<IfName>,
     /// Of this HSRP group only
     pub group: Option<u16>,
+    /// Of this client or member only
+    pub address: Option<IpAddr>,
+    /// Sent there by this gateway
+    pub from: Option<IpAddr>,
+    /// The initiator's SPI
+    pub spi: Option<u64>,
+    /// Lines of the terminal
+    pub length: Option<u16>,
+    /// A file
+    pub file: Option<String>,
+    /// Without asking back
+    pub force: bool,
 }
 
 impl From<Question> for Query {
     fn from(question: Question) -> Query {
-        Query { question, interface: None, group: None }
+        let (interface, group, address, from, spi, length, file, force) = Default::default();
+        Query { question, interface, group, address, from, spi, length, file, force }
     }
 }
 
@@ -86,53 +146,127 @@ const ERRORS: Debug = Debug { packets: false, events: false, errors: true };
 const EVERYTHING: Debug = Debug { packets: true, events: true, errors: true };
 
 const PARAMS: &[Param] = &[
-    Param { name: "IFNAME", kind: Kind::Interface, help: "interface" },
+    Param { name: "ADDRESS", kind: Kind::Address, help: "address" },
+    Param { name: "FILE", kind: Kind::Word(4096), help: "file" },
+    Param { name: "FROM", kind: Kind::Address, help: "gateway that the client was sent on by" },
     Param { name: "GROUP", kind: Kind::Number(0, 4095), help: "group" },
+    Param { name: "IFNAME", kind: Kind::Interface, help: "interface" },
+    Param { name: "LENGTH", kind: Kind::Number(0, 512), help: "lines of a page, 0 for all at once" },
+    Param { name: "SPI", kind: Kind::Hex, help: "initiator's SPI, up to 16 hexadecimal digits" },
 ];
 
-const QUESTIONS: &[(&str, Question)] = &[
-    ("show crypto ikev2 cluster", Question::Cluster),
-    ("show crypto ikev2 cluster details", Question::ClusterDetails),
-    ("show crypto ikev2 cluster stats", Question::ClusterStats),
-    ("show dataplane", Question::Dataplane),
-    ("show dataplane counters", Question::Counters),
-    ("show dataplane counters all", Question::AllCounters),
-    ("show dataplane workers", Question::Workers),
-    ("show dataplane ports", Question::Ports),
-    ("show running-config", Question::RunningConfig),
-    ("show standby [GROUP|IFNAME [GROUP]]", Question::Standby),
-    ("show standby brief [GROUP|IFNAME [GROUP]]", Question::StandbyBrief),
-    ("show standby all [GROUP|IFNAME [GROUP]]", Question::StandbyAll),
-    ("standby [IFNAME] GROUP failover", Question::Failover),
-    ("debug standby", Question::Debug(EVERYTHING, true)),
-    ("debug standby packets", Question::Debug(PACKETS, true)),
-    ("debug standby events", Question::Debug(EVENTS, true)),
-    ("debug standby errors", Question::Debug(ERRORS, true)),
-    ("no debug standby", Question::Debug(EVERYTHING, false)),
-    ("no debug standby packets", Question::Debug(PACKETS, false)),
-    ("no debug standby events", Question::Debug(EVENTS, false)),
-    ("no debug standby errors", Question::Debug(ERRORS, false)),
+/// Every command of the prompt: its syntax, what it asks, and what it does.
+pub const QUESTIONS: &[(&str, Question, &str)] = &[
+    ("show crypto ikev2 cluster", Question::Cluster, "the cluster and its gateways"),
+    ("show crypto ikev2 cluster details", Question::ClusterDetails, "the parts of each gateway's load"),
+    ("show crypto ikev2 cluster stats", Question::ClusterStats, "the parts, and what was counted"),
+    ("show dataplane", Question::Dataplane, "the data plane and what it works by"),
+    ("show dataplane counters", Question::Counters, "frames by what became of them, those that are not 0"),
+    ("show dataplane counters all", Question::AllCounters, "frames by what became of them"),
+    ("show dataplane workers", Question::Workers, "the data plane's workers"),
+    ("show dataplane ports", Question::Ports, "the data plane's ports"),
+    (
+        "show redirect for ADDRESS SPI [from FROM]",
+        Question::Redirect,
+        "the gateway that a client's request would get",
+    ),
+    ("show running-config", Question::RunningConfig, "the configuration in force, keys masked"),
+    ("show startup-config", Question::StartupConfig, "the configuration file, keys masked"),
+    ("show standby [GROUP|IFNAME [GROUP]]", Question::Standby, "the HSRP groups"),
+    ("show standby brief [GROUP|IFNAME [GROUP]]", Question::StandbyBrief, "the HSRP groups, a line each"),
+    (
+        "show standby all [GROUP|IFNAME [GROUP]]",
+        Question::StandbyAll,
+        "the HSRP groups with leases and refused messages",
+    ),
+    ("show tech-support", Question::TechSupport, "everything that a report of a fault needs"),
+    ("show version", Question::Version, "version and uptime"),
+    ("show history", Question::Local(Local::History), "the commands of this session"),
+    ("clear counters", Question::ClearCounters, "count the data plane's frames from 0"),
+    (
+        "cluster drain [ADDRESS]",
+        Question::Drain(true),
+        "take a member, else this node, out of service and move its sessions away",
+    ),
+    ("no cluster drain [ADDRESS]", Question::Drain(false), "take a drained member, else this node, back"),
+    ("standby [IFNAME] GROUP failover", Question::Failover, "hand the role over to the standby router"),
+    ("debug standby", Question::Debug(EVERYTHING, true), "tell more of HSRP in usherd's log"),
+    ("debug standby packets", Question::Debug(PACKETS, true), "log each HSRP message"),
+    ("debug standby events", Question::Debug(EVENTS, true), "log what HSRP groups do"),
+    ("debug standby errors", Question::Debug(ERRORS, true), "log each refused HSRP message"),
+    ("no debug standby", Question::Debug(EVERYTHING, false), "no more of HSRP in the log"),
+    ("no debug standby packets", Question::Debug(PACKETS, false), "no more HSRP messages in the log"),
+    ("no debug standby events", Question::Debug(EVENTS, false), "no more of what HSRP groups do in the log"),
+    ("no debug standby errors", Question::Debug(ERRORS, false), "no more refused HSRP messages in the log"),
+    ("debug crypto ikev2 cluster", Question::DebugCluster(true), "tell more of the cluster in usherd's log"),
+    ("no debug crypto ikev2 cluster", Question::DebugCluster(false), "no more of the cluster in the log"),
+    ("write [memory]", Question::Write, "write the running configuration to the file"),
+    ("copy running-config startup-config", Question::Write, "write the running configuration to the file"),
+    (
+        "configure terminal",
+        Question::Local(Local::ConfigureTerminal),
+        "change the configuration line by line",
+    ),
+    (
+        "configure replace FILE [force]",
+        Question::Local(Local::ConfigureReplace),
+        "put a file in the place of the running configuration",
+    ),
+    ("check FILE", Question::Local(Local::Check), "errors and warnings of a configuration file"),
+    ("enable", Question::Local(Local::Enable), "take commands that change something"),
+    ("disable", Question::Local(Local::Disable), "take no more commands that change something"),
+    ("terminal length LENGTH", Question::Local(Local::TerminalLength), "lines of a page"),
+    ("top", Question::Local(Local::Top), "watch the cluster live"),
+    ("exit", Question::Local(Local::Exit), "leave the shell"),
+    ("logout", Question::Local(Local::Exit), "leave the shell"),
+    ("quit", Question::Local(Local::Exit), "leave the shell"),
 ];
 
-static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
+fn grammar(privileged: bool) -> Grammar {
     let mut grammar = Grammar::default();
-    for (index, (syntax, _)) in QUESTIONS.iter().enumerate() {
-        grammar.add(index, syntax, PARAMS, false, "");
+    for (index, (syntax, question, help)) in QUESTIONS.iter().enumerate() {
+        if privileged || !question.privileged() {
+            grammar.add(index, syntax, PARAMS, false, help);
+        }
     }
     grammar
-});
+}
+
+static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| grammar(true));
+static UNPRIVILEGED: LazyLock<Grammar> = LazyLock::new(|| grammar(false));
+
+/// What may stand at the end of `line` at the prompt; `privileged`: at `Device#`.
+#[must_use]
+pub fn offers(line: &str, privileged: bool) -> Vec<Offer> {
+    if privileged { GRAMMAR.offers(line) } else { UNPRIVILEGED.offers(line) }
+}
+
+/// Reads a command as the shell does at its prompt.
+///
+/// # Errors
+/// Where and why it is not understood.
+pub fn parse(line: &str, privileged: bool) -> Result<Query, Mismatch> {
+    let matched = if privileged { GRAMMAR.parse(line)? } else { UNPRIVILEGED.parse(line)? };
+    Ok(Query {
+        question: QUESTIONS[matched.command].1,
+        interface: matched.interface("IFNAME"),
+        group: matched.number("GROUP"),
+        address: matched.address("ADDRESS"),
+        from: matched.address("FROM"),
+        spi: matched.number("SPI"),
+        length: matched.number("LENGTH"),
+        file: matched.text("FILE"),
+        force: matched.has("force"),
+    })
+}
 
 /// Reads a question, abbreviated as on IOS.
 ///
 /// # Errors
 /// The line with a caret under the word that is not understood, and the words expected there.
 pub fn question(line: &str) -> Result<Query, String> {
-    match GRAMMAR.parse(line) {
-        Ok(matched) => Ok(Query {
-            question: QUESTIONS[matched.command].1,
-            interface: matched.interface("IFNAME"),
-            group: matched.number("GROUP"),
-        }),
+    match parse(line, true) {
+        Ok(query) => Ok(query),
         Err(mismatch) => {
             let shown: String =
                 line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();

@@ -1,0 +1,90 @@
+//! `usher check FILE`: what a configuration would change, its errors and warnings, and what would stay down.
+
+use super::client::Client;
+use crate::config::{self, IfName, LoadError, Severity, health};
+use crate::daemon::management::Configure;
+use std::io::Write as _;
+use std::path::Path;
+
+/// Checks a file and says what there is to say; true when it would be taken and has no error.
+pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -> bool {
+    let ports = match profile.map(platform::profile::Profile::load).transpose() {
+        Ok(profile) => profile.map(|profile| profile.port),
+        Err(error) => {
+            eprintln!("usher: {error}");
+            return false;
+        }
+    };
+    let port_of = |name: &IfName| {
+        let mut ports = ports.iter().flatten();
+        ports.position(|port| IfName::parse(&port.interface).as_ref() == Ok(name))
+    };
+    let loaded = config::load_for(path, |name| ports.is_none() || port_of(name).is_some());
+    let (loads, plan, remarks) = match loaded {
+        Ok(loaded) => {
+            (true, health::assess(&loaded.config, ports.is_some().then_some(&port_of)), loaded.remarks)
+        }
+        Err(LoadError::Wrong { remarks, .. }) => (false, health::Plan::default(), remarks),
+        Err(error) => {
+            eprintln!("usher: {error}");
+            return false;
+        }
+    };
+    let errors: &[String] = plan.cluster.as_ref().map_or(&[], |cluster| &cluster.errors);
+    let of_groups = plan
+        .groups
+        .iter()
+        .flat_map(|group| group.down.iter().map(move |why| format!("{}: {why}", group.key)));
+    let of_cluster =
+        plan.cluster.iter().flat_map(|cluster| cluster.down.iter().map(|why| format!("cluster: {why}")));
+    let down: Vec<String> = of_groups.chain(of_cluster).collect();
+    let good = loads && errors.is_empty();
+    let diff = if loads { difference(path, client) } else { None };
+    if json {
+        let value = serde_json::json!({
+            "loads": loads, "remarks": remarks, "errors": errors, "down": down, "warnings": plan.warnings, "diff": diff,
+        });
+        return print(&format!("{value:#}\n")) && good;
+    }
+    let file = path.display().to_string();
+    let mut text = match diff {
+        Some(diff) if diff.is_empty() => format!("{file}: is what runs already\n"),
+        Some(diff) => diff,
+        None => String::new(),
+    };
+    text.extend(remarks.iter().map(|remark| remark.render(&file)));
+    for why in &down {
+        text.push_str(&format!("{file}: stays down: {why}\n"));
+    }
+    for warning in &plan.warnings {
+        text.push_str(&format!("{file}: warning: {warning}\n"));
+    }
+    let count = |severity| remarks.iter().filter(|remark| remark.severity == severity).count();
+    text.push_str(&format!(
+        "{file}: {}: {} errors, {} warnings, {} notes\n",
+        if loads { "loads" } else { "does not load" },
+        count(Severity::Error) + errors.len(),
+        count(Severity::Warning) + plan.warnings.len(),
+        count(Severity::Notice)
+    ));
+    print(&text) && good
+}
+
+/// What the file would change of the usherd that runs here; `None` where none does, or it may not be asked.
+fn difference(path: &Path, client: &Client) -> Option<String> {
+    let lines = config::read(path).ok()?.lines().map(str::to_owned).collect();
+    let configure = Configure { lines, replace: true, dry_run: true, ..Configure::default() };
+    let reply = client.configure(configure).ok()?;
+    if reply.error.is_some() { None } else { reply.configured.map(|configured| configured.diff) }
+}
+
+/// A reader that ends early (`| head`) is no failure.
+fn print(text: &str) -> bool {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("usher: the answer cannot be written: {error}");
+            false
+        }
+        _ => true,
+    }
+}

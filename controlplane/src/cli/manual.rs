@@ -1,0 +1,70 @@
+//! The manual page, made of the tables that the shell itself works by.
+
+use crate::config::change;
+use crate::show::QUESTIONS;
+use std::fmt::Write as _;
+
+/// usher(8) in troff.
+#[must_use]
+pub fn page() -> String {
+    let mut out = format!(
+        ".TH USHER 8 \"\" \"usher {}\" \"Usher\"\n.SH NAME\nusher \\- the command of the IKEv2 load balancer\n\
+         .SH SYNOPSIS\n.B usher\n[\\-\\-run\\-dir DIR] [\\-\\-json] [COMMAND]\n\
+         .SH DESCRIPTION\nWithout a command, at a terminal, a shell; with standard input from elsewhere, one command a \
+         line, where all lines between\n.B configure terminal\nand\n.B end\nare one change. \
+         Words may be abbreviated. In the shell\n.B ?\nshows what may follow and Tab completes it;\n\
+         .B | include, exclude, begin, section, count\nwith a regular expression choose lines of an answer.\n\
+         .SH EXIT STATUS\n0 when it was done, 1 when it was refused, 2 when it was not understood.\n\
+         .SH COMMANDS\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for (syntax, _, help) in QUESTIONS {
+        item(&mut out, syntax, help);
+    }
+    out.push_str(
+        ".SH CONFIGURATION\nMost lines have a\n.B no\nform, which takes the line out or its value back to the default.\n",
+    );
+    let mut section = None;
+    for (place, syntax, no, help) in change::manual() {
+        if section != Some(place) {
+            let title = if place.is_empty() { "Global" } else { place };
+            let _ = writeln!(out, ".SS {}", escape(title));
+            section = Some(place);
+        }
+        let without = if no.is_empty() { " It has no \\fBno\\fR form." } else { "" };
+        item(&mut out, syntax, &format!("{help}.{without}"));
+    }
+    out.push_str(
+        ".SH FILES\n/etc/usher/usher.conf: the configuration.\n.br\n~/.usher_history: the shell's history, without lines \
+         that hold keys.\n.SH SEE ALSO\nusherd(8)\n",
+    );
+    out
+}
+
+fn item(out: &mut String, syntax: &str, help: &str) {
+    let _ = writeln!(out, ".TP\n.B {}\n{}", escape(syntax), help.replace('-', "\\-"));
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_has_every_command_and_no_line_that_troff_would_take_for_its_own() {
+        let page = super::page();
+        for part in [
+            "show crypto ikev2 cluster details",
+            ".SS crypto ikev2 cluster",
+            "max\\-session",
+            "static\\-gateway",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        let requests = [".TH", ".SH", ".SS", ".TP", ".B", ".br"];
+        for line in page.lines().filter(|line| line.starts_with(['.', '\''])) {
+            assert!(requests.iter().any(|request| line.starts_with(request)), "{line}");
+        }
+    }
+}

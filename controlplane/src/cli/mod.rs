@@ -1,0 +1,11 @@
+//! `usher`, the operator's command: shell, one-shot and batch over one table of commands.
+
+pub mod check;
+pub mod client;
+pub mod completion;
+pub mod editor;
+pub mod filter;
+pub mod manual;
+pub mod shell;
+pub mod terminal;
+pub mod top;

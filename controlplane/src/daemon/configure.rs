@@ -1,0 +1,223 @@
+//! Changes of the running configuration, and what of answering has to wait for a disk or a hash.
+
+use super::management::{Asking, Configure, Configured, Reply};
+use super::{ADMINS, Daemon};
+use crate::config::change::{self, Change, Order};
+use crate::config::save::save;
+use crate::config::{Diagnostic, Keys, Severity, health, parse, render};
+use crate::show::{Local, Question};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// One password is tried at a time, and a wrong one costs this: guessing is slow and takes no processor.
+const WRONG_PASSWORD: Duration = Duration::from_secs(1);
+static PASSWORD: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+impl Daemon {
+    /// Answers a request, at once or, where a disk or a hash is needed, from a thread beside the loop.
+    pub(super) fn respond(&mut self, asking: &Asking, answer: oneshot::Sender<Reply>) {
+        // Whoever asked may have gone: nobody hears the answer then.
+        let request = &asking.request;
+        if let Some(configure) = &request.configure {
+            let reply = if asking.may_change { self.configure(configure, asking.uid) } else { only_admins() };
+            let _ = answer.send(reply);
+            return;
+        }
+        match crate::show::question(&request.command).map(|query| query.question) {
+            Ok(Question::Write) if asking.may_change => {
+                let (path, text, json) =
+                    (self.options.config.clone(), render(&self.config, Keys::Shown), request.json);
+                tokio::task::spawn_blocking(move || {
+                    let reply = match save(&path, &text) {
+                        Ok(()) => {
+                            tracing::info!(
+                                "%SYS-5-CONFIG_NV: the running configuration is in {}",
+                                path.display()
+                            );
+                            done(json, "Building configuration...\n[OK]\n")
+                        }
+                        Err(error) => Reply::error(format!(
+                            "{}: {error}: make room or its directory writable for usherd, and write again",
+                            path.display()
+                        )),
+                    };
+                    let _ = answer.send(reply);
+                });
+            }
+            Ok(Question::StartupConfig) => {
+                let (path, json) = (self.options.config.clone(), request.json);
+                tokio::task::spawn_blocking(move || {
+                    let reply = match crate::config::read(&path) {
+                        Ok(text) => done(json, &change::mask(&text)),
+                        Err(error) => Reply::error(error.to_string()),
+                    };
+                    let _ = answer.send(reply);
+                });
+            }
+            Ok(Question::Local(Local::Enable)) => {
+                let hash = self.config.enable_secret.clone().map(|secret| secret.0);
+                let password = request.password.clone();
+                tokio::spawn(async move {
+                    let _ = answer.send(enable(hash, password).await);
+                });
+            }
+            _ => {
+                let _ = answer.send(self.answer(asking));
+            }
+        }
+    }
+
+    /// Takes lines of configuration, all or none.
+    fn configure(&mut self, configure: &Configure, uid: u32) -> Reply {
+        let changed = match configure.replace {
+            true => parse(&configure.lines.join("\n")).map(|loaded| {
+                let shutdown = |config: &crate::config::Config| config.cluster.as_ref().map(|c| c.shutdown);
+                let (old, new) = (shutdown(&self.config), shutdown(&loaded.config));
+                let orders = new.filter(|_| old != new).map(Order::ClusterShutdown).into_iter().collect();
+                Change { loaded, orders, place: Vec::new(), ended: true }
+            }),
+            false => change::change(&self.config, &configure.place, &configure.lines),
+        };
+        let bound = |name: &_| self.ports.iter().any(|port| port.interface == *name);
+        let changed = changed.and_then(|change| match change.loaded.unbound(bound) {
+            unbound if unbound.is_empty() => Ok(change),
+            unbound => Err(unbound),
+        });
+        let Change { loaded, orders, place, ended } = match changed {
+            Ok(change) => change,
+            Err(remarks) => {
+                let place = configure.place.clone();
+                let configured = Configured {
+                    place,
+                    remarks,
+                    hostname: self.config.hostname.clone(),
+                    ..Configured::default()
+                };
+                return Reply {
+                    error: Some("nothing was changed".to_owned()),
+                    configured: Some(configured),
+                    ..Reply::default()
+                };
+            }
+        };
+        let diff = match configure.replace {
+            true => change::diff(&self.config, &loaded.config, "running-config", "new"),
+            false => String::new(),
+        };
+        let mut remarks = loaded.remarks;
+        let hostname = loaded.config.hostname.clone();
+        if !configure.dry_run {
+            let lines: &[String] = if configure.replace { &[] } else { &configure.lines };
+            for line in change::mask(&lines.join("\n")).lines().filter(|line| !line.trim().is_empty()) {
+                tracing::info!("%PARSER-5-CFGLOG_LOGGEDCMD: user {uid} logged command:{}", line.trim());
+            }
+            if configure.replace && !diff.is_empty() {
+                tracing::info!("%SYS-5-CONFIG_R: user {uid} replaced the running configuration");
+            }
+            let before: BTreeSet<String> = self.plan.warnings.iter().cloned().collect();
+            if loaded.config != self.config {
+                self.take(loaded.config);
+            }
+            let fresh = |warning: &&String| !before.contains(*warning);
+            remarks.extend(self.plan.warnings.iter().filter(fresh).map(|warning| remark(warning)));
+            self.obey(&orders);
+            if orders.last() == Some(&Order::ClusterShutdown(false)) {
+                let down = self.plan.cluster.iter().flat_map(|cluster| &cluster.down);
+                remarks.extend(down.map(|why| remark(&format!("the cluster stays down: {why}"))));
+            }
+        } else if configure.replace {
+            let port_of =
+                |name: &crate::config::IfName| self.ports.iter().position(|port| port.interface == *name);
+            let plan = health::assess(&loaded.config, Some(&port_of));
+            remarks.extend(plan.warnings.iter().map(|warning| remark(warning)));
+        }
+        Reply { configured: Some(Configured { place, ended, remarks, diff, hostname }), ..Reply::default() }
+    }
+
+    /// What was ordered by typing it, also where the configuration said so already.
+    fn obey(&mut self, orders: &[Order]) {
+        for Order::ClusterShutdown(shutdown) in orders {
+            let word = if *shutdown { "shutdown" } else { "no shutdown" };
+            tracing::info!("%CLB-5-ORDER: `{word}` was entered under crypto ikev2 cluster");
+            self.cluster_shutdown(*shutdown);
+        }
+    }
+}
+
+fn remark(message: &str) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        line: 0,
+        column: 0,
+        text: String::new(),
+        message: message.to_owned(),
+        expected: Vec::new(),
+    }
+}
+
+/// An answer that is text in either form.
+pub(super) fn done(json: bool, text: &str) -> Reply {
+    match json {
+        true => Reply { json: Some(serde_json::json!(text)), ..Reply::default() },
+        false => Reply { text: Some(text.to_owned()), ..Reply::default() },
+    }
+}
+
+pub(super) fn only_admins() -> Reply {
+    Reply::error(format!(
+        "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
+    ))
+}
+
+/// `enable`: with a secret configured, only with its password. The answer `password` asks for one.
+async fn enable(hash: Option<String>, password: Option<String>) -> Reply {
+    let (Some(hash), given) = (hash, password) else { return done(false, "") };
+    let Some(password) = given else { return done(false, "password") };
+    let Ok(_turn) = PASSWORD.try_lock() else {
+        return Reply::error("another password is being checked: try again");
+    };
+    let right = tokio::task::spawn_blocking(move || verify(&hash, &password)).await.unwrap_or(false);
+    if right {
+        return done(false, "");
+    }
+    tracing::warn!("%SYS-4-ENABLE: a wrong password was given to enable");
+    tokio::time::sleep(WRONG_PASSWORD).await;
+    Reply::error("the password is wrong")
+}
+
+/// Whether a password is the one of this hash of SHA-crypt.
+fn verify(hash: &str, password: &str) -> bool {
+    use sha_crypt::PasswordVerifier as _;
+    sha_crypt::ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_those_of_the_hashes_that_openssl_makes() {
+        // openssl passwd -5 -salt saltsalt swordfish; openssl passwd -6 -salt saltsalt swordfish
+        for hash in [HASH5, HASH6] {
+            assert!(verify(hash, "swordfish"), "{hash}");
+            assert!(!verify(hash, "Swordfish") && !verify(hash, ""), "{hash}");
+        }
+        assert!(!verify("$5$nonsense", "") && !verify("", ""));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_costs_time_and_no_secret_needs_none() {
+        assert_eq!(enable(None, None).await.text.as_deref(), Some(""));
+        assert_eq!(enable(Some(HASH5.to_owned()), None).await.text.as_deref(), Some("password"));
+        let start = std::time::Instant::now();
+        let wrong = enable(Some(HASH5.to_owned()), Some("no".to_owned())).await;
+        assert!(wrong.error.unwrap().contains("wrong") && start.elapsed() >= WRONG_PASSWORD);
+        let right = enable(Some(HASH5.to_owned()), Some("swordfish".to_owned())).await;
+        assert_eq!(right.text.as_deref(), Some(""));
+    }
+
+    const HASH5: &str = "$5$saltsalt$daAhTF6GHYZ.SNpCbCUBgMUeouPxKWlT5eTP3TzH249";
+    const HASH6: &str =
+        "$6$saltsalt$cPbDmdp7sUA1v8Yjfppi8VeFqwELnkKCqsv5H2wx/S4LZwLhIhlK7tCX/4JqgCT3onV3./FXCDD2Y6iXkj4Lp/";
+}
