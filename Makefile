@@ -25,9 +25,8 @@ clean-lab: ## end laboratories that `make lab` left running, or that were killed
 test: ## everything: formatting, clippy, unit tests, loom, replay, laboratories (root)
 	@$(LAB)/test.sh
 
-bench: build ## instructions per redirect, redirects a second of one core (root; nothing else should run)
-	@bench/instructions.sh
-	@bench/redirects.sh
+bench: build ## the data plane beside dpdk-testpmd, a plain server and libreswan; kept in bench/results (root, under 10 minutes; nothing else should run)
+	@$(USHER_BIN)/compare $(BENCH)
 
 takeover: build ## how fast the next node takes over, each fault 30 times, beside keepalived; kept in bench/results (root, 15 minutes)
 	@$(LAB)/takeover.sh $(TAKEOVER)

@@ -3,7 +3,9 @@
 # Fails when decide + answer of the 186-byte IPv4 request takes more than its budget.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-BIN=$ROOT/${USHER_BIN:-target/release}/hotpath
+BIN=${USHER_BIN:-target/release}
+[ "${BIN#/}" != "$BIN" ] || BIN=$ROOT/$BIN
+BIN=$BIN/hotpath
 BUDGET=450
 CALLS=1000
 [ -x "$BIN" ] || { echo "$BIN is missing: run \`cargo build --release -p bench\`" >&2; exit 1; }

@@ -4,7 +4,8 @@
 # It fails when an answer is wrong or missing altogether; the figure itself is reported, never judged.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-BIN=$ROOT/${USHER_BIN:-target/release}
+BIN=${USHER_BIN:-target/release}
+[ "${BIN#/}" != "$BIN" ] || BIN=$ROOT/$BIN
 SECONDS_=${1:-5}
 PAGES=/sys/kernel/mm/hugepages/hugepages-2048kB
 for program in ikegun usher-dataplane; do

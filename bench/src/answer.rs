@@ -109,6 +109,7 @@ pub struct Checker {
     tag: Option<u16>,
     nonce_len: usize,
     gateways: Vec<[u8; 16]>,
+    any_protocol: bool,
     echo_len: usize,
     echo_spi: usize,
     echo_nonce: Range<usize>,
@@ -126,10 +127,18 @@ impl Checker {
             tag: spec.vlan,
             nonce_len: spec.nonce_len,
             gateways: gateways.iter().map(|gateway| addr16(*gateway)).collect(),
+            any_protocol: false,
             echo_len: template.frame.len(),
             echo_spi: template.spi_at(),
             echo_nonce: template.nonce_at(),
         }
+    }
+
+    /// Accepts whatever protocol id the notify has: libreswan writes 1 where RFC 5685 section 7.2 wants 0.
+    #[must_use]
+    pub fn with_any_protocol_id(mut self, any: bool) -> Checker {
+        self.any_protocol = any;
+        self
     }
 
     /// Checks a frame.
@@ -226,7 +235,8 @@ impl Checker {
         let [high, low] = ((message.len() - ike::HEADER_LEN) as u16).to_be_bytes();
         let [kind_high, kind_low] = notify::kind::REDIRECT.to_be_bytes();
         let (identity, address_len) = if self.v6 { (2, 16) } else { (1, 4) };
-        if body[..10] != [0, 0, high, low, 0, 0, kind_high, kind_low, identity, address_len as u8] {
+        let protocol = if self.any_protocol { body[4] } else { 0 };
+        if body[..10] != [0, 0, high, low, protocol, 0, kind_high, kind_low, identity, address_len as u8] {
             return Err(Wrong::Notify);
         }
         let mut gateway = [0; 16];
@@ -254,6 +264,11 @@ impl Checker {
         }
         if !follows(&frame[self.echo_nonce.clone()], spi) {
             return Received::Wrong(Wrong::Nonce);
+        }
+        let (headers, datagram) = frame.split_at(self.echo_spi - udp::HEADER_LEN);
+        let addresses = &headers[headers.len() - if self.v6 { 32 } else { 8 }..];
+        if !udp::Datagram::new_checked(datagram).is_ok_and(|datagram| datagram.verify(addresses)) {
+            return Received::Wrong(Wrong::Checksum);
         }
         // Where the client's address stands depends on who echoes; the SPI says whose request it was.
         Received::Answer { spi, client: 0, gateway: [0; 16] }

@@ -72,6 +72,17 @@ pub struct Link {
     pub hz: u64,
 }
 
+/// Which answers are right.
+#[derive(Debug, Clone, Copy)]
+pub struct Answers<'a> {
+    /// What the other side does.
+    pub expect: Expect,
+    /// Gateways that may be named; none: every unicast address other than the one asked.
+    pub gateways: &'a [IpAddr],
+    /// Whatever protocol id the notify has is right.
+    pub any_protocol_id: bool,
+}
+
 /// How a run goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial {
@@ -198,6 +209,7 @@ pub struct Gun {
     part: Tally,
     sample: u32,
     ns_per_cycle: f64,
+    frames: u64,
 }
 
 impl Gun {
@@ -209,8 +221,7 @@ impl Gun {
         link: Link,
         spec: &Spec,
         mix: Mix,
-        expect: Expect,
-        gateways: &[IpAddr],
+        answers: &Answers<'_>,
         seed: u64,
     ) -> Result<Gun, RequestError> {
         let mut kinds = vec![Kind::Request, Kind::Unsignalled];
@@ -218,7 +229,9 @@ impl Gun {
         debug_assert_eq!(kinds.len(), KINDS);
         let templates =
             kinds.into_iter().map(|kind| Template::new(spec, kind)).collect::<Result<Vec<_>, _>>()?;
-        let checker = Checker::new(spec, &templates[0], expect, gateways);
+        let expect = answers.expect;
+        let checker = Checker::new(spec, &templates[0], expect, answers.gateways)
+            .with_any_protocol_id(answers.any_protocol_id);
         let first = (seed << 40) + 1;
         let ns_per_cycle = 1e9 / link.hz as f64;
         let out = link.tx.iter().map(|_| Burst::new()).collect();
@@ -240,10 +253,16 @@ impl Gun {
             part: Tally::default(),
             sample: 0,
             ns_per_cycle,
+            frames: 0,
         })
     }
 
-    /// How often each gateway was named so far, most often first.
+    /// Frames sent by all runs, the warm-up among them.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// How often each gateway was named in the last run, most often first.
     pub fn gateways(&self) -> Vec<([u8; 16], u64)> {
         let mut gateways = self.gateways.clone();
         gateways.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -263,6 +282,7 @@ impl Gun {
         self.ring.clear();
         self.ring.resize(ring, Slot::default());
         (self.oldest, self.outstanding) = (self.next, 0);
+        self.gateways.clear();
         self.part.clear();
         let per_cycle = trial.rate.map(|rate| rate / hz);
         let allowed = trial.count.unwrap_or(u64::MAX);
@@ -305,6 +325,7 @@ impl Gun {
             now = rdtsc();
         }
         for out in &mut self.out {
+            self.part.frames -= out.len() as u64;
             out.clear();
         }
         self.expire(u64::MAX, 0);
@@ -313,6 +334,7 @@ impl Gun {
         }
         total.add(&self.part);
         self.part.clear();
+        self.frames += total.frames;
         total
     }
 

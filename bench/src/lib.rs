@@ -3,10 +3,13 @@
 //!
 //! * [`request`] builds IKE_SA_INIT requests as templates, [`answer`] checks what comes back.
 //! * [`gun`] sends and keeps the accounts, [`search`] finds the highest rate without loss, [`report`] tells.
+//! * [`lab`] and [`plot`] serve `compare`, which is `make bench`.
 #![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod gun;
+pub mod lab;
+pub mod plot;
 pub mod report;
 pub mod request;
 pub mod search;

@@ -64,6 +64,8 @@ pub struct Figures {
     pub unanswerable: u64,
     /// Frames sent.
     pub frames: u64,
+    /// Frames sent since the start, the warm-up among them.
+    pub frames_ever: u64,
     /// Right answers in time.
     pub answered: u64,
     /// Wrong answers.
@@ -98,6 +100,7 @@ impl Figures {
             sent: tally.sent,
             unanswerable: tally.unanswerable,
             frames: tally.frames,
+            frames_ever: tally.frames,
             answered: tally.answered,
             wrong: tally.wrong_total(),
             wrong_by: wrong_by.map(|(wrong, count)| (wrong.name(), count)).collect(),
@@ -116,6 +119,13 @@ impl Figures {
     pub fn with_gateways(mut self, named: &[([u8; 16], u64)], v6: bool) -> Figures {
         let real = named.iter().filter(|(address, _)| *address != [0; 16]);
         self.gateways = real.map(|(address, count)| (ip(address, v6), *count)).collect();
+        self
+    }
+
+    /// Says how many frames left since the start.
+    #[must_use]
+    pub fn with_frames_ever(mut self, frames: u64) -> Figures {
+        self.frames_ever = frames;
         self
     }
 

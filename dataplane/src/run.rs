@@ -142,7 +142,10 @@ fn summary(view: &FeedbackView) -> String {
     let mut text = String::new();
     for worker in &view.workers {
         let busy = worker.busy_cycles as f64 * 100.0 / worker.total_cycles.max(1) as f64;
-        text += &format!("worker {} core {} busy {busy:.1} %\n", worker.index, worker.core);
+        text += &format!(
+            "worker {} core {} busy {busy:.1} %, {} of {} cycles\n",
+            worker.index, worker.core, worker.busy_cycles, worker.total_cycles
+        );
     }
     for counter in view.counters.iter().filter(|counter| counter.total > 0) {
         let shares: Vec<String> = counter.per_worker.iter().map(u64::to_string).collect();

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use bench::answer::Expect;
-use bench::gun::{Gun, Link, Mix, Tally, Trial};
+use bench::gun::{Answers, Gun, Link, Mix, Tally, Trial};
 use bench::report::{Figures, HdrLog, progress, short};
 use bench::request::{NONCE_LEN, SMALLEST, Size, Spec, Template};
 use bench::search::Search;
@@ -144,6 +144,9 @@ struct Args {
     /// Gateway that answers may name; may be repeated [default: any unicast address]
     #[arg(long, value_name = "ADDR")]
     gateway: Vec<IpAddr>,
+    /// Take any protocol id in the notify: libreswan writes 1 where RFC 5685 wants 0
+    #[arg(long)]
+    any_protocol_id: bool,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -242,7 +245,9 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros() as u64,
     };
     let _registration = eal.register_thread()?;
-    let mut gun = Gun::new(link, &spec, mix, args.expect, &args.gateway, seed & 0xff_ffff)?;
+    let answers =
+        Answers { expect: args.expect, gateways: &args.gateway, any_protocol_id: args.any_protocol_id };
+    let mut gun = Gun::new(link, &spec, mix, &answers, seed & 0xff_ffff)?;
     let mut out = Output::new(args)?;
     let trial = Trial {
         rate: args.rate,
@@ -258,8 +263,9 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         return search(args, &mut gun, &trial, reached, &mut out);
     }
     let tally = gun.fire(&trial, &mut |second| out.second(second));
-    let figures =
-        Figures::of(&tally, bytes(&spec), args.rate).with_gateways(&gun.gateways(), args.vip.is_ipv6());
+    let figures = Figures::of(&tally, bytes(&spec), args.rate)
+        .with_gateways(&gun.gateways(), args.vip.is_ipv6())
+        .with_frames_ever(gun.frames());
     out.row(&figures)?;
     out.finish()?;
     if args.json {

@@ -518,6 +518,7 @@ impl Node {
             }
             Message::Bye { .. } => {
                 self.table.remove(address);
+                self.pending.forget(address);
                 return;
             }
             Message::Ack(_) => return,

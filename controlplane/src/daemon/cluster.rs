@@ -374,11 +374,15 @@ impl Daemon {
                 *totals.entry(gateway).or_default() += redirect.new_clients;
             }
         }
-        for (gateway, total) in totals {
-            let Some(one) = self.clusters.all.get_mut(key) else { return };
-            if one.sent.insert(gateway, total) != Some(total) {
-                self.cluster_event(key, Event::Sent(gateway, total), now);
-            }
+        // Also those that were sent nobody: the first count only says where counting begins.
+        let Some(one) = self.clusters.all.get_mut(key) else { return };
+        for gateway in one.members.iter().map(|member| member.address) {
+            totals.entry(gateway).or_default();
+        }
+        let news: Vec<(IpAddr, u64)> =
+            totals.into_iter().filter(|(gateway, total)| one.sent.insert(*gateway, *total) != Some(*total)).collect();
+        for (gateway, total) in news {
+            self.cluster_event(key, Event::Sent(gateway, total), now);
         }
     }
 
