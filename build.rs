@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 const HEADER: &str = "c/wrapper.h";
 const SHIM: &str = "c/shim.c";
 const STEER_MAPS: &str = "c/steer.c";
+const FLOW: &str = "c/flow.c";
 const STEER: &str = "c/steer.bpf.c";
 const LIBCLANG: &str = "apt install libclang-dev clang";
 
@@ -43,7 +44,7 @@ const CONSTANTS: &[&str] = &["SHIM_.*", "RTE_LOG_.*", "RTE_MEMPOOL_CACHE_MAX_SIZ
 const OPAQUE: &str = "rte_(arp|l2tpv2|gtp|ppp|flow|mtr|tm)_.*";
 
 fn main() -> ExitCode {
-    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, STEER] {
+    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, FLOW, STEER] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
@@ -76,7 +77,7 @@ fn build() -> Result<(), String> {
     generate_bindings(&dpdk.include_paths, &flags, &out.join("bindings.rs"))?;
 
     let mut shim = cc::Build::new();
-    shim.file(SHIM).file(STEER_MAPS).includes(&dpdk.include_paths).opt_level(3).warnings(false);
+    shim.files([SHIM, STEER_MAPS, FLOW]).includes(&dpdk.include_paths).opt_level(3).warnings(false);
     for flag in &flags {
         shim.flag(flag);
     }

@@ -56,13 +56,8 @@ pub struct Program {
 pub fn steer(profile: &mut Profile) -> Result<Program, Failure> {
     let mut program = None;
     for port in profile.port.iter_mut().filter(|port| port.attach == Attach::Bifurcated) {
-        let Device::Vdev(spec) = &mut port.device else {
-            return Err(format!(
-                "port {} ({}): rte_flow steering of mlx5 is not in this release: set attach = \"owned\"",
-                port.interface, port.device
-            )
-            .into());
-        };
+        // A NIC is told by flow rules.
+        let Device::Vdev(spec) = &mut port.device else { continue };
         if program.is_none() {
             let file = rustix::fs::memfd_create("usher_steer", rustix::fs::MemfdFlags::CLOEXEC)?;
             std::fs::File::from(file.try_clone()?).write_all(dpdk::steer::object())?;
@@ -132,6 +127,7 @@ fn open_one(
     let socket = numa_node(settings, Path::new("/")).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
     let pool = &profile.mempool;
     let pool = Mempool::new(eal, &pool_name, pool.mbufs, pool.cache, pool.data_room, socket)?;
+    let bifurcated = settings.attach == Attach::Bifurcated;
     let config = PortConfig {
         rx_queues: settings.queues,
         tx_queues: settings.queues,
@@ -142,6 +138,7 @@ fn open_one(
         rx_checksum: settings.rx_checksum,
         tx_checksum: false,
         promiscuous: settings.promiscuous == Promiscuous::On,
+        isolated: bifurcated && matches!(settings.device, Device::Pci(_)),
     };
     let (mut port, rx, tx) = Port::configure(eal, id, &config, &pool)?;
     let can = port.capabilities();
@@ -153,7 +150,6 @@ fn open_one(
             "the driver has no RSS for IP: what spreads frames over the queues is the device's own business"
         );
     }
-    let bifurcated = settings.attach == Attach::Bifurcated;
     // HSRP and neighbour discovery are multicast; the kernel's side sorts them.
     let multicast = if bifurcated { Ok(MacFilter::Exact) } else { port.set_allmulticast(true) };
     match multicast {
@@ -161,13 +157,14 @@ fn open_one(
         Ok(filter) => debug!(port = port.name(), ?filter, "all multicast by other means"),
         Err(error) => warn!(%error, "multicast may not reach the kernel's side"),
     }
-    let steering = match (bifurcated, port.kernel_ifindex()) {
-        (false, _) => None,
-        (true, Some(index)) => Some(Steering::open(&dpdk::steer::Program::attached(index)?)?),
-        (true, None) => {
+    let steering = match (settings.attach, &settings.device, port.kernel_ifindex()) {
+        (Attach::Owned, ..) => None,
+        (_, Device::Pci(_), _) => Some(Steering::flows(&port, settings.queues)),
+        (.., Some(index)) => Some(Steering::open(&dpdk::steer::Program::attached(index)?)?),
+        (.., None) => {
+            let port = &settings.interface;
             return Err(format!(
-                "port {}: the driver names no interface of the kernel's",
-                settings.interface
+                "port {port}: the driver names no interface of the kernel's: set attach = \"owned\""
             )
             .into());
         }

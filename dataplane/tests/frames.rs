@@ -650,6 +650,47 @@ fn the_kernel_keeps_what_is_no_request() {
     assert_eq!(program.way(&v6(&Ike::request().bytes())).unwrap(), Way::Socket);
 }
 
+/// Both directions of a fence that the program can see: what comes in for the address or in the group's virtual MAC.
+#[test]
+fn the_program_fences_addresses_and_virtual_macs() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let program = Program::load().unwrap();
+    let mut steering = Steering::open(&program).unwrap();
+    let arp =
+        [&[0xff; 6][..], &CLIENT_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &CLIENT_MAC, &CLIENT, &[0; 6], &VIP]
+            .concat();
+    let group: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
+    let mut solicitation = Vec::new();
+    etherparse::PacketBuilder::ethernet2(CLIENT_MAC, [0x33, 0x33, 0xff, 0, 0, 1])
+        .ipv6(CLIENT6, group, 255)
+        .icmpv6_raw(135, 0, [0; 4])
+        .write(&mut solicitation, &VIP6)
+        .unwrap();
+    let mut through = v4_to([198, 51, 100, 77], (500, 500), &Ike::request().bytes());
+    through[..6].copy_from_slice(&VMAC);
+    let mut to_node = through.clone();
+    to_node[..6].copy_from_slice(&NODE);
+    let frames =
+        [("ARP", arp), ("a neighbour solicitation", solicitation), ("through the virtual MAC", through)];
+    let mut judge = |state, wanted| {
+        let (reader, mut copy) = (published(state), platform::snapshot::Copy::empty());
+        reader.refresh(&mut copy);
+        steering.set(&steer::rules(&copy, &reader, 0, 100)).unwrap();
+        for (what, frame) in &frames {
+            assert_eq!(program.way(frame).unwrap(), wanted, "{what}, {state:?}");
+        }
+        assert_eq!(program.way(&to_node).unwrap(), Way::Kernel, "what goes to the node, {state:?}");
+    };
+    judge(State::Active, Way::Kernel);
+    judge(State::LeaseOverPeerKnown, Way::Fenced);
+    judge(State::LeaseOver, Way::Kernel);
+    judge(State::LeaseOverPeerKnown, Way::Fenced);
+    judge(State::Inactive, Way::Kernel);
+}
+
 #[test]
 fn the_same_request_gets_the_same_answer() {
     let view = view(State::Active);

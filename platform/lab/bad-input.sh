@@ -67,6 +67,19 @@ refuses "a NIC without hugepages" 1 "huge = true" "${DP[@]}" run --profile "$(pr
 refuses "a NIC that is missing" 1 "0000:ff:1f.7|hugepage" "${DP[@]}" run --profile "$(profile 's/vdev:net_af_xdp0,iface=v0/pci:0000:ff:1f.7/; s/^huge = false/huge = true/; s/^memory_mib.*/memory_mib = 64/' pci)" "${STATIC[@]}"
 refuses "hugepages that nobody reserved" 1 "hugepage" "${DP[@]}" run --profile "$(profile 's/^huge = false/huge = true/; s/^memory_mib.*/memory_mib = 900000/' huge)" "${STATIC[@]}"
 
+refuses "a key that has no effect here" 1 ":[0-9]+:[0-9]+: bonding by the data plane is not proven" "${DP[@]}" run --profile "$(profile 's/^exception = .*/bond = ["a"]/' bond)" "${STATIC[@]}"
+refuses "a shared port without a way back" 1 "name one in .exception" "${DP[@]}" run --profile "$(profile 's/^exception = .*/exception = ""\nattach = "bifurcated"/' back)" "${STATIC[@]}"
+refuses "a NIC of a driver that is not there" 1 "driver:i40e/3 is not there" "${DP[@]}" run --profile "$(profile 's/vdev:net_af_xdp0,iface=v0/driver:i40e\/3/; s/^huge = false/huge = true/; s/^memory_mib.*/memory_mib = 64/' family)" "${STATIC[@]}"
+refuses "platform check of a profile that is not there" 1 "nowhere.toml.*usher platform suggest" "$RUN/bin/usher" platform check "$RUN/nowhere.toml"
+refuses "platform, and nothing behind it" 2 "usher platform show" "$RUN/bin/usher" platform
+check "platform check of the laboratory's profile finds nothing missing" on node "$RUN/bin/usher" platform check "$RUN/profile.toml"
+check "platform show" on node "$RUN/bin/usher" platform show
+if "$RUN/bin/usher" platform show | grep -q "no Ethernet function"; then
+    refuses "platform suggest without a NIC" 1 "profiles/lab.toml" "$RUN/bin/usher" platform suggest
+else
+    check "platform suggest: what it writes loads" sh -c "'$RUN/bin/usher' platform suggest >'$RUN/suggested.toml' && '$RUN/bin/usher' platform check '$RUN/suggested.toml' | grep -q 'plan .*worker 0'"
+fi
+
 story "Options"
 refuses "an unknown option" 2 "--profil" "${DP[@]}" run --profil x
 refuses "no subcommand" 2 "usage" "${DP[@]}"

@@ -10,7 +10,7 @@ story "The exception device is the port's"
 link=$(on node ip link show exc0)
 has "its MAC" "link/ether 02:00:00:00:00:01" "$link"
 has "its MTU" "mtu 1500" "$link"
-check "the node's own addresses are on it" on node sh -c "ip addr show dev exc0 | grep -q $NODE4/24 && ip addr show dev exc0 | grep -q $NODE6/64"
+check "the node's own addresses are on it" on node sh -c "ip addr show dev $NODE_IF | grep -q $NODE4/24 && ip addr show dev $NODE_IF | grep -q $NODE6/64"
 
 story "Who is who on the LAN"
 mac_of() { # ADDRESS: as gw1 learns it

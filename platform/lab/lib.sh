@@ -404,7 +404,7 @@ make_cluster() {
 }
 # cluster_node NODE: what a node needs of its kernel
 cluster_node() {
-    on "$1" sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
+    [ "$USHER_ATTACH" != owned ] || on "$1" sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
     on "$1" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
 }
 # cluster_files NODE LINE...: its profile and configuration; the lines are of the interface, as ` standby 1 preempt`.
@@ -432,7 +432,7 @@ cluster_start() { # NODE...: both processes of each, and the exception device
     need_usher
     for node in "$@"; do usherd_start "$node"; dataplane_start "$node"; done
     for node in "$@"; do
-        need 60 "the own address of $node" on "$node" sh -c "ip addr show dev exc0 | grep -q 'inet 192.0.2.1'"
+        need 60 "the own address of $node" on "$node" sh -c "ip addr show dev $NODE_IF | grep -q 'inet 192.0.2.1'"
     done
 }
 # state_of NODE [GROUP]: Active, Standby, Listen...; empty when usherd does not answer

@@ -10,7 +10,7 @@ export PATH=$PATH:$HOME/.cargo/bin # where rustup puts cargo
 export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
-SCENARIOS=(two-workers kernel-side redirect-strongswan passes-unsignalled restart flood bad-input interrupt demo
+SCENARIOS=(two-workers kernel-side redirect-strongswan passes-unsignalled restart 'attach owned' 'attach bifurcated' flood bad-input interrupt demo
     hsrp-frames standby-default 'takeover --short' 'chaos --seconds 60')
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
 
@@ -55,7 +55,7 @@ rust() {
 laboratory() {
     local words
     read -ra words <<<"$1"
-    step "${words[0]}" $LIMIT "$LAB/${words[0]}.sh" "${words[@]:1}"
+    step "${words[0]}${words[1]:+-${words[1]#--}}" $LIMIT "$LAB/${words[0]}.sh" "${words[@]:1}"
 }
 no_dpdk_in() { ! cargo tree --locked -p "$1" -e normal,build | grep -q 'dpdk'; }
 export -f no_dpdk_in

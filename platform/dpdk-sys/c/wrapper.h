@@ -74,3 +74,7 @@ int shim_xdp_run(int prog, const void *frame, uint32_t len);
 int shim_map_set(int map, const void *key, uint32_t value);
 int shim_map_remove(int map, const void *key);
 int shim_map_sum(int map, uint32_t index, uint64_t *sum);
+int shim_flow_isolate(uint16_t port, char *why, size_t room);
+void *shim_flow_add(uint16_t port, uint8_t family, const uint8_t *address, uint16_t udp, uint16_t queues, int *rc,
+		    char *why, size_t room);
+int shim_flow_remove(uint16_t port, void *flow);

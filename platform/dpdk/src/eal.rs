@@ -63,6 +63,10 @@ impl Eal {
                 unsafe { sys::rte_eal_init(argv.len() as i32, argv.as_mut_ptr()) }
             });
             let outcome = if rc < 0 { Err((last_reason(), log::joined(&said))) } else { Ok(()) };
+            if rc >= 0 {
+                // A device that did not come up is no reason for EAL not to.
+                said.iter().for_each(|line| tracing::warn!(target: "dpdk", "{line}"));
+            }
             remove_runtime_dir();
             outcome
         });

@@ -78,6 +78,18 @@ pub enum SteerError {
         /// The text of the error number.
         reason: String,
     },
+    /// A flow rule.
+    #[error(
+        "port {port} does not take the flow rule ({reason}: {said}): set attach = \"owned\", or use AF_XDP over its interface"
+    )]
+    Flow {
+        /// The port's number.
+        port: u16,
+        /// The text of the error number.
+        reason: String,
+        /// What the driver said.
+        said: String,
+    },
     /// A rule.
     #[error(
         "the XDP program takes no further rule ({reason}): leave at most 64 virtual addresses on the port"

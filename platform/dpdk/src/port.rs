@@ -21,6 +21,8 @@ use crate::queue::{RxQueue, TxQueue};
 const L2_MAX: usize = 14 + 2 * 4;
 /// What the kernel reserves in front of a frame in an AF_XDP buffer (XDP_PACKET_HEADROOM), on top of the mbuf's headroom.
 const XDP_HEADROOM: usize = 256;
+/// Room for a driver's words about a flow rule.
+pub(crate) const WHY: usize = 256;
 const ENOTSUP: i32 = -95;
 const EADDRINUSE: i32 = -98;
 
@@ -62,6 +64,8 @@ pub struct PortConfig {
     pub tx_checksum: bool,
     /// Receive all frames from the start.
     pub promiscuous: bool,
+    /// Receive what flow rules say and nothing else: the kernel keeps the rest (mlx5).
+    pub isolated: bool,
 }
 
 impl Default for PortConfig {
@@ -76,6 +80,7 @@ impl Default for PortConfig {
             rx_checksum: true,
             tx_checksum: true,
             promiscuous: false,
+            isolated: false,
         }
     }
 }
@@ -314,6 +319,21 @@ impl Port {
         let id = self.open.id.0;
         let eal = self.open.eal().clone();
         let _one_at_a_time = eal.control();
+        if config.isolated {
+            let mut why = [0 as c_char; WHY];
+            // SAFETY: the port exists and is not configured; `why` has room for WHY bytes.
+            let rc = unsafe { sys::shim_flow_isolate(id, why.as_mut_ptr(), WHY) };
+            if rc != 0 {
+                return Err(PortError::Refused {
+                    port: self.name().to_owned(),
+                    operation: "isolating it from the kernel's traffic",
+                    reason: reason(rc),
+                    // SAFETY: the shim ended it with a NUL.
+                    said: format!(": {}", unsafe { text(why.as_ptr()) }),
+                    remedy: "set attach = \"owned\", or use AF_XDP over its interface",
+                });
+            }
+        }
         self.call("configuring it", CHECK, || {
             // SAFETY: the port exists and was taken by this value; `conf` lives through the call.
             unsafe { sys::rte_eth_dev_configure(id, config.rx_queues, config.tx_queues, conf) }
@@ -616,7 +636,7 @@ fn device_name(id: PortId) -> String {
 
 /// # Safety
 /// `raw` is null or points to a NUL-terminated string.
-unsafe fn text(raw: *const c_char) -> String {
+pub(crate) unsafe fn text(raw: *const c_char) -> String {
     if raw.is_null() {
         return String::new();
     }

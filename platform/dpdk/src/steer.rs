@@ -1,12 +1,14 @@
-//! The XDP program that shares a port with the kernel: what it steers to the AF_XDP sockets, and what it fences.
+//! Sharing a port with the kernel: what comes to our queues, and what is fenced. By our XDP program, or by flow rules of the NIC.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
 
 use dpdk_sys as sys;
 
 use crate::error::{SteerError, reason};
+use crate::port::{Port, PortId, WHY, text};
 
 /// The object file, for `xdp_prog=` of net_af_xdp.
 pub fn object() -> &'static [u8] {
@@ -118,11 +120,15 @@ pub struct Rules {
     pub macs: BTreeSet<[u8; 6]>,
 }
 
-/// The rules of a program, and the way to change them.
+/// The rules in force, and the way to change them.
 pub struct Steering {
-    addresses: OwnedFd,
-    macs: OwnedFd,
+    by: By,
     set: Rules,
+}
+
+enum By {
+    Program { addresses: OwnedFd, macs: OwnedFd },
+    Flows { port: PortId, queues: u16, flows: BTreeMap<Address, Vec<NonNull<c_void>>> },
 }
 
 impl Steering {
@@ -131,11 +137,15 @@ impl Steering {
     /// # Errors
     /// It is another program, or the kernel does not let this process at the maps (CAP_SYS_ADMIN).
     pub fn open(program: &Program) -> Result<Steering, SteerError> {
-        Ok(Steering {
-            addresses: program.map(c"usher_vips")?,
-            macs: program.map(c"usher_macs")?,
-            set: Rules::default(),
-        })
+        let by = By::Program { addresses: program.map(c"usher_vips")?, macs: program.map(c"usher_macs")? };
+        Ok(Steering { by, set: Rules::default() })
+    }
+
+    /// Flow rules of a port that is isolated ([`crate::PortConfig::isolated`]), over its first `queues` queues. They tell ports
+    /// and addresses, not messages: later messages on 500 and 4500 come too. A fence is for IP; ARP and MACs it leaves.
+    pub fn flows(port: &Port, queues: u16) -> Steering {
+        let by = By::Flows { port: port.id(), queues, flows: BTreeMap::new() };
+        Steering { by, set: Rules::default() }
     }
 
     /// Makes these the rules; what is new comes before what is old goes. Does nothing when they are the rules already.
@@ -149,25 +159,90 @@ impl Steering {
         }
         for (address, rule) in &rules.addresses {
             if self.set.addresses.get(address) != Some(rule) {
-                change(&self.addresses, &address_key(address), Some(*rule))?;
+                self.by.address(address, Some(*rule))?;
                 self.set.addresses.insert(*address, *rule);
             }
         }
         for mac in rules.macs.difference(&self.set.macs.clone()) {
-            change(&self.macs, &mac_key(mac), Some(Rule::Fence))?;
+            self.by.mac(mac, Some(Rule::Fence))?;
             self.set.macs.insert(*mac);
         }
         for address in self.set.addresses.clone().keys() {
             if !rules.addresses.contains_key(address) {
-                change(&self.addresses, &address_key(address), None)?;
+                self.by.address(address, None)?;
                 self.set.addresses.remove(address);
             }
         }
         for mac in self.set.macs.clone().difference(&rules.macs) {
-            change(&self.macs, &mac_key(mac), None)?;
+            self.by.mac(mac, None)?;
             self.set.macs.remove(mac);
         }
         Ok(true)
+    }
+}
+
+impl By {
+    fn address(&mut self, address: &Address, rule: Option<Rule>) -> Result<(), SteerError> {
+        match self {
+            By::Program { addresses, .. } => change(addresses, &address_key(address), rule),
+            By::Flows { port, queues, flows } => {
+                // What is new comes first; the old rules of this address go after it.
+                let mut new = Vec::new();
+                // UDP port, queues; no port: fragments; no queue: dropped.
+                let wanted: &[(u16, u16)] = match rule {
+                    Some(Rule::Steer) => &[(500, *queues), (4500, *queues), (0, *queues)],
+                    Some(Rule::Fence) => &[(0, 0)],
+                    None => &[],
+                };
+                for (udp, queues) in wanted {
+                    match flow(*port, address, *udp, *queues) {
+                        Ok(flow) => new.push(flow),
+                        Err(error) => {
+                            remove(*port, new);
+                            return Err(error);
+                        }
+                    }
+                }
+                remove(*port, flows.remove(address).unwrap_or_default());
+                if !new.is_empty() {
+                    flows.insert(*address, new);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn mac(&self, mac: &[u8; 6], rule: Option<Rule>) -> Result<(), SteerError> {
+        match self {
+            By::Program { macs, .. } => change(macs, &mac_key(mac), rule),
+            By::Flows { .. } => Ok(()),
+        }
+    }
+}
+
+fn flow(
+    port: PortId,
+    (bytes, family): &Address,
+    udp: u16,
+    queues: u16,
+) -> Result<NonNull<c_void>, SteerError> {
+    let (mut rc, mut why) = (0, [0; WHY]);
+    // SAFETY: the address has 16 bytes, `rc` and WHY bytes of `why` are writable; DPDK checks the port's number.
+    let flow = unsafe {
+        sys::shim_flow_add(port.0, *family, bytes.as_ptr(), udp, queues, &mut rc, why.as_mut_ptr(), WHY)
+    };
+    NonNull::new(flow).ok_or_else(|| SteerError::Flow {
+        port: port.0,
+        reason: reason(rc),
+        // SAFETY: the shim ended it with a NUL, or it is all zeros.
+        said: unsafe { text(why.as_ptr()) },
+    })
+}
+
+fn remove(port: PortId, flows: Vec<NonNull<c_void>>) {
+    for flow in flows {
+        // SAFETY: the rule is one of this port's and is named nowhere else. One that stays goes with the port.
+        unsafe { sys::shim_flow_remove(port.0, flow.as_ptr()) };
     }
 }
 

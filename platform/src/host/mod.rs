@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::profile::{Device, ExceptionKind, Profile};
+use crate::profile::{Attach, Device, ExceptionKind, Profile};
 use cores::{CorePlan, Topology};
 
 /// What the machine lacks, or what it refused.
@@ -173,6 +173,11 @@ fn privileges(profile: &Profile, mut have: u64) -> Result<(), HostError> {
     for port in &profile.port {
         let driver = port.device.driver();
         let (need, capability) = match (&port.device, driver) {
+            // Our program's maps are found again by their numbers, which the kernel gives out to this one only.
+            (_, "net_af_xdp") if port.attach == Attach::Bifurcated => (
+                CAP_NET_ADMIN | CAP_NET_RAW | CAP_IPC_LOCK | CAP_SYS_ADMIN,
+                "CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_SYS_ADMIN",
+            ),
             // The memory that packets lie in is locked; the program that steers them is loaded and verified.
             (_, "net_af_xdp") => (
                 CAP_NET_ADMIN | CAP_NET_RAW | CAP_IPC_LOCK | CAP_BPF | CAP_PERFMON,
@@ -240,6 +245,10 @@ mod tests {
                 "{err}"
             );
         }
+        let mut shared = xdp.clone();
+        shared.port[0].attach = Attach::Bifurcated;
+        privileges(&shared, wide).unwrap();
+        assert!(privileges(&shared, narrow).unwrap_err().to_string().contains("CAP_SYS_ADMIN"));
         // A capture or a ring without an exception device is for everybody.
         privileges(&profile("vdev:net_null0", ""), 0).unwrap();
         privileges(&profile("vdev:net_null0", "exc0"), 0).unwrap_err();
