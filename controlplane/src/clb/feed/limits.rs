@@ -82,22 +82,40 @@ impl Bucket {
     }
 }
 
-/// A bucket for each address that connects.
+/// What one address has used up; a new connection does not give it back.
+#[derive(Debug)]
+struct Source {
+    attempts: Bucket,
+    messages: Bucket,
+}
+
+/// The addresses that have connected lately.
 #[derive(Debug, Default)]
-pub struct Sources(HashMap<IpAddr, Bucket>);
+pub struct Sources(HashMap<IpAddr, Source>);
 
 impl Sources {
     /// Whether `source` may connect now.
-    pub fn allow(&mut self, source: IpAddr, now: Instant) -> bool {
+    pub fn attempt(&mut self, source: IpAddr, now: Instant) -> bool {
+        self.of(source, now).attempts.allow(now)
+    }
+
+    /// Whether `source` may say something now.
+    pub fn message(&mut self, source: IpAddr, now: Instant) -> bool {
+        self.of(source, now).messages.allow(now)
+    }
+
+    fn of(&mut self, source: IpAddr, now: Instant) -> &mut Source {
         if self.0.len() >= MAX_SOURCES && !self.0.contains_key(&source) {
-            self.0.retain(|_, bucket| !bucket.is_full(now));
+            self.0.retain(|_, source| !source.attempts.is_full(now) || !source.messages.is_full(now));
             if self.0.len() >= MAX_SOURCES {
                 // More addresses than a LAN of gateways has: the limits that do not ask for the address hold.
                 self.0.clear();
             }
         }
-        let fresh = || Bucket::new(ATTEMPTS_A_SECOND, ATTEMPTS_AT_ONCE);
-        self.0.entry(source).or_insert_with(fresh).allow(now)
+        self.0.entry(source).or_insert_with(|| Source {
+            attempts: Bucket::new(ATTEMPTS_A_SECOND, ATTEMPTS_AT_ONCE),
+            messages: Bucket::new(MESSAGES_A_SECOND, MESSAGES_AT_ONCE),
+        })
     }
 }
 
@@ -146,10 +164,10 @@ mod tests {
         let now = Instant::now();
         let mut sources = Sources::default();
         let address = |n: u32| IpAddr::from(n.to_be_bytes());
-        assert_eq!((0..100).filter(|_| sources.allow(address(1), now)).count(), ATTEMPTS_AT_ONCE as usize);
-        assert!(sources.allow(address(2), now));
+        assert_eq!((0..100).filter(|_| sources.attempt(address(1), now)).count(), ATTEMPTS_AT_ONCE as usize);
+        assert!(sources.attempt(address(2), now));
         for n in 0..10_000 {
-            sources.allow(address(n), now);
+            sources.attempt(address(n), now);
             assert!(sources.0.len() <= MAX_SOURCES);
         }
     }

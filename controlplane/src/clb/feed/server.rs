@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 /// Connections that the kernel holds until they are accepted.
-const BACKLOG: i32 = 256;
+const BACKLOG: i32 = 1024;
 /// The kernel's buffers of a connection, in bytes; it doubles them.
 const RECEIVE_BUFFER: usize = 16 << 10;
 const SEND_BUFFER: usize = 64 << 10;
@@ -92,7 +92,8 @@ struct State {
     openings: Bucket,
     lines: Lines,
     stats: Stats,
-    stopping: bool,
+    /// Why, once it stops
+    stopping: Option<String>,
     next_id: u64,
 }
 
@@ -107,7 +108,7 @@ struct Shared {
 pub struct Server {
     shared: Arc<Shared>,
     local: SocketAddr,
-    accepting: AbortHandle,
+    accepting: JoinHandle<()>,
 }
 
 impl Drop for Server {
@@ -155,11 +156,11 @@ impl Server {
             openings: Bucket::new(limits::OPENINGS_A_SECOND, limits::OPENINGS_AT_ONCE),
             lines: Lines::default(),
             stats: Stats::default(),
-            stopping: false,
+            stopping: None,
             next_id: 0,
         };
         let shared = Arc::new(Shared { settings, state: Mutex::new(state) });
-        let accepting = tokio::spawn(accept(listener, shared.clone(), events)).abort_handle();
+        let accepting = tokio::spawn(accept(listener, shared.clone(), events));
         Ok(Server { shared, local, accepting })
     }
 
@@ -190,12 +191,12 @@ impl Server {
         }
     }
 
-    /// Says goodbye to all members and stops; waits for that at most 0.2 s.
-    pub async fn stop(self, reason: &str) {
+    /// Says goodbye to all members and stops; waits for that at most 0.2 s. The port is free then.
+    pub async fn stop(mut self, reason: &str) {
         let until = Instant::now() + limits::FAREWELL;
         {
             let mut state = self.shared.state();
-            state.stopping = true;
+            state.stopping = Some(reason.to_owned());
             for seat in state.members.values() {
                 let _ = seat.queue.try_send(Command::Close(reason.to_owned()));
             }
@@ -204,6 +205,8 @@ impl Server {
         while Arc::strong_count(&self.shared) > 2 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
     }
 
     /// What it has done, and how many are connected.
@@ -301,7 +304,7 @@ fn admit(
     if !allowed.is_empty() && !allowed.iter().any(|prefix| prefix.covers(peer)) {
         return state.ended(peer, &Closed::NotAllowed);
     }
-    if !state.sources.allow(peer, Instant::now().into_std()) {
+    if !state.sources.attempt(peer, Instant::now().into_std()) {
         return state.ended(peer, &Closed::TooOften);
     }
     let _ = stream.set_nodelay(true);
@@ -354,7 +357,6 @@ struct Talk {
 impl Talk {
     async fn run(&mut self) -> Result<std::convert::Infallible, Closed> {
         let (queue, mut commands) = mpsc::channel(limits::QUEUE);
-        let mut rate = Bucket::new(limits::MESSAGES_A_SECOND, limits::MESSAGES_AT_ONCE);
         let mut until = Instant::now() + limits::OPENING;
         let mut seated = false;
         loop {
@@ -371,7 +373,7 @@ impl Talk {
                 }
                 Step::Frame(parsed) => {
                     let now = Instant::now();
-                    if !rate.allow(now.into_std()) {
+                    if !self.shared.state().sources.message(self.peer, now.into_std()) {
                         return Err(Closed::TooFast);
                     }
                     match parsed.message {
@@ -433,8 +435,8 @@ impl Talk {
             let mut state = self.shared.state();
             let now = Instant::now();
             let most = self.shared.settings.max_members;
-            if state.stopping {
-                return Err(Closed::Local("the feed stops".to_owned()));
+            if let Some(reason) = &state.stopping {
+                return Err(Closed::Local(reason.clone()));
             }
             match state.members.get(&peer) {
                 Some(old) if !authenticated && now < old.heard + old.hello * 2 => return Err(Closed::Taken),
