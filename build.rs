@@ -1,4 +1,5 @@
-//! Build script of `platform/dpdk-sys`: flags from pkg-config, bindings from bindgen, the shim from cc.
+//! Build script of `platform/dpdk-sys`: flags from pkg-config, bindings from bindgen, the shim from cc, the XDP program from
+//! clang.
 //!
 //! DPDK is linked dynamically, since EAL loads its drivers with dlopen. What is missing on the machine ends in one
 //! line that says what to install; there is no stub for a machine without DPDK.
@@ -9,6 +10,8 @@ use std::process::{Command, ExitCode};
 
 const HEADER: &str = "c/wrapper.h";
 const SHIM: &str = "c/shim.c";
+const STEER_MAPS: &str = "c/steer.c";
+const STEER: &str = "c/steer.bpf.c";
 const LIBCLANG: &str = "apt install libclang-dev clang";
 
 /// What is called and named of DPDK; everything the shim declares comes along.
@@ -40,7 +43,7 @@ const CONSTANTS: &[&str] = &["SHIM_.*", "RTE_LOG_.*", "RTE_MEMPOOL_CACHE_MAX_SIZ
 const OPAQUE: &str = "rte_(arp|l2tpv2|gtp|ppp|flow|mtr|tm)_.*";
 
 fn main() -> ExitCode {
-    for path in ["../../build.rs", HEADER, SHIM] {
+    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, STEER] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
@@ -65,15 +68,38 @@ fn build() -> Result<(), String> {
     let mut flags = machine_flags()?;
     flags.extend(["-include".into(), "rte_config.h".into()]);
 
+    // net_af_xdp, which loads the program, is linked to it anyhow.
+    pkg_config::Config::new().atleast_version("1.0").probe("libbpf").map_err(|err| {
+        format!("libbpf 1.0 or newer is not installed: apt install libbpf-dev ({})", first_line(&err))
+    })?;
+    compile_steer(&out.join("steer.o"))?;
     generate_bindings(&dpdk.include_paths, &flags, &out.join("bindings.rs"))?;
 
     let mut shim = cc::Build::new();
-    shim.file(SHIM).includes(&dpdk.include_paths).opt_level(3).warnings(false);
+    shim.file(SHIM).file(STEER_MAPS).includes(&dpdk.include_paths).opt_level(3).warnings(false);
     for flag in &flags {
         shim.flag(flag);
     }
     shim.try_compile("dpdk_shim")
         .map_err(|err| format!("{SHIM} does not compile: apt install gcc libdpdk-dev ({err})"))
+}
+
+/// The program is the kernel's: no flag of this machine's goes in.
+fn compile_steer(target: &Path) -> Result<(), String> {
+    // clang for bpf does not look where Debian keeps the kernel's asm/ headers.
+    let triple = env::var("TARGET").unwrap_or_default().replace("-unknown", "");
+    let output = Command::new("clang")
+        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-I"])
+        .arg(format!("/usr/include/{triple}"))
+        .args(["-c", STEER, "-o"])
+        .arg(target)
+        .output()
+        .map_err(|err| format!("clang does not start: apt install clang ({err})"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{STEER} does not compile: apt install clang libbpf-dev linux-libc-dev ({said})"))
 }
 
 fn machine_flags() -> Result<Vec<String>, String> {

@@ -3,6 +3,7 @@
 
 pub mod clb;
 pub mod cli;
+pub mod cli_platform;
 pub mod config;
 pub mod daemon;
 pub mod grammar;

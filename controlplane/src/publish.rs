@@ -4,11 +4,12 @@
 //! only those slots move that the weights ask to: a request whose slot did not move gets the gateway it had.
 
 use crate::clb::Member;
+use crate::config::health::GroupKey;
 use platform::snapshot::{
     ANY_PORT, Body, GATEWAY_SELF, GATEWAY_USABLE, Gateway, MAX_GATEWAYS, MAX_VIPS, NO_GATEWAY, SLOTS,
-    VIP_REDIRECT_INIT, Vip, VipState, addr16,
+    VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 /// Which gateway has which index, and which slot: kept from publish to publish, and over restarts.
@@ -55,10 +56,40 @@ pub fn quotas(weights: &[u32]) -> Vec<usize> {
     quotas
 }
 
+/// Slots of a virtual address that may move away from usable gateways within a second: 5 %.
+pub const MOVES_A_SECOND: usize = SLOTS / 20;
+
+/// Keeps the moves of one virtual address's slots within [`MOVES_A_SECOND`] in any second.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MoveBudget {
+    /// When, how many; the last second's, oldest first
+    spent: VecDeque<(u64, usize)>,
+}
+
+impl MoveBudget {
+    /// Slots that may move at `now_ns`.
+    pub fn left(&mut self, now_ns: u64) -> usize {
+        while self.spent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= 1_000_000_000) {
+            self.spent.pop_front();
+        }
+        MOVES_A_SECOND.saturating_sub(self.spent.iter().map(|(_, moves)| moves).sum())
+    }
+
+    /// So many slots moved at `now_ns`.
+    pub fn spend(&mut self, moves: usize, now_ns: u64) {
+        if moves > 0 {
+            self.spent.push_back((now_ns, moves));
+        }
+    }
+}
+
 /// The assignment that follows `previous`: known gateways keep their index, new ones take the lowest free one, and the
 /// fewest slots move. Members beyond [`MAX_GATEWAYS`] get no index and no slot.
+///
+/// At most `budget` slots, which this lessens, move away from gateways that are usable; from gateways that are not, or
+/// that have gone, all move at once.
 #[must_use]
-pub fn assign(previous: &Assignment, members: &[Member]) -> Assignment {
+pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> Assignment {
     let member = |address: IpAddr| members.iter().find(|member| member.address == address);
     let mut gateways: Vec<Option<IpAddr>> = previous
         .gateways
@@ -80,28 +111,55 @@ pub fn assign(previous: &Assignment, members: &[Member]) -> Assignment {
         gateways.pop();
     }
 
-    let weight = |gateway: &Option<IpAddr>| {
-        gateway.and_then(member).filter(|member| member.usable).map_or(0, |member| member.weight)
-    };
-    let mut room = quotas(&gateways.iter().map(weight).collect::<Vec<_>>());
+    let usable = |gateway: &Option<IpAddr>| gateway.and_then(member).filter(|member| member.usable);
+    let weights: Vec<u32> =
+        gateways.iter().map(|gateway| usable(gateway).map_or(0, |member| member.weight)).collect();
+    let quotas = quotas(&weights);
+    if quotas.iter().all(|quota| *quota == 0) {
+        return Assignment { gateways, slots: vec![NO_GATEWAY; SLOTS] };
+    }
+    // A gateway keeps its slots, unless it is not usable or its index changed hands.
+    let stays: Vec<bool> = gateways
+        .iter()
+        .enumerate()
+        .map(|(index, now)| usable(now).is_some() && previous.gateways.get(index) == Some(now))
+        .collect();
+    let mut held = vec![0usize; gateways.len()];
     let mut slots = vec![NO_GATEWAY; SLOTS];
     for (slot, old) in slots.iter_mut().zip(&previous.slots) {
-        let index = usize::from(*old);
-        // An index that changed hands is another gateway: its slots are free.
-        let same =
-            gateways.get(index).is_some_and(|now| now.is_some() && previous.gateways.get(index) == Some(now));
-        if same && room[index] > 0 {
-            room[index] -= 1;
+        if stays.get(usize::from(*old)) == Some(&true) {
             *slot = *old;
+            held[usize::from(*old)] += 1;
+        }
+    }
+    // Who has the most beyond its quota, in proportion to it, gives first; of equals the first.
+    let mut give = vec![0usize; gateways.len()];
+    for _ in 0..*budget {
+        let beyond = |index: &usize| {
+            (held[*index] - quotas[*index]) as u64 * (1 << 32) / (quotas[*index] as u64).max(1)
+        };
+        let over = (0..held.len()).filter(|index| held[*index] > quotas[*index]);
+        let Some(index) =
+            over.max_by_key(|index| (quotas[*index] == 0, beyond(index), std::cmp::Reverse(*index)))
+        else {
+            break;
+        };
+        held[index] -= 1;
+        give[index] += 1;
+        *budget -= 1;
+    }
+    for slot in slots.iter_mut().rev().filter(|slot| **slot != NO_GATEWAY) {
+        if let Some(left @ 1..) = give.get_mut(usize::from(*slot)) {
+            *left -= 1;
+            *slot = NO_GATEWAY;
         }
     }
     let mut next = 0;
     for slot in slots.iter_mut().filter(|slot| **slot == NO_GATEWAY) {
         // Free slots go round the gateways that have room, so that neighbours in the table do not share a fate.
-        let Some(index) = (0..room.len()).map(|i| (next + i) % room.len()).find(|i| room[*i] > 0) else {
-            break;
-        };
-        room[index] -= 1;
+        let mut around = (0..held.len()).map(|i| (next + i) % held.len());
+        let Some(index) = around.find(|index| held[*index] < quotas[*index]) else { break };
+        held[index] += 1;
         *slot = index as u8;
         next = index + 1;
     }
@@ -127,18 +185,23 @@ pub struct VipInput {
     pub port: Option<u16>,
     /// The role's epoch
     pub epoch: u64,
-    /// Whether it is one of the cluster's
-    pub in_cluster: bool,
+    /// The group that it is of
+    pub key: GroupKey,
+    /// It is an own address whose requests are shed, not a virtual one
+    pub is_own: bool,
+    /// Whom its requests may be sent to; none of an address that is not the cluster's
+    pub members: Vec<Member>,
 }
 
 /// The body of a snapshot, at most [`MAX_VIPS`] addresses. `assignments` holds those of the publish before and
-/// gets the new ones; addresses that are not published any more leave it.
+/// gets the new ones; addresses that are not published any more leave it. `budgets` holds back moves of slots;
+/// those of addresses that are not in it are made at once.
 pub fn body(
     hash_key: [u64; 2],
     now_ns: u64,
     vips: &[VipInput],
-    members: &[Member],
     assignments: &mut BTreeMap<IpAddr, Assignment>,
+    budgets: &mut BTreeMap<IpAddr, MoveBudget>,
 ) -> Box<Body> {
     let mut body = Body::boxed();
     body.hash_key = hash_key;
@@ -147,12 +210,15 @@ pub fn body(
     body.vip_count = published.len() as u32;
     let before = std::mem::take(assignments);
     for (vip, input) in body.vips.iter_mut().zip(published) {
-        let family: Vec<Member> = members
-            .iter()
-            .filter(|member| input.in_cluster && member.address.is_ipv4() == input.address.is_ipv4())
-            .cloned()
-            .collect();
-        let assignment = assign(before.get(&input.address).unwrap_or(&Assignment::default()), &family);
+        let of_family = |member: &&Member| member.address.is_ipv4() == input.address.is_ipv4();
+        let family: Vec<Member> = input.members.iter().filter(of_family).cloned().collect();
+        let allowed = budgets.get_mut(&input.address).map_or(SLOTS, |budget| budget.left(now_ns));
+        let mut left = allowed;
+        let assignment =
+            assign(before.get(&input.address).unwrap_or(&Assignment::default()), &family, &mut left);
+        if let Some(budget) = budgets.get_mut(&input.address) {
+            budget.spend(allowed - left, now_ns);
+        }
         *vip = vip_of(input, &family, &assignment);
         assignments.insert(input.address, assignment);
     }
@@ -166,7 +232,8 @@ fn vip_of(input: &VipInput, members: &[Member], assignment: &Assignment) -> Vip 
     vip.mac = input.mac;
     vip.family = if input.address.is_ipv4() { 4 } else { 6 };
     vip.state = input.state as u8;
-    vip.flags = if input.redirect_init { VIP_REDIRECT_INIT } else { 0 };
+    vip.flags =
+        if input.redirect_init { VIP_REDIRECT_INIT } else { 0 } | if input.is_own { VIP_OWN } else { 0 };
     vip.group = input.lease;
     vip.port = input.port.unwrap_or(ANY_PORT);
     vip.epoch = input.epoch;
@@ -213,13 +280,17 @@ mod tests {
 
     #[test]
     fn a_gateway_that_leaves_gives_only_its_own_slots_away() {
-        let before =
-            assign(&Assignment::default(), &[member(1, 1, true), member(2, 1, true), member(3, 2, true)]);
-        let after = assign(&before, &[member(1, 1, true), member(3, 2, true)]);
+        let before = assign(
+            &Assignment::default(),
+            &[member(1, 1, true), member(2, 1, true), member(3, 2, true)],
+            &mut SLOTS.clone(),
+        );
+        let after = assign(&before, &[member(1, 1, true), member(3, 2, true)], &mut SLOTS.clone());
         for (old, new) in before.slots.iter().zip(&after.slots) {
             assert!(*old == 1 || old == new, "slot of {old} moved to {new}");
         }
-        let back = assign(&after, &[member(1, 1, true), member(9, 1, true), member(3, 2, true)]);
+        let back =
+            assign(&after, &[member(1, 1, true), member(9, 1, true), member(3, 2, true)], &mut SLOTS.clone());
         assert_eq!(back.gateways[1], Some(IpAddr::from([192, 0, 2, 9])), "the free index is taken again");
     }
 
@@ -234,12 +305,17 @@ mod tests {
             lease: 3,
             port: Some(2),
             epoch: 7,
-            in_cluster: true,
+            key: GroupKey {
+                interface: crate::config::IfName::parse("Te0/0/0").unwrap(),
+                group: 1,
+                family: crate::config::Family::V4,
+            },
+            is_own: false,
+            members: vec![member(1, 100, true), member(2, 100, false)],
         };
         let v6 = VipInput { address: "2001:db8::1".parse().unwrap(), own: None, port: None, ..input.clone() };
-        let members = [member(1, 100, true), member(2, 100, false)];
         let mut assignments = BTreeMap::new();
-        let body = body([1, 2], 5, &[input, v6], &members, &mut assignments);
+        let body = body([1, 2], 5, &[input, v6], &mut assignments, &mut BTreeMap::new());
         let [vip, v6] = body.vips() else { panic!("two addresses") };
         assert_eq!((body.hash_key, body.published_ns), ([1, 2], 5));
         assert_eq!(vip.ip(), Some("192.0.2.100".parse().unwrap()));
@@ -259,10 +335,54 @@ mod tests {
 
     proptest! {
         #[test]
+        fn moves_stay_within_the_budget_and_lead_to_the_weights(
+            before in members(), after in members(), budget in 0usize..=60,
+        ) {
+            let start = assign(&Assignment::default(), &before, &mut SLOTS.clone());
+            let end = assign(&start, &after, &mut SLOTS.clone());
+            let usable = |gateway: Option<IpAddr>| after.iter().any(|m| Some(m.address) == gateway && m.usable);
+            let mut now = start;
+            for _ in 0..SLOTS / budget.max(1) + 2 {
+                let mut left = budget;
+                let next = assign(&now, &after, &mut left);
+                let gateway = |a: &Assignment, slot: u8| a.gateways.get(usize::from(slot)).copied().flatten();
+                let paid = std::iter::zip(&now.slots, &next.slots)
+                    .map(|(old, new)| (gateway(&now, *old), gateway(&next, *new)))
+                    .filter(|(old, new)| old != new && usable(*old))
+                    .count();
+                let any = after.iter().any(|m| m.usable);
+                prop_assert!(!any || paid == budget - left, "{} moved, {} paid", paid, budget - left);
+                prop_assert!(held(&next).iter().all(|(address, share)| *share == 0 || usable(Some(*address))));
+                now = next;
+            }
+            if budget > 0 {
+                prop_assert_eq!(held(&now), held(&end));
+            }
+        }
+
+        #[test]
+        fn no_second_sees_more_moves_than_a_twentieth(asked in proptest::collection::vec((0u64..400, 0usize..80), 0..80)) {
+            let mut budget = MoveBudget::default();
+            let mut moves: Vec<(u64, usize)> = Vec::new();
+            let mut now = 0;
+            for (pause_ms, wanted) in asked {
+                now += pause_ms * 1_000_000;
+                let made = wanted.min(budget.left(now));
+                budget.spend(made, now);
+                moves.push((now, made));
+                let second = moves.iter().filter(|(at, _)| now - at < 1_000_000_000);
+                prop_assert!(second.map(|(_, made)| made).sum::<usize>() <= MOVES_A_SECOND);
+            }
+            prop_assert_eq!(budget.left(now + 1_000_000_000), MOVES_A_SECOND);
+        }
+    }
+
+    proptest! {
+        #[test]
         fn slots_add_up_and_the_fewest_move(history in proptest::collection::vec(members(), 1..6)) {
             let mut now = Assignment::default();
             for members in history {
-                let next = assign(&now, &members);
+                let next = assign(&now, &members, &mut SLOTS.clone());
                 let usable: Vec<&Member> = members.iter().filter(|m| m.usable).collect();
                 let shares = held(&next);
                 let given: usize = shares.values().sum();
@@ -288,8 +408,8 @@ mod tests {
                         prop_assert_eq!(next.gateways[index], Some(*gateway));
                     }
                 }
-                prop_assert_eq!(&assign(&now, &members), &next, "the same inputs give the same slots");
-                prop_assert_eq!(&assign(&next, &members).slots, &next.slots, "nothing moves without need");
+                prop_assert_eq!(&assign(&now, &members, &mut SLOTS.clone()), &next, "the same inputs give the same slots");
+                prop_assert_eq!(&assign(&next, &members, &mut SLOTS.clone()).slots, &next.slots, "nothing moves without need");
                 now = next;
             }
         }

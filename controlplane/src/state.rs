@@ -1,6 +1,7 @@
 //! What outlives a restart, in `run-dir/state`: the hash key, the slots and the epochs, so that an identical
 //! retransmission gets the identical gateway from the next usherd; and the leases, within which it goes on as active.
 
+use crate::clb::wire::Order;
 use crate::publish::Assignment;
 use platform::snapshot::{MAX_GATEWAYS, NO_GATEWAY, SLOTS};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub struct State {
     pub assignments: BTreeMap<IpAddr, Assignment>,
     /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC, by the group's text
     pub leases: BTreeMap<String, u64>,
+    /// What the operator ordered for the cluster, by the group's text
+    pub orders: BTreeMap<String, Order>,
 }
 
 /// Tells one boot's monotonic clock from another's; empty where the kernel does not say.
@@ -40,6 +43,8 @@ struct Stored {
     assignments: BTreeMap<IpAddr, StoredAssignment>,
     #[serde(default)]
     leases: BTreeMap<String, u64>,
+    #[serde(default)]
+    orders: BTreeMap<String, Order>,
     #[serde(default)]
     boot_id: String,
 }
@@ -67,6 +72,7 @@ impl State {
             epochs: BTreeMap::new(),
             assignments: BTreeMap::new(),
             leases: BTreeMap::new(),
+            orders: BTreeMap::new(),
         })
     }
 
@@ -100,7 +106,13 @@ impl State {
         }
         let same_boot = !stored.boot_id.is_empty() && stored.boot_id == boot_id();
         let leases = if same_boot { stored.leases } else { BTreeMap::new() };
-        Ok(Some(State { hash_key: stored.hash_key, epochs: stored.epochs, assignments, leases }))
+        Ok(Some(State {
+            hash_key: stored.hash_key,
+            epochs: stored.epochs,
+            assignments,
+            leases,
+            orders: stored.orders,
+        }))
     }
 
     /// Writes the state, readable by its owner alone: who knows the key can choose a gateway.
@@ -113,6 +125,7 @@ impl State {
             hash_key: self.hash_key,
             epochs: self.epochs.clone(),
             leases: self.leases.clone(),
+            orders: self.orders.clone(),
             boot_id: boot_id(),
             assignments: self
                 .assignments

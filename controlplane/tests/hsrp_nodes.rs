@@ -4,160 +4,16 @@
 
 mod common;
 
-use common::{FakeDataplane, Node, Usherd, run, until};
+use common::lan::{Lan, Member, config};
+use common::{run, until};
+use platform::snapshot::VipState;
 use rustix::process::Signal;
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-// The exception device comes from outside: with net_tap nobody would carry its frames here.
-const PROFILE: &str = "
-name = \"test\"
-[[port]]
-interface = \"TenGigabitEthernet0/0/0\"
-device = \"vdev:net_null0\"
-exception = \"exc0\"
-exception_kind = \"virtio_user\"
-";
-
 /// A takeover must be done within this: ten times what the timers below imply.
 const LIMIT: Duration = Duration::from_millis(2500);
-const VIRTUAL_MAC: &str = "00:00:0c:9f:f0:01";
-
-fn config(node: u8, more: &str) -> String {
-    format!(
-        "hostname node{node}\ninterface Te0/0/0\n ip address 10.0.0.{node} 255.255.255.0\n standby version 2\n \
-         standby delay minimum 0 reload 0\n standby 1 ip 10.0.0.100\n standby 1 timers msec 50 msec 150\n{more}"
-    )
-}
-
-/// One node, running.
-struct Member {
-    node: Node,
-    dataplane: Option<FakeDataplane>,
-    usherd: Option<Usherd>,
-    number: u8,
-}
-
-impl Member {
-    fn start_dataplane(&mut self) {
-        let socket = self.node.path("run/dataplane.sock");
-        self.dataplane = Some(FakeDataplane::with_mac(&socket, [2, 0, 0, 0, 0, self.number]));
-    }
-
-    fn state(&self) -> String {
-        let output = self.node.usher("--json show standby");
-        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        json[0]["state"].as_str().unwrap_or_default().to_owned()
-    }
-
-    fn is(&self, state: &str) -> bool {
-        self.state() == state
-    }
-
-    fn answers(&self) -> bool {
-        self.dataplane.as_ref().and_then(FakeDataplane::last).is_some_and(|seen| seen.answers)
-    }
-
-    /// Spans of time in which the data plane answered, ns, from the first to the last look of each.
-    fn answering(&self) -> Vec<(u64, u64)> {
-        let mut spans: Vec<(u64, u64)> = Vec::new();
-        let mut open = false;
-        let Some(dataplane) = &self.dataplane else { return spans };
-        for seen in dataplane.seen.lock().unwrap().iter() {
-            match (seen.answers, open) {
-                (true, true) => spans.last_mut().unwrap().1 = seen.at,
-                (true, false) => spans.push((seen.at, seen.at)),
-                _ => {}
-            }
-            open = seen.answers;
-        }
-        spans
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.usherd.as_ref().unwrap().signal(signal);
-    }
-
-    fn kill(&mut self) {
-        self.usherd = None;
-    }
-}
-
-/// The bridge with two nodes.
-struct Lan {
-    name: String,
-    members: Vec<Member>,
-}
-
-impl Lan {
-    fn new(configs: [String; 2]) -> Lan {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("lan-{}-{next}", std::process::id());
-        run(Command::new("ip").args(["netns", "add", &name]));
-        let mut lan = Lan { name, members: Vec::new() };
-        lan.ip("link add lan type bridge mcast_snooping 0");
-        lan.ip("link set lan up");
-        for (number, config) in (1..).zip(configs) {
-            let node = Node::new(PROFILE, &config);
-            lan.ip(&format!("link add p{number} type veth peer name exc0 netns {}", node.name));
-            lan.ip(&format!("link set p{number} master lan up"));
-            let mut member = Member { node, dataplane: None, usherd: None, number };
-            member.start_dataplane();
-            lan.members.push(member);
-        }
-        lan
-    }
-
-    fn ip(&self, words: &str) -> String {
-        run(Command::new("ip").args(["-n", &self.name]).args(words.split(' ')))
-    }
-
-    fn start(&mut self, index: usize) {
-        let usherd = self.members[index].node.start(&[]);
-        self.members[index].usherd = Some(usherd);
-    }
-
-    /// The bridge port behind which the virtual MAC was last seen.
-    fn learned(&self) -> Option<String> {
-        let text = run(Command::new("bridge").args(["-n", &self.name, "fdb", "show", "br", "lan"]));
-        let line = text.lines().find(|line| line.starts_with(VIRTUAL_MAC))?;
-        line.split(' ').nth(2).map(str::to_owned)
-    }
-
-    fn wait(&self, what: &str, done: impl Fn(&Lan) -> bool) -> Duration {
-        let start = Instant::now();
-        while !done(self) {
-            if start.elapsed() > Duration::from_secs(10) {
-                let logs: Vec<String> = self.members.iter().map(|member| member.node.log()).collect();
-                panic!("never: {what}\n{}\n----\n{}", logs[0], logs[1]);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        start.elapsed()
-    }
-
-    fn nobody_answered_together(&self) {
-        let (one, two) = (self.members[0].answering(), self.members[1].answering());
-        for (from, to) in &one {
-            for (other_from, other_to) in &two {
-                assert!(
-                    to < other_from || other_to < from,
-                    "both answered: {from}-{to} and {other_from}-{other_to}\n{}\n----\n{}",
-                    self.members[0].node.log(),
-                    self.members[1].node.log()
-                );
-            }
-        }
-    }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        self.members.clear();
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-    }
-}
 
 #[test]
 fn the_role_goes_from_node_to_node_and_never_to_two() {
@@ -248,6 +104,13 @@ fn the_operator_hands_a_group_over_and_a_change_of_priority_does_not() {
     });
     assert_eq!(lan.members[1].node.log().matches("STATECHANGE").count(), before);
 
+    let faster = " standby 1 authentication md5 key-string abc\n standby 1 timers msec 40 msec 160\n";
+    lan.members[1].configure(&config(2, faster));
+    until("the new timers", || {
+        lan.members[1].node.show("show standby").contains("Hello time 40 msec, hold time 160 msec")
+    });
+    assert_eq!(lan.members[1].node.log().matches("STATECHANGE").count(), before);
+
     // A router with another key is not heard, and this is counted.
     let debug = lan.members[0].node.show("debug standby errors");
     assert!(debug.contains("errors on"), "{debug}");
@@ -259,6 +122,25 @@ fn the_operator_hands_a_group_over_and_a_change_of_priority_does_not() {
     // The old key again: they settle to one.
     lan.members[1].node.configure(&config(2, " standby 1 authentication md5 key-string abc\n"));
     lan.members[1].signal(Signal::HUP);
+    lan.wait("one of them", |lan| lan.members[0].answers() != lan.members[1].answers());
+}
+
+#[test]
+fn a_router_of_the_other_version_is_named_although_nobody_hears_it() {
+    let old = config(2, "").replace("standby version 2", "standby version 1");
+    let mut lan = Lan::new([config(1, ""), old]);
+    lan.start(0);
+    lan.start(1);
+    lan.wait("both are active", |lan| lan.members[0].answers() && lan.members[1].answers());
+    for (index, wanted) in [
+        (0, "%HSRP-4-VERSION: TenGigabitEthernet0/0/0: 10.0.0.2 speaks version 1, this node version 2"),
+        (1, "%HSRP-4-VERSION: TenGigabitEthernet0/0/0: 10.0.0.1 speaks version 2, this node version 1"),
+    ] {
+        lan.wait("the warning", |lan| lan.members[index].node.log().contains(wanted));
+        assert!(lan.members[index].node.show("show standby all").contains("other-version"));
+    }
+    // Once they speak the same, there is one.
+    lan.members[1].configure(&config(2, ""));
     lan.wait("one of them", |lan| lan.members[0].answers() != lan.members[1].answers());
 }
 
@@ -368,6 +250,27 @@ fn ipv6_groups_elect_and_learners_follow() {
     assert!(shown.contains("Virtual IP address is 10.0.0.100 (learnt)"), "{shown}");
     assert!(!shown.contains("Group 2"), "{shown}");
     assert!(lan.members[1].node.show("show standby 2").contains("Active router is fe80::"));
+    // A changed and a secondary address: the learner follows the first, also in what it tells its data plane.
+    let moved = " standby 1 ip 10.0.0.110\n standby 1 ip 10.0.0.111 secondary\n";
+    lan.members[0].configure(&both(1, moved));
+    lan.wait("the changed addresses", |lan| {
+        lan.members[0].node.addresses("hsrp0-1") == ["10.0.0.110/32", "10.0.0.111/32"]
+    });
+    let told = |lan: &Lan, index: usize| -> Vec<(IpAddr, VipState)> {
+        let seen = lan.members[index].dataplane.as_ref().unwrap().last().unwrap();
+        seen.body.vips().iter().map(|vip| (vip.ip().unwrap(), vip.state())).collect()
+    };
+    let v4 = |host: u8| IpAddr::from([10, 0, 0, host]);
+    lan.wait("the learner's snapshot", |lan| told(lan, 1).contains(&(v4(110), VipState::Inactive)));
+    assert!(!told(&lan, 1).iter().any(|(address, _)| *address == v4(100)), "{:?}", told(&lan, 1));
+    assert!(told(&lan, 0).contains(&(v4(111), VipState::Active)), "{:?}", told(&lan, 0));
+    let shown = lan.members[0].node.show("show standby Te0/0/0 1");
+    assert!(shown.contains("    Secondary virtual IP address 10.0.0.111"), "{shown}");
+    let carries = |lan: &Lan, index: usize| {
+        let node = &lan.members[index].node;
+        node.addresses("hsrp0-1") == ["10.0.0.110/32"]
+            && node.addresses("hsrp0-2v6").contains(&"2001:db8::100/128".to_owned())
+    };
     lan.members[0].signal(Signal::TERM);
     lan.wait("both addresses on the next node", |lan| carries(lan, 1));
     assert!(lan.members[0].usherd.as_mut().unwrap().ends().success());

@@ -162,7 +162,8 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
         return fragment(info, gate);
     }
     let found = Found { vip, gate, family: 4, source, ip: eth.payload_offset(), payload };
-    upper(&found, ip.protocol(), ip.payload(), ip.addresses(), checksums_good)
+    let verdict = upper(&found, ip.protocol(), ip.payload(), ip.addresses(), checksums_good);
+    unmetered_if_own(verdict, view, vip)
 }
 
 fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
@@ -209,7 +210,20 @@ fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
         ip: eth.payload_offset(),
         payload: eth.payload_offset() + end.offset,
     };
-    upper(&found, end.protocol, payload, ip.addresses(), checksum_good)
+    let verdict = upper(&found, end.protocol, payload, ip.addresses(), checksum_good);
+    unmetered_if_own(verdict, view, vip)
+}
+
+/// A member that sheds load answers requests to its own address; what else comes there, its sessions and the cluster's
+/// own talk among it, is the class of a node's own addresses, as when it sheds none.
+#[inline(always)]
+fn unmetered_if_own(verdict: Verdict, view: &View, vip: usize) -> Verdict {
+    match verdict {
+        Pass(Class::Session | Class::VipOther | Class::Clb, reason) if view.is_own(vip) => {
+            Pass(Class::Rest, reason)
+        }
+        verdict => verdict,
+    }
 }
 
 fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {

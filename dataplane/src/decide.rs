@@ -18,6 +18,8 @@ pub enum Decision {
         mac: Mac,
         /// Which kind of answer it is.
         reason: Reason,
+        /// The keyed hash of SPIi and source address, which retransmissions share; 0 without a gateway.
+        hash: u64,
     },
     /// The kernel's side gets the request, for this reason.
     Pass(Reason),
@@ -33,14 +35,15 @@ pub fn decide(request: &Request, view: &View) -> Decision {
         source: &request.source,
         redirected_from: request.redirected_from.as_ref(),
     };
-    let (address, gateway, reason) = match choose(&asking, view.body(), vip) {
-        Choice::Gateway(index, gateway, _) => {
+    let (address, gateway, reason, hash) = match choose(&asking, view.body(), vip) {
+        Choice::Gateway(index, gateway, hash) => {
             let reason = if gateway.is_self() { Reason::RedirectedSelf } else { Reason::Redirected };
-            (gateway.addr, Some(index), reason)
+            (gateway.addr, Some(index), reason, hash)
         }
-        Choice::Own => (vip.own, None, Reason::LoopSuspect),
+        Choice::Own => (vip.own, None, Reason::LoopSuspect, 0),
         Choice::NoGateway => return Decision::Pass(Reason::NoGateway),
+        Choice::HopsSpent => return Decision::Pass(Reason::HopsSpent),
         Choice::Refused => return Decision::Pass(Reason::GatewayRefused),
     };
-    Decision::Redirect { address, gateway, mac: vip.mac, reason }
+    Decision::Redirect { address, gateway, mac: vip.mac, reason, hash }
 }

@@ -19,6 +19,7 @@
 pub mod answer;
 pub mod capture;
 pub mod classify;
+pub mod clients;
 pub mod decide;
 pub mod fixed;
 pub mod idle;
@@ -30,6 +31,7 @@ pub mod reason;
 pub mod reassemble;
 pub mod replay;
 pub mod run;
+pub mod steer;
 pub mod view;
 pub mod worker;
 

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use platform::clock::monotonic_ns;
 use platform::snapshot::handover::{self, Connection};
 use platform::snapshot::{ANY_PORT, Copy, Feedback, Reader, Refresh, VipState};
 use tracing::{info, warn};
 
 use crate::ports::OpenPort;
+use crate::steer;
 
 /// The longest wait for usherd's part of the handover.
 const HANDOVER: Duration = Duration::from_millis(500);
@@ -92,12 +94,22 @@ impl Link {
         Some(Arc::clone(reader))
     }
 
+    /// Sets the rules of ports that the kernel keeps to what snapshot and leases want at `now_ns`.
+    pub fn rules(&mut self, open: &mut [OpenPort], now_ns: u64) {
+        let Some(reader) = &self.reader else { return };
+        for (index, port) in open.iter_mut().enumerate().filter(|(_, port)| port.is_steered()) {
+            port.set_rules(&steer::rules(&self.copy, reader, index, now_ns));
+        }
+    }
+
     /// Sets the ports' MAC filters to what the snapshot wants, if it moved. True if anything was done.
     pub fn filters(&mut self, open: &mut [OpenPort]) -> bool {
         let Some(reader) = &self.reader else { return false };
         if reader.refresh(&mut self.copy) != Refresh::Copied {
             return false;
         }
+        // Before this generation is acknowledged.
+        self.rules(open, monotonic_ns());
         for (index, port) in open.iter_mut().enumerate() {
             let here = |port: u16| port == ANY_PORT || usize::from(port) == index;
             let wanted: BTreeSet<[u8; 6]> = (self.copy.body.vips().iter())

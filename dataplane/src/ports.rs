@@ -1,12 +1,16 @@
 //! Ports: from the profile to configured queues, one exception device each, their MAC filters and their state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
+use dpdk::steer::{Rules, Steering};
 use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
 use platform::host::devices::{exception_vdev, numa_node};
-use platform::profile::{ExceptionKind, PortProfile, Profile, Promiscuous};
+use platform::profile::{Attach, Device, PortProfile, Profile, Promiscuous};
 use platform::snapshot::{PortIdentity, PortStatus};
 use tracing::{debug, info, warn};
 
@@ -27,6 +31,7 @@ pub struct OpenPort {
     filters: BTreeSet<[u8; 6]>,
     filters_of: (u64, u64),
     filters_ok: bool,
+    steering: Option<Steering>,
 }
 
 /// A port for a device of the command line, without an exception device.
@@ -34,19 +39,39 @@ pub struct OpenPort {
 /// # Errors
 /// The specification is none.
 pub fn vdev(spec: &str, index: usize) -> Result<PortProfile, Failure> {
-    Ok(PortProfile {
-        interface: format!("vdev{index}"),
-        device: format!("vdev:{}", spec.trim_start_matches("vdev:")).parse()?,
-        queues: 1,
-        rx_descriptors: 1024,
-        tx_descriptors: 1024,
-        mtu: 1500,
-        exception: None,
-        exception_kind: ExceptionKind::Auto,
-        rss: false,
-        numa: -1,
-        promiscuous: Promiscuous::Auto,
-    })
+    let device = format!("vdev:{}", spec.trim_start_matches("vdev:")).parse()?;
+    Ok(PortProfile::new(format!("vdev{index}"), device))
+}
+
+/// The XDP program for the ports that the kernel keeps, as a file that lives as long as this. DPDK loads it when the port is
+/// opened.
+pub struct Program {
+    _file: Option<OwnedFd>,
+}
+
+/// Names our XDP program to the driver of each bifurcated port of a resolved profile.
+///
+/// # Errors
+/// The system gives no memory for a file.
+pub fn steer(profile: &mut Profile) -> Result<Program, Failure> {
+    let mut program = None;
+    for port in profile.port.iter_mut().filter(|port| port.attach == Attach::Bifurcated) {
+        let Device::Vdev(spec) = &mut port.device else {
+            return Err(format!(
+                "port {} ({}): rte_flow steering of mlx5 is not in this release: set attach = \"owned\"",
+                port.interface, port.device
+            )
+            .into());
+        };
+        if program.is_none() {
+            let file = rustix::fs::memfd_create("usher_steer", rustix::fs::MemfdFlags::CLOEXEC)?;
+            std::fs::File::from(file.try_clone()?).write_all(dpdk::steer::object())?;
+            program = Some(file);
+        }
+        let number = program.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        spec.push_str(&format!(",xdp_prog=/proc/self/fd/{number}"));
+    }
+    Ok(Program { _file: program })
 }
 
 /// Starts EAL with the profile's arguments and the devices of its ports.
@@ -104,7 +129,7 @@ fn open_one(
         format!("port {interface}: DPDK found no {device}: the lines above say why; is its driver installed?")
     })?;
     let pool_name = format!("port{index}");
-    let socket = numa_node(settings).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
+    let socket = numa_node(settings, Path::new("/")).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
     let pool = &profile.mempool;
     let pool = Mempool::new(eal, &pool_name, pool.mbufs, pool.cache, pool.data_room, socket)?;
     let config = PortConfig {
@@ -114,17 +139,39 @@ fn open_one(
         tx_desc: settings.tx_descriptors,
         mtu: settings.mtu,
         rss: settings.rss && settings.queues > 1,
-        rx_checksum: true,
+        rx_checksum: settings.rx_checksum,
         tx_checksum: false,
         promiscuous: settings.promiscuous == Promiscuous::On,
     };
     let (mut port, rx, tx) = Port::configure(eal, id, &config, &pool)?;
+    let can = port.capabilities();
+    if config.rss && !can.rss {
+        // A TAP or a vhost peer spreads frames itself.
+        warn!(
+            port = settings.interface,
+            driver = port.driver(),
+            "the driver has no RSS for IP: what spreads frames over the queues is the device's own business"
+        );
+    }
+    let bifurcated = settings.attach == Attach::Bifurcated;
     // HSRP and neighbour discovery are multicast; the kernel's side sorts them.
-    match port.set_allmulticast(true) {
+    let multicast = if bifurcated { Ok(MacFilter::Exact) } else { port.set_allmulticast(true) };
+    match multicast {
         Ok(MacFilter::Exact) => {}
         Ok(filter) => debug!(port = port.name(), ?filter, "all multicast by other means"),
         Err(error) => warn!(%error, "multicast may not reach the kernel's side"),
     }
+    let steering = match (bifurcated, port.kernel_ifindex()) {
+        (false, _) => None,
+        (true, Some(index)) => Some(Steering::open(&dpdk::steer::Program::attached(index)?)?),
+        (true, None) => {
+            return Err(format!(
+                "port {}: the driver names no interface of the kernel's",
+                settings.interface
+            )
+            .into());
+        }
+    };
     let (exception, sides): (_, Vec<_>) = match open_exception(eal, settings, &port, &pool, index)? {
         None => (None, rx.iter().map(|_| None).collect()),
         Some((exception, rx, tx)) => (Some(exception), rx.into_iter().zip(tx).map(Some).collect()),
@@ -144,7 +191,8 @@ fn open_one(
         let (high, low) = key.split_at(8);
         let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         let fragments = Reassembler::new(profile.reassembly.entries, timeout_ns, [word(high), word(low)]);
-        queues.push(Queues { port: view, rx, tx, exception, fragments });
+        let way_back = bifurcated.then(|| port.mac());
+        queues.push(Queues { port: view, rx, tx, exception, way_back, fragments });
     }
     info!(
         port = settings.interface,
@@ -152,17 +200,23 @@ fn open_one(
         driver = port.driver(),
         mtu = port.mtu(),
         queues = queues.len(),
+        rss = can.rss,
+        rx_checksum = can.rx_udp_cksum,
+        descriptors = format!("{}/{}", can.rx_desc, can.tx_desc),
+        scatter = can.scatter,
         exception = settings.exception().unwrap_or("none"),
+        attach = ?settings.attach,
         "port up"
     );
     let opened = OpenPort {
         port,
         name: settings.interface.clone(),
-        exception_name: settings.exception().unwrap_or_default().to_owned(),
+        exception_name: settings.kernel_device().unwrap_or_default().to_owned(),
         exception,
         filters: BTreeSet::new(),
         filters_of: (0, 0),
         filters_ok: true,
+        steering,
     };
     Ok((opened, queues))
 }
@@ -183,6 +237,9 @@ fn open_exception(
     let made = tap && host::link::details(name)?.is_none();
     if tap {
         host::link::ensure_tap(name)?;
+        if settings.attach == Attach::Bifurcated {
+            host::link::way_back(name)?;
+        }
     }
     let open = || -> Result<PortWithQueues, Failure> {
         let id = eal.plug(&spec)?;
@@ -217,8 +274,32 @@ impl OpenPort {
         }
     }
 
+    /// The kernel keeps the port, and a program steers.
+    pub fn is_steered(&self) -> bool {
+        self.steering.is_some()
+    }
+
+    /// Makes these the rules of the program. What fails is told once, and tried again with the next call.
+    pub fn set_rules(&mut self, rules: &Rules) {
+        let Some(steering) = &mut self.steering else { return };
+        match steering.set(rules) {
+            Ok(_) => self.filters_ok = true,
+            Err(error) => {
+                if self.filters_ok {
+                    warn!(port = self.name, %error, "requests to a virtual address are not steered");
+                }
+                self.filters_ok = false;
+            }
+        }
+    }
+
     /// Sets the virtual MACs that the port lets in, for a generation of the snapshot.
     pub fn set_filters(&mut self, wanted: BTreeSet<[u8; 6]>, instance: u64, generation: u64) {
+        self.filters_of = (instance, generation);
+        if self.is_steered() {
+            // The kernel filters for its macvlans itself, and the rules are set.
+            return;
+        }
         self.filters_ok = true;
         for mac in self.filters.difference(&wanted) {
             if let Err(error) = self.port.remove_mac(*mac) {
@@ -232,7 +313,6 @@ impl OpenPort {
             }
         }
         self.filters = wanted;
-        self.filters_of = (instance, generation);
     }
 
     /// How it is now.

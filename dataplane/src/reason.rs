@@ -84,6 +84,7 @@ reasons! {
     LeaseExpired, "lease_expired", Pass, "the lease ended and no peer is known: usherd does not run";
     NoGateway, "no_gateway", Pass, "no gateway may be chosen";
     GatewayRefused, "gateway_refused", Pass, "the gateway chosen is the address asked, the client's own or not unicast";
+    HopsSpent, "hops_spent", Pass, "to a member that sheds load, from a client that another gateway redirected already: served here";
     FragmentTimeout, "fragment_timeout", Pass, "the other half of a fragmented datagram did not come in time";
     FragmentEvicted, "fragment_evicted", Pass, "a held fragment gave way to a newer one";
     FragmentOther, "fragment_other", Pass, "a fragment that is no half of a pair";
@@ -103,6 +104,7 @@ reasons! {
     FragmentOverlap, "fragment_overlap", Drop, "overlapping fragments (RFC 5722)";
     Fenced, "fenced", Drop, "the group's lease ended while a peer is known: another node may be active";
     FencedOut, "fenced_out", Drop, "from the kernel in the name of a virtual address that is fenced or given up";
+    NotRelayed, "not_relayed", Drop, "the kernel sent on the exception device of a bifurcated port, whose way out is the port itself";
     AnswerLimit, "answer_limit", Drop, "over the limit of answers to one source prefix";
     PolicedHsrp, "policed_hsrp", Drop, "over the rate of class hsrp";
     PolicedClb, "policed_clb", Drop, "over the rate of class clb";

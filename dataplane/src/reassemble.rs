@@ -4,7 +4,7 @@
 //! themselves are held, not their bytes: a pair that is not answered passes on as it came.
 
 use crate::FragmentInfo;
-use crate::siphash::siphash13;
+use platform::siphash::siphash13;
 use platform::wire::{ethernet, ipv4, ipv6};
 
 /// Entries that one key may use; the oldest gives way.

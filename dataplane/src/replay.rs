@@ -164,6 +164,7 @@ fn run(
             rx,
             tx,
             exception: None,
+            way_back: None,
             fragments: Reassembler::new(
                 profile.reassembly.entries,
                 profile.reassembly.timeout_ms * 1_000_000,

@@ -1,7 +1,7 @@
 //! `usher-dataplane run`: brings ports and workers up, keeps them in step with usherd, and takes them down.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ use crate::limit::AnswerLimit;
 use crate::link::Link;
 use crate::ports::{self, OpenPort};
 use crate::worker::{Settings, Source, Worker};
-use crate::{Police, Reason, View, fixed};
+use crate::{Police, Reason, View, fixed, steer};
 
 /// The control thread looks after the snapshot's generation this often: it bounds how late a MAC filter is set.
 const TICK: Duration = Duration::from_millis(2);
@@ -71,7 +71,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         fixed::body(&args.vip, &args.redirect_to, [0; 6], [0; 2])?;
     }
     let _instance = host::instance::take("usher-dataplane")?;
-    let plan = host::preflight(&profile)?;
+    let plan = host::preflight(&mut profile, Path::new("/"))?;
+    for reason in &plan.reasons {
+        info!("{reason}");
+    }
     for warning in &plan.warnings {
         warn!("{warning}");
     }
@@ -81,8 +84,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     // EAL's own threads take what this thread may use: the workers' cores must not be among it.
     host::cores::confine(&plan.main)?;
+    let program = ports::steer(&mut profile)?;
     let eal = ports::start_eal(&profile, &plan)?;
-    let (open, per_worker) = ports::open(&eal, &profile, &plan)?;
+    let (mut open, per_worker) = ports::open(&eal, &profile, &plan)?;
+    drop(program);
+    if is_static {
+        open.iter_mut().for_each(|port| port.set_rules(&steer::static_rules(&args.vip)));
+    }
     let workers = plan.workers.len();
     let identities = open.iter().map(OpenPort::identity).collect();
     let feedback =
@@ -169,6 +177,9 @@ fn control(
                 team.hand_over(&reader);
             }
             filters_moved = link.filters(&mut open);
+            if !filters_moved {
+                link.rules(&mut open, monotonic_ns());
+            }
         }
         team.collect_old();
         let now = Instant::now();

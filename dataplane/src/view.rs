@@ -1,6 +1,6 @@
 //! A worker's view of the snapshot: its private copy, what follows from it, and what each address may do right now.
 
-use platform::snapshot::{ANY_PORT, Body, Copy, Reader, Refresh, VIP_REDIRECT_INIT, Vip, VipState};
+use platform::snapshot::{ANY_PORT, Body, Copy, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState};
 use platform::wire::ethernet::Mac;
 
 use crate::Reason;
@@ -93,6 +93,12 @@ impl View {
             vip.family == family && vip.addr == *address && (vip.port == port || vip.port == ANY_PORT)
         };
         self.copy.body.vips().iter().position(found)
+    }
+
+    /// Whether the address with this index is an own address of a node that sheds load, not a virtual one.
+    #[inline]
+    pub fn is_own(&self, index: usize) -> bool {
+        self.vip(index).is_some_and(|vip| vip.flags & VIP_OWN != 0)
     }
 
     /// Whether a MAC is the virtual MAC of a group that is or may become ours.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use dpdk::{Burst, Mbuf, RxQueue, TxQueue, rdtsc};
 use platform::snapshot::{Reader, Refresh, WorkerBlock};
-use platform::wire::ethernet::Frame;
+use platform::wire::ethernet::{self, Frame, Mac};
 
 use crate::classify::touches_fenced;
+use crate::clients::SeenClients;
 use crate::limit::AnswerLimit;
 use crate::reassemble::{Offer, Reassembler, SCRATCH_LEN, assemble};
 use crate::{
@@ -41,6 +42,8 @@ pub struct Queues {
     pub tx: TxQueue,
     /// The kernel's side.
     pub exception: Option<(RxQueue, TxQueue)>,
+    /// The kernel keeps the port: what passes goes back to it as if sent to this MAC, and nothing is relayed from it.
+    pub way_back: Option<Mac>,
     /// Fragments from this port that wait for their other half.
     pub fragments: Fragments,
 }
@@ -77,6 +80,7 @@ struct State<O: Observer> {
     scratch: Vec<u8>,
     police: Police,
     limit: Option<AnswerLimit>,
+    seen: SeenClients,
     counts: Counts,
     observer: O,
     to_wire: Burst,
@@ -111,6 +115,7 @@ impl<O: Observer> Worker<O> {
             scratch: vec![0; SCRATCH_LEN],
             police: settings.police,
             limit: settings.limit,
+            seen: SeenClients::default(),
             counts: Counts { block, dirty: 0, pending: [0; Reason::COUNT] },
             observer,
             to_wire: Burst::new(),
@@ -241,8 +246,10 @@ impl<O: Observer> State<O> {
     /// Decides about a request and writes the answer over it.
     #[inline]
     fn redirect(&mut self, frame: &mut [u8], request: &Request) -> Result<(usize, Reason), Reason> {
-        let (address, gateway, mac, reason) = match decide(request, &self.view) {
-            Decision::Redirect { address, gateway, mac, reason } => (address, gateway, mac, reason),
+        let (address, gateway, mac, reason, hash) = match decide(request, &self.view) {
+            Decision::Redirect { address, gateway, mac, reason, hash } => {
+                (address, gateway, mac, reason, hash)
+            }
             Decision::Pass(reason) => return Err(reason),
         };
         if let Some(limit) = &mut self.limit
@@ -253,6 +260,9 @@ impl<O: Observer> State<O> {
         let len = answer(frame, request, &address, mac).ok_or(Reason::AnswerTooLong)?;
         if let Some(gateway) = gateway {
             self.counts.block.add_redirect(request.vip, gateway, 1);
+            if self.seen.is_new(hash) {
+                self.counts.block.add_new_client(request.vip, gateway);
+            }
         }
         Ok((len, reason))
     }
@@ -344,6 +354,12 @@ impl<O: Observer> State<O> {
         if count == 0 {
             return 0;
         }
+        if queues.way_back.is_some() {
+            self.counts.add_n(Reason::NotRelayed, count);
+            inbox.clear();
+            self.counts.flush();
+            return count;
+        }
         let fenced = self.view.any_fenced();
         for mbuf in inbox.drain() {
             let out = Frame::new_checked(mbuf.data()).is_ok_and(|eth| {
@@ -367,6 +383,9 @@ impl<O: Observer> State<O> {
             self.counts.add_n(Reason::PortFull, send_all(&queues.tx, &mut self.to_wire));
         }
         if !self.to_kernel.is_empty() {
+            if let Some(mac) = queues.way_back {
+                self.to_kernel.as_mut_slice().iter_mut().for_each(|mbuf| readdress(mbuf, mac));
+            }
             match &queues.exception {
                 Some((_, tx)) => self.counts.add_n(Reason::ExceptionFull, send_all(tx, &mut self.to_kernel)),
                 None => {
@@ -375,6 +394,23 @@ impl<O: Observer> State<O> {
                 }
             }
         }
+    }
+}
+
+/// A frame for the kernel's exception device, which knows neither virtual MACs nor VLANs: the tags go, for the kernel takes
+/// the packet by its address.
+#[cold]
+fn readdress(mbuf: &mut Mbuf, mac: Mac) {
+    let whole = mbuf.is_contiguous();
+    let frame = mbuf.data_mut();
+    let Ok(eth) = Frame::new_checked(frame) else { return };
+    let tags = eth.payload_offset() - ethernet::HEADER_LEN;
+    let source = eth.source();
+    ethernet::set_addresses(frame, mac, source);
+    if tags > 0 && whole {
+        let (len, ethertype) = (frame.len(), ethernet::HEADER_LEN - 2);
+        frame.copy_within(ethertype + tags.., ethertype);
+        let _ = mbuf.set_len(len - tags);
     }
 }
 

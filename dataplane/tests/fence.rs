@@ -56,6 +56,7 @@ fn when_the_lease_ends_a_known_peer_fences_both_directions_and_none_lets_request
         rx: empty_rx,
         tx: out_tx,
         exception: Some((ring_rx, idle_tx)),
+        way_back: None,
         fragments: fragments(),
     };
     let wire = Queues {
@@ -63,6 +64,7 @@ fn when_the_lease_ends_a_known_peer_fences_both_directions_and_none_lets_request
         rx: wire_rx,
         tx: wire_tx,
         exception: Some((idle_rx, ring_tx)),
+        way_back: None,
         fragments: fragments(),
     };
 

@@ -6,8 +6,9 @@ mod support;
 use std::net::IpAddr;
 use std::process::Command;
 
-use dataplane::{Decision, PortView, Reason, Verdict, View, answer, classify, decide, fixed};
-use platform::snapshot::{NO_GATEWAY, Reader, VIP_REDIRECT_INIT, VipState, Writer, addr16};
+use dataplane::{Action, Decision, PortView, Reason, Verdict, View, answer, classify, decide, fixed, steer};
+use dpdk::steer::{Program, Steering, Way};
+use platform::snapshot::{NO_GATEWAY, Reader, VIP_OWN, VIP_REDIRECT_INIT, VipState, Writer, addr16};
 use support::*;
 
 /// The state of the node while a row runs.
@@ -22,6 +23,8 @@ enum State {
     NoGateway,
     OwnTurn,
     GatewayIsVip,
+    /// A member that sheds load: its own address is listed, the virtual one is another node's.
+    Sheds,
 }
 
 struct Row {
@@ -335,6 +338,16 @@ fn rows() -> Vec<Row> {
         frames: vec![looped],
         want: vec![NoGateway],
     });
+    let mut sheds = |what, frame, want| {
+        rows.push(Row { what, state: State::Sheds, frames: vec![frame], want: vec![want] });
+    };
+    let to_own = |ike: &Ike| v4_to(OWN, (500, 500), &ike.bytes());
+    let redirected = |address: &[u8]| Ike::payloads(vec![sa(), ke(), nonce(32), from(address)]);
+    sheds("a member sheds a request to its own address", to_own(&Ike::request()), Redirected);
+    sheds("sent to it by the cluster: one further hop", to_own(&redirected(&VIP)), Redirected);
+    sheds("sent to it by another gateway: served here", to_own(&redirected(&[198, 51, 100, 99])), HopsSpent);
+    sheds("a later exchange of its own sessions", to_own(&Ike::with(|ike| ike.exchange = 35)), LaterExchange);
+    sheds("the virtual address is another node's meanwhile", v4(&Ike::request().bytes()), GroupInactive);
     let mut arp =
         [&[0xff; 6][..], &CLIENT_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &CLIENT_MAC, &CLIENT, &[0; 6], &VIP]
             .concat();
@@ -388,8 +401,8 @@ fn resum(frame: &mut [u8]) {
     frame[14..34].copy_from_slice(&header.to_bytes());
 }
 
-/// A view as a worker has it: published, copied, with its lease read.
-fn view(state: State) -> View {
+/// A snapshot as usherd publishes it, its lease over at 50 or 500 ns.
+fn published(state: State) -> Reader {
     let vips = [IpAddr::from(VIP), IpAddr::from(VIP6)];
     let gateways = [IpAddr::from(GATEWAY), IpAddr::from(GATEWAY6)];
     let mut body = fixed::body(&vips, &gateways, VMAC, [7, 9]).unwrap();
@@ -408,13 +421,24 @@ fn view(state: State) -> View {
             _ => {}
         }
     }
+    if state == State::Sheds {
+        body.vips[2] = body.vips[0].clone();
+        body.vip_count = 3;
+        body.vips[2].state = VipState::Inactive as u8;
+        let own = &mut body.vips[0];
+        (own.addr, own.mac, own.flags) = (addr16(IpAddr::from(OWN)), NODE, own.flags | VIP_OWN);
+    }
     let mut writer = Writer::create().unwrap();
     writer.publish(&body);
     let until = if matches!(state, State::LeaseOver | State::LeaseOverPeerKnown) { 50 } else { 500 };
     writer.set_lease(0, until, state == State::LeaseOverPeerKnown);
-    let reader = Reader::map(writer.fd().try_clone_to_owned().unwrap()).unwrap();
+    Reader::map(writer.fd().try_clone_to_owned().unwrap()).unwrap()
+}
+
+/// A view as a worker has it at 100 ns: copied, with its lease read.
+fn view(state: State) -> View {
     let mut view = View::new();
-    view.refresh(&reader, 100);
+    view.refresh(&published(state), 100);
     view
 }
 
@@ -464,7 +488,7 @@ fn check_answer(what: &str, request: &[u8], out: &[u8], gateway: IpAddr, source_
                 .to_header()
                 .calc_checksum_ipv4_raw(header.source, header.destination, udp.payload())
                 .unwrap();
-            (header.calc_header_checksum() == header.header_checksum && header.source == VIP, sum)
+            (header.calc_header_checksum() == header.header_checksum && [VIP, OWN].contains(&header.source), sum)
         }
         etherparse::NetSlice::Ipv6(ip) => {
             let header = ip.header().to_header();
@@ -521,9 +545,109 @@ fn the_table() {
         assert_eq!(reason, row.want[0], "{}", row.what);
         assert_eq!(out.is_some(), reason.action() == dataplane::Action::Answer, "{}", row.what);
         if let Some(out) = out {
-            check_answer(row.what, &row.frames[0], &out, gateway_of(row), VMAC);
+            let mac = if row.state == State::Sheds { NODE } else { VMAC };
+            check_answer(row.what, &row.frames[0], &out, gateway_of(row), mac);
         }
     }
+}
+
+#[test]
+fn sessions_on_the_own_address_of_a_member_that_sheds_are_not_metered() {
+    let mut esp = v4_to(OWN, (0, 0), &[0; 40]);
+    esp[23] = 50;
+    resum(&mut esp);
+    let port = PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false };
+    for (frame, reason) in [
+        (esp, Reason::OtherProtocol),
+        (v4_to(OWN, (4500, 4500), &[1; 40]), Reason::EspInUdp),
+        (v4_to(OWN, (53, 53), &[1; 40]), Reason::OtherPort),
+    ] {
+        match classify(&frame, &view(State::Sheds), &port) {
+            Verdict::Pass(class, why) => assert_eq!((class, why), (dataplane::Class::Rest, reason)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Rows that end otherwise on a port that the kernel keeps: what the worker of an owned port drops, the kernel judges itself.
+/// No other difference is allowed.
+const DIFFERENCES: &[(&str, &str)] = &[
+    ("a tag that is cut", "the kernel has no protocol for it and drops it"),
+    ("a frame of 13 bytes", "no driver of the kernel's hands it on"),
+    ("an IPv4 header of 16 bytes", "the kernel counts it in IpInHdrErrors and drops it"),
+    ("an IPv6 extension header beyond the end", "the kernel drops it, or says so by ICMPv6"),
+    ("27 bytes of IKE", "the local IKE daemon drops it"),
+    ("a bad UDP checksum", "the bit that is wrong makes it no request; the kernel drops it for the checksum"),
+    ("a bad UDP checksum over IPv6", "the same"),
+];
+
+/// The same rows on a port that the kernel keeps, asked of the XDP program. What it steers ends as in the table, for the
+/// same worker gets it; what it leaves to the kernel is what the worker would have passed there, or a difference by name.
+#[test]
+fn the_table_on_a_port_that_the_kernel_keeps() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let program = Program::load().unwrap();
+    let mut steering = Steering::open(&program).unwrap();
+    let mut different = Vec::new();
+    for row in rows().into_iter().chain(fragment_rows()) {
+        let (reader, mut copy) = (published(row.state), platform::snapshot::Copy::empty());
+        reader.refresh(&mut copy);
+        steering.set(&steer::rules(&copy, &reader, 0, 100)).unwrap();
+        for (frame, reason) in row.frames.iter().zip(row.want) {
+            // The kernel runs no program on less than an Ethernet header.
+            let way = if frame.len() < 14 { Way::Kernel } else { program.way(frame).unwrap() };
+            match (way, reason, reason.action()) {
+                (Way::Fenced, Reason::Fenced, _) | (Way::Kernel, _, Action::Pass) => {}
+                (Way::Socket, reason, _) if reason != Reason::Fenced => {}
+                (Way::Kernel, _, Action::Drop) => different.push(row.what),
+                other => panic!("{}: {other:?}", row.what),
+            }
+        }
+    }
+    different.sort_unstable();
+    let mut named: Vec<&str> = DIFFERENCES.iter().map(|(what, _)| *what).collect();
+    named.sort_unstable();
+    assert_eq!(different, named);
+}
+
+/// ESP, later messages and everything to other addresses keep the kernel's speed: the sockets see none of it.
+#[test]
+fn the_kernel_keeps_what_is_no_request() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let program = Program::load().unwrap();
+    let mut steering = Steering::open(&program).unwrap();
+    let request = v4(&Ike::request().bytes());
+    assert_eq!(program.way(&request).unwrap(), Way::Kernel, "without rules all is the kernel's");
+    steering.set(&steer::static_rules(&[VIP.into(), VIP6.into()])).unwrap();
+    assert_eq!(program.way(&request).unwrap(), Way::Socket);
+    let kept = [
+        "ESP on 4500",
+        "ESP to the virtual address",
+        "IKE_AUTH",
+        "a NAT keepalive",
+        "TCP to the load feed",
+        "ARP",
+        "an HSRP hello",
+        "an address that is no virtual one",
+        "another port",
+        "the response flag",
+        "no initiator flag",
+    ];
+    let rows: Vec<Row> = rows().into_iter().filter(|row| kept.contains(&row.what)).collect();
+    assert_eq!(rows.len(), kept.len());
+    for row in rows {
+        assert_eq!(program.way(&row.frames[0]).unwrap(), Way::Kernel, "{}", row.what);
+    }
+    // A rule that goes, goes.
+    steering.set(&steer::static_rules(&[VIP6.into()])).unwrap();
+    assert_eq!(program.way(&request).unwrap(), Way::Kernel);
+    assert_eq!(program.way(&v6(&Ike::request().bytes())).unwrap(), Way::Socket);
 }
 
 #[test]

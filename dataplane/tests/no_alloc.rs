@@ -8,7 +8,7 @@ use dataplane::reassemble::Reassembler;
 use dataplane::worker::{Queues, Settings, Source, Worker};
 use dataplane::{Police, PortView, Reason, View, capture, fixed};
 use dpdk::{Eal, Mempool, Port, PortConfig};
-use platform::snapshot::{Feedback, FeedbackSpec};
+use platform::snapshot::{Feedback, FeedbackSpec, RedirectView};
 use support::*;
 
 #[test]
@@ -54,6 +54,7 @@ fn a_pass_of_the_worker_allocates_nothing() {
         rx,
         tx,
         exception: None,
+        way_back: None,
         fragments: Reassembler::new(64, 1_000_000_000, [1, 2]),
     });
     let settings = Settings { burst: 32, police: Police::new(&Default::default(), 1), limit: None };
@@ -73,6 +74,10 @@ fn a_pass_of_the_worker_allocates_nothing() {
 
     let reader =
         platform::snapshot::FeedbackReader::map(feedback.fd().try_clone_to_owned().unwrap()).unwrap();
+    let redirects = reader.redirects();
+    let sum = |of: fn(&RedirectView) -> u64| redirects.iter().map(of).sum::<u64>();
+    let (redirected, clients) = (sum(|view| view.total), sum(|view| view.new_clients));
+    assert_eq!((redirected, clients), (600, 2), "one SPI from an IPv4 and an IPv6 address, 600 times");
     let counters = reader.read().counters;
     let total = |name: &str| counters.iter().find(|counter| counter.name == name).unwrap().total;
     assert_eq!(total("redirected"), 600, "what was measured is the real path");

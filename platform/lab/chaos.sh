@@ -33,7 +33,8 @@ cluster_start "${NODES[@]}"
 
 all_settled() { STATES_GROUP=1 settled "${NODES[@]}" && STATES_GROUP=2 settled "${NODES[@]}"; }
 # owners ADDRESS: the nodes on which it is
-owners() { local n; for n in "${NODES[@]}"; do if on "$n" ip -o addr show | grep -q " $1/"; then echo "$n"; fi; done; }
+# Not `grep -q`: it would end at the first match, and `ip`, which writes line by line, by a broken pipe.
+owners() { local n; for n in "${NODES[@]}"; do if on "$n" ip -o addr show | grep " $1/" >/dev/null; then echo "$n"; fi; done; }
 # What a node holds, as text that must be the same at the end: macvlans, exception device, memberships, processes,
 # listening and HSRP sockets, files of the run directory. The role decides on addresses: they are checked apart.
 holdings() {

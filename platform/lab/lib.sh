@@ -23,6 +23,10 @@ ROUTER4=192.0.2.254 ROUTER6=2001:db8::fe
 CLIENT4=198.51.100.2 CLIENT6=2001:db8:c::2
 VMAC4=00:00:0c:9f:f0:01
 PSK=lab-secret-of-no-value
+# Who has the node's port: `owned` by the data plane, or `bifurcated`, kept by the kernel. NODE_IF carries its addresses.
+USHER_ATTACH=${USHER_ATTACH:-owned}
+NODE_IF=exc0
+[ "$USHER_ATTACH" = owned ] || NODE_IF=v0
 
 PASS=0 FAIL=0 LAB_KEEP=${LAB_KEEP:-} LAB_NAME='' RUN='' PFX=''
 PIDS=() SPACES=()
@@ -186,7 +190,8 @@ make_network() {
         make_link "${name%:*}" "${name#*:}" router "${name%:*}0"
         on router ip link set "${name%:*}0" master lan
     done
-    on node sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
+    # An owned port is no interface of the kernel's.
+    [ "$USHER_ATTACH" != owned ] || on node sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
     on node ip link set v0 address 02:00:00:00:00:01
     on node sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
     address router lan $ROUTER4/24 $ROUTER6/64
@@ -322,6 +327,7 @@ profile_file() { # [NODE]: the shipped lab profile
     local dir; dir=$(node_dir "${1:-node}")
     mkdir -p "$dir"
     cp "$ROOT/platform/profiles/lab.toml" "$dir/profile.toml"
+    [ "$USHER_ATTACH" = owned ] || sed -i 's/^device = .*/device = "netdev:v0"\nattach = "bifurcated"/' "$dir/profile.toml"
 }
 # Profile and configuration of the lone node. USHER_GATEWAYS overrides the static-gateway lines.
 usher_files() {

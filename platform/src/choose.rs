@@ -31,6 +31,8 @@ pub enum Choice<'a> {
     Own,
     /// No gateway is there for it.
     NoGateway,
+    /// The address is an own one of a member that sheds load, and another gateway has redirected the client already.
+    HopsSpent,
     /// The gateway must not be named: not unicast, the address asked, or the client's own.
     Refused,
 }
@@ -38,18 +40,25 @@ pub enum Choice<'a> {
 /// Chooses for a request to `vip`, an address of `body`.
 #[inline]
 pub fn choose<'a>(asking: &Asking<'_>, body: &Body, vip: &'a Vip) -> Choice<'a> {
-    if let Some(from) = asking.redirected_from
-        && is_virtual(body, from, asking.family)
-    {
-        return match nameable(asking, &vip.own, vip) {
-            true => Choice::Own,
-            false if vip.own == [0; 16] => Choice::NoGateway,
-            false => Choice::Refused,
-        };
+    let mut from = asking.redirected_from;
+    if let Some(address) = from {
+        match (is_virtual(body, address, asking.family), vip.flags & VIP_OWN != 0) {
+            (true, false) => {
+                return match nameable(asking, &vip.own, vip) {
+                    true => Choice::Own,
+                    false if vip.own == [0; 16] => Choice::NoGateway,
+                    false => Choice::Refused,
+                };
+            }
+            // The cluster sent the client to this member, which sheds load: it may go one hop further, and no more.
+            (true, true) => from = None,
+            (false, true) => return Choice::HopsSpent,
+            (false, false) => {}
+        }
     }
     let hash = hash(asking, body.hash_key);
     let Some((mut index, mut gateway)) = vip.gateway_at(hash as usize) else { return Choice::NoGateway };
-    if let Some(from) = asking.redirected_from
+    if let Some(from) = from
         && gateway.addr == *from
     {
         // RFC 5685 section 5: a client that was redirected should not be sent back. An odd stride of the hash's other

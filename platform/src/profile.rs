@@ -5,6 +5,7 @@
 
 mod eal_args;
 mod error;
+mod port;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use eal_args::EalArg;
 pub use error::ProfileError;
+pub(crate) use port::is_kernel_name;
+pub use port::{Attach, Device, ExceptionKind, PortProfile, Promiscuous};
 
 /// Ports that a profile may have: the data plane's limit (DPDK's is 32, and exception devices are ports too).
 pub const MAX_PORTS: usize = 16;
@@ -119,137 +122,6 @@ pub struct MempoolProfile {
     /// Buffers that each worker keeps at hand, 0 to 512.
     #[serde(deserialize_with = "within::<_, _, 0, 512>")]
     pub cache: u32,
-}
-
-/// `[[port]]`
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct PortProfile {
-    /// The name of the configuration: `TenGigabitEthernet0/0/0`.
-    #[serde(deserialize_with = "interface")]
-    pub interface: String,
-    /// What it is bound to.
-    pub device: Device,
-    /// Receive queues, 1 to 64; workers share them.
-    #[serde(default = "one", deserialize_with = "within::<_, _, 1, 64>")]
-    pub queues: u16,
-    /// Descriptors of a receive queue, 64 to 32768.
-    #[serde(default = "descriptors", deserialize_with = "within::<_, _, 64, 32_768>")]
-    pub rx_descriptors: u16,
-    /// Descriptors of a transmit queue, 64 to 32768.
-    #[serde(default = "descriptors", deserialize_with = "within::<_, _, 64, 32_768>")]
-    pub tx_descriptors: u16,
-    /// Bytes of the largest IP packet, 1280 (IPv6's least) to 9600.
-    #[serde(default = "mtu", deserialize_with = "within::<_, _, 1280, 9600>")]
-    pub mtu: u16,
-    /// The kernel's name of the exception device; empty: none. When absent, `exc` and the port's number.
-    #[serde(default, deserialize_with = "kernel_name")]
-    pub exception: Option<String>,
-    /// How the exception device is made.
-    #[serde(default)]
-    pub exception_kind: ExceptionKind,
-    /// Spread frames over the queues by their addresses and ports.
-    #[serde(default = "yes")]
-    pub rss: bool,
-    /// NUMA node of the device, 0 to 63; -1: what the system says.
-    #[serde(default = "minus_one", deserialize_with = "within::<_, _, -1, 63>")]
-    pub numa: i32,
-    /// Receive all frames.
-    #[serde(default)]
-    pub promiscuous: Promiscuous,
-}
-
-impl PortProfile {
-    /// The exception device's name, if the port has one.
-    pub fn exception(&self) -> Option<&str> {
-        self.exception.as_deref().filter(|name| !name.is_empty())
-    }
-}
-
-/// What a port is bound to.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// `vdev:NAME,ARGS`: a software device of DPDK.
-    Vdev(String),
-    /// `pci:0000:03:00.0`: a NIC.
-    Pci(String),
-}
-
-impl Device {
-    /// The name under which DPDK lists the device: what stands before the first comma.
-    pub fn name(&self) -> &str {
-        match self {
-            Device::Vdev(spec) => spec.split(',').next().unwrap_or_default(),
-            Device::Pci(address) => address,
-        }
-    }
-
-    /// The value of an argument of a vdev (`iface`, `rx_pcap`, `path`).
-    pub fn arg(&self, key: &str) -> Option<&str> {
-        match self {
-            Device::Vdev(spec) => {
-                spec.split(',').skip(1).find_map(|arg| arg.strip_prefix(key)?.strip_prefix('='))
-            }
-            Device::Pci(_) => None,
-        }
-    }
-}
-
-impl std::str::FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Device, String> {
-        if let Some(spec) = text.strip_prefix("vdev:") {
-            let name = spec.split(',').next().unwrap_or_default();
-            let named = name.starts_with(|c: char| c.is_ascii_alphabetic())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-            if named && spec.chars().all(|c| c.is_ascii_graphic()) {
-                return Ok(Device::Vdev(spec.to_owned()));
-            }
-        } else if let Some(address) = text.strip_prefix("pci:")
-            && is_pci_address(address)
-        {
-            return Ok(Device::Pci(address.to_ascii_lowercase()));
-        }
-        Err(format!(
-            "device {text:?} is neither `vdev:NAME,ARGUMENT=VALUE,...` (`vdev:net_af_xdp0,iface=v0`) nor \
-             `pci:DOMAIN:BUS:SLOT.FUNCTION` (`pci:0000:03:00.0`)"
-        ))
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::Vdev(spec) => write!(f, "vdev:{spec}"),
-            Device::Pci(address) => write!(f, "pci:{address}"),
-        }
-    }
-}
-
-/// How an exception device is made.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ExceptionKind {
-    /// virtio_user where there is /dev/vhost-net and the port is a NIC, else tap.
-    #[default]
-    Auto,
-    /// net_tap attached to a persistent TAP.
-    Tap,
-    /// virtio_user over /dev/vhost-net: faster; the device goes with the process.
-    VirtioUser,
-}
-
-/// When a port receives all frames.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Promiscuous {
-    /// When the device cannot filter by the virtual MAC addresses.
-    #[default]
-    Auto,
-    /// Always.
-    On,
 }
 
 /// `[police]`: what passes to the kernel, each class by itself.
@@ -413,9 +285,13 @@ impl Profile {
         if self.port.len() > MAX_PORTS {
             return Err(format!("{} ports are more than {MAX_PORTS}: remove some [[port]]", self.port.len()));
         }
-        unique("interface", self.port.iter().map(|port| port.interface.as_str()))?;
-        unique("device", self.port.iter().map(|port| port.device.name()))?;
-        unique("exception", self.port.iter().filter_map(PortProfile::exception))?;
+        unique("interface", self.port.iter().map(|port| port.interface.clone()))?;
+        let device = |port: &PortProfile| match &port.device {
+            Device::Vdev(_) => port.device.name().to_owned(),
+            other => other.to_string(),
+        };
+        unique("device", self.port.iter().map(device))?;
+        unique("exception", self.port.iter().filter_map(PortProfile::exception).map(str::to_owned))?;
         if u64::from(self.mempool.cache) * 3 > u64::from(self.mempool.mbufs) * 2 {
             return Err(format!(
                 "[mempool] cache {} is more than two thirds of {} mbufs: lower cache or raise mbufs",
@@ -423,29 +299,38 @@ impl Profile {
             ));
         }
         for port in &self.port {
-            if matches!(port.device, Device::Pci(_)) && !self.eal.huge {
-                return Err(format!(
-                    "port {} is a NIC, whose memory must be hugepages: set `huge = true` in [eal]",
-                    port.interface
-                ));
-            }
+            port.check(self.eal.huge, self.mempool.mbufs)?;
         }
-        let pools = self.port.len().max(1) as u64;
-        // What an mbuf costs beside its data: its header, the object header, and rounding.
-        let bytes = pools * u64::from(self.mempool.mbufs) * (u64::from(self.mempool.data_room) + 256);
-        if bytes.div_ceil(1 << 20) > u64::from(self.eal.memory_mib) {
+        let needed = self.buffer_mib();
+        if needed > u64::from(self.eal.memory_mib) {
             return Err(format!(
-                "{} mbufs for each of {pools} port(s) need {} MiB, [eal] has memory_mib = {}: raise memory_mib or lower mbufs",
+                "{} mbufs for each of {} port(s) need {needed} MiB, [eal] has memory_mib = {}: raise memory_mib or lower mbufs",
                 self.mempool.mbufs,
-                bytes.div_ceil(1 << 20),
+                self.port.len().max(1),
                 self.eal.memory_mib
             ));
         }
         Ok(())
     }
+
+    /// MiB that the buffers of all ports take.
+    pub fn buffer_mib(&self) -> u64 {
+        // What an mbuf costs beside its data: its header, the object header, and rounding.
+        let mbuf = u64::from(self.mempool.data_room) + 256;
+        (self.port.len().max(1) as u64 * u64::from(self.mempool.mbufs) * mbuf).div_ceil(1 << 20)
+    }
+
+    /// MiB of packet memory on each NUMA node, by the ports on each; one entry where there is one node.
+    pub fn memory_by_node(&self, node_ports: &[usize]) -> Vec<u64> {
+        let (memory, ports) = (u64::from(self.eal.memory_mib), node_ports.iter().sum::<usize>() as u64);
+        if node_ports.len() < 2 || ports == 0 {
+            return vec![memory];
+        }
+        node_ports.iter().map(|count| (memory * *count as u64).div_ceil(ports)).collect()
+    }
 }
 
-fn unique<'a>(key: &str, values: impl Iterator<Item = &'a str>) -> Result<(), String> {
+fn unique(key: &str, values: impl Iterator<Item = String>) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     for (index, value) in values.enumerate() {
         if let Some(first) = seen.insert(value.to_ascii_lowercase(), index) {
@@ -457,30 +342,6 @@ fn unique<'a>(key: &str, values: impl Iterator<Item = &'a str>) -> Result<(), St
         }
     }
     Ok(())
-}
-
-fn is_pci_address(text: &str) -> bool {
-    let parts: Vec<&str> = text.split([':', '.']).collect();
-    let hex = |part: &str, len| part.len() == len && part.chars().all(|c| c.is_ascii_hexdigit());
-    matches!(parts.as_slice(), [domain, bus, slot, function]
-        if hex(domain, 4) && hex(bus, 2) && hex(slot, 2) && hex(function, 1))
-        && text.as_bytes().get(10) == Some(&b'.')
-}
-
-fn one() -> u16 {
-    1
-}
-fn descriptors() -> u16 {
-    1024
-}
-fn mtu() -> u16 {
-    1500
-}
-fn minus_one() -> i32 {
-    -1
-}
-fn yes() -> bool {
-    true
 }
 
 /// An integer from MIN to MAX; the parser adds line and column.
@@ -496,35 +357,6 @@ fn burst<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     within::<D, u64, 1, 1_000_000>(from).map(Some)
 }
 
-fn interface<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let text = String::deserialize(from)?;
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | ' '));
-    if text.is_empty() || text.len() > 48 || !plain {
-        return Err(de::Error::custom(format!(
-            "interface {text:?} is no interface name: write one like TenGigabitEthernet0/0/0"
-        )));
-    }
-    Ok(text)
-}
-
-fn kernel_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(from)?;
-    if !text.is_empty() && !is_kernel_name(&text) {
-        return Err(de::Error::custom(format!(
-            "{text:?} is no name the kernel takes: choose 1 to 15 letters, digits, `_`, `-` or `.`"
-        )));
-    }
-    Ok(Some(text))
-}
-
-/// A network device name that the kernel takes and that needs no quoting anywhere.
-pub(crate) fn is_kernel_name(text: &str) -> bool {
-    (1..=15).contains(&text.len())
-        && !matches!(text, "." | "..")
-        && !text.starts_with('-')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-}
-
 fn file_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
@@ -534,12 +366,6 @@ fn file_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
         )));
     }
     Ok(text)
-}
-
-impl<'de> Deserialize<'de> for Device {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
-    }
 }
 
 impl<'de> Deserialize<'de> for Cores {

@@ -36,7 +36,24 @@ fn every_shipped_profile_loads_under_its_own_name() {
             profile.name
         })
         .collect();
-    assert_eq!(names, ["bench", "c8500-12x", "lab", "replay"]);
+    assert_eq!(
+        names,
+        [
+            "af-xdp",
+            "bench",
+            "c8500-12x-2w",
+            "c8500-12x",
+            "e810",
+            "ixgbe",
+            "lab",
+            "mlx5",
+            "replay",
+            "virtio",
+            "vmxnet3",
+            "x710",
+            "xxv710"
+        ]
+    );
 }
 
 #[test]
@@ -124,15 +141,58 @@ fn a_value_out_of_range_is_shown_with_the_range() {
 }
 
 #[test]
-fn a_device_is_a_vdev_or_a_pci_address() {
-    for device in
-        ["", "v0", "vdev:", "vdev:0a", "vdev:net null", "pci:03:00.0", "pci:0000:03:00:0", "pci:zzzz:03:00.0"]
-    {
+fn a_key_without_effect_is_refused() {
+    for (keys, word) in [
+        ("bond = [\"a\"]", "p.toml:4:8: bonding by the data plane is not proven"),
+        ("vlan = 7", "p.toml:4:8: VLAN subinterfaces"),
+        ("vrf = \"red\"", "VRFs are not proven in this release"),
+        ("queues = 2\nrss = false", "the first would get everything"),
+        ("queues = 16", "may hold 65536 buffers, [mempool] has mbufs = 8191"),
+        ("attach = \"bifurcated\"", "vdev:net_null0 names no interface of the kernel's to share"),
+        ("attach = \"shared\"", "unknown value `shared`"),
+    ] {
+        let err = wrong(&format!("{PORT}{keys}"));
+        assert!(err.contains(word), "{keys:?}: {err}");
+    }
+    for (keys, word) in [
+        ("exception = \"\"", "name one in `exception`"),
+        ("exception_kind = \"virtio_user\"", "goes back through a TAP"),
+        ("promiscuous = \"on\"", "remove `promiscuous`"),
+    ] {
+        let port = "[[port]]\ninterface = \"Gi0\"\ndevice = \"netdev:eth1\"\nattach = \"bifurcated\"\n";
+        let err = wrong(&format!("{port}{keys}"));
+        assert!(err.contains("attach = \"bifurcated\": ") && err.contains(word), "{keys:?}: {err}");
+    }
+}
+
+#[test]
+fn a_device_is_a_pci_address_a_driver_an_interface_or_a_vdev() {
+    for device in [
+        "",
+        "v0",
+        "vdev:",
+        "vdev:0a",
+        "vdev:net null",
+        "pci:03:00.0",
+        "pci:0000:03:00:0",
+        "pci:zzzz:03:00.0",
+        "driver:i40e",
+        "driver:/0",
+        "driver:i40e/16",
+        "netdev:",
+        "netdev:a b",
+        "netdev:sixteen-letters-",
+    ] {
         let err = wrong(&format!("[[port]]\ninterface = \"Gi0\"\ndevice = \"{device}\""));
         assert!(err.contains("p.toml:3:10: device ") && err.contains("pci:0000:03:00.0"), "{device}: {err}");
     }
     let device: Device = "pci:0000:0A:00.1".parse().unwrap();
     assert_eq!(device, Device::Pci("0000:0a:00.1".into()));
+    let device: Device = "driver:i40e/3".parse().unwrap();
+    assert_eq!(device, Device::Family { driver: "i40e".into(), index: 3 });
+    for text in ["driver:virtio-pci/0", "netdev:enp1s0f0np0", "pci:0000:01:00.0", "vdev:net_null0"] {
+        assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
+    }
     let device: Device = "vdev:net_af_xdp0,iface=v0,queue_count=2".parse().unwrap();
     assert_eq!(
         (device.name(), device.arg("iface"), device.arg("queue_count")),

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use bench::{SMALLEST, Template};
+use bench::request::{Kind, SMALLEST, Size, Spec, Template};
 use dataplane::{Decision, PortView, Request, Verdict, View, answer, classify, decide, fixed};
 
 /// Calls of each stage.
@@ -33,12 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (source, vip) = (source?, vip?);
     let view = View::fixed(fixed::body(&[vip], &[first?, second?], [2; 6], [1, 2])?);
     let port = PortView { index: 0, mac: [2; 6], any_mac: false, any_address: false, checksums_good: false };
-    let template =
-        Template::request(([4; 6], [2; 6]), source, vip, if v6 { SMALLEST + 20 } else { SMALLEST })?;
+    let size = Size::Frame(if v6 { SMALLEST + 20 } else { SMALLEST });
+    let template = Template::new(&Spec::plain(source, vip, size), Kind::Request)?;
     let mut frame = template.frame.clone();
     let mut answered = 0;
     for spi in 1..=CALLS {
-        template.vary(&mut frame, spi.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        template.vary(&mut frame, spi.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0);
         if let Verdict::Request(request) = stage_classify(black_box(&frame), black_box(&view), &port) {
             let len = stage_decide_answer(black_box(&mut frame), black_box(&request), black_box(&view));
             answered += u64::from(black_box(len).is_some());

@@ -5,6 +5,7 @@ use clap::Parser;
 use controlplane::cli::client::Client;
 use controlplane::cli::shell::{Ended, Shell, Source};
 use controlplane::cli::{completion, manual};
+use controlplane::cli_platform;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ Commands:
   write memory                                 keep the running configuration
   [no] cluster drain [ADDRESS]                 take a gateway out of service
   standby [INTERFACE] GROUP failover           hand the role over to the standby router
+  platform show                                NUMA nodes, cores, hugepages and NICs of this machine
+  platform check [PROFILE]                     what the machine lacks for a profile, and what mends it; 0: nothing
+  platform suggest                             a profile for this machine
   clear counters, [no] debug ...
   completion bash|fish|zsh, manual             for the shell; the manual page
 Exit code: 0 done, 1 refused, 2 not understood"
@@ -47,7 +51,7 @@ struct Arguments {
     /// Answer with JSON
     #[arg(long)]
     json: bool,
-    /// With check: the platform profile that the configuration is to run with
+    /// With check: the platform profile that the configuration is to run with; with platform check: the one to judge
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
     /// Print the manual page
@@ -75,6 +79,9 @@ fn main() -> ExitCode {
         }
         ["completion"] => {
             return usage(&format!("completion for which shell? {}", completion::SHELLS.join(", ")));
+        }
+        [word, ..] if word.len() > 1 && "platform".starts_with(&word.to_ascii_lowercase()) => {
+            return cli_platform::run(&command[1..], profile.as_deref(), json);
         }
         ["complete", ..] => return print(&completion::complete(&command[1..])),
         _ => {}

@@ -28,10 +28,13 @@ struct Arguments {
     /// At the end, take the exception devices and macvlans away too
     #[arg(long)]
     cleanup: bool,
+    /// The control socket of the local IKE daemon, for `track N ike-daemon`
+    #[arg(long, value_name = "PATH", default_value = "/run/charon.vici")]
+    vici: PathBuf,
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, profile, run_dir, cleanup } = Arguments::parse();
+    let Arguments { config, profile, run_dir, cleanup, vici } = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("USHER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,netlink_proto=warn"));
     // journald adds the time itself.
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(daemon::run(Options { config, profile, run_dir, cleanup })) {
+    match runtime.block_on(daemon::run(Options { config, profile, run_dir, cleanup, vici })) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("usherd: {error}");

@@ -38,7 +38,14 @@ impl Percent {
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = f64::from(self.0) / 100.0;
-        f.pad(&format!("{value:.*}%", f.precision().unwrap_or(1)))
+        let text = format!("{value:.*}%", f.precision().unwrap_or(1));
+        let width = f.width().unwrap_or(0);
+        // `pad` would take the precision for the longest text allowed.
+        match f.align() {
+            Some(fmt::Alignment::Right) => write!(f, "{text:>width$}"),
+            Some(fmt::Alignment::Center) => write!(f, "{text:^width$}"),
+            _ => write!(f, "{text:<width$}"),
+        }
     }
 }
 

@@ -1,13 +1,20 @@
 //! Cluster load balancing: which gateways a client may be sent to, and with which weight.
 //!
-//! In this version the members are those that the configuration names with `static-gateway`: they report no load, and
-//! each is chosen in proportion to its priority. Members that report their load join this list when the load
-//! feed is built; nothing outside this module knows where a member comes from.
+//! [`load`] makes percentages of what a node measures, [`table`] holds what the members report, [`pending`] what they
+//! were sent since, [`choice`] who of them gets how much; [`node`] is one node's part in it all, under any clock. What the
+//! nodes say to each other is in [`wire`], how it is kept from strangers in [`channel`], and [`feed`] holds the
+//! connections. The daemon (`daemon::cluster`) carries out what the nodes ask for.
 
+pub mod channel;
+pub mod choice;
+pub mod feed;
+pub mod load;
 pub mod member;
+pub mod node;
+pub mod pending;
+pub mod table;
+pub mod wire;
 
-use crate::config::Config;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// How a member came into the list.
@@ -15,6 +22,8 @@ use std::net::IpAddr;
 pub enum Origin {
     /// `static-gateway`
     Static,
+    /// It reports its load, or it is this node
+    Reported,
 }
 
 /// One gateway of the cluster.
@@ -22,7 +31,7 @@ pub enum Origin {
 pub struct Member {
     /// Where clients are sent
     pub address: IpAddr,
-    /// Share of the clients, relative to the others'; 1 or more
+    /// Share of the clients, relative to the others'; 0: not chosen
     pub weight: u32,
     /// 1-100, as configured
     pub priority: u8,
@@ -32,22 +41,4 @@ pub struct Member {
     pub is_self: bool,
     /// Where it comes from
     pub origin: Origin,
-}
-
-/// The members of the configured cluster, in the order of their addresses; none of a cluster that is not configured.
-#[must_use]
-pub fn members(config: &Config, virtual_addresses: &BTreeSet<IpAddr>) -> Vec<Member> {
-    let own: BTreeSet<IpAddr> = config.own_addresses().collect();
-    let gateways = config.cluster.iter().flat_map(|cluster| &cluster.static_gateways);
-    gateways
-        .map(|(address, gateway)| Member {
-            address: *address,
-            weight: u32::from(gateway.priority),
-            priority: gateway.priority,
-            // A client sent to a virtual address would come back here.
-            usable: !virtual_addresses.contains(address),
-            is_self: own.contains(address),
-            origin: Origin::Static,
-        })
-        .collect()
 }

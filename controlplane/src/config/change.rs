@@ -61,6 +61,8 @@ pub fn prompt(place: &[String]) -> &'static str {
         Mode::Profile => "config-ikev2-profile",
         Mode::Keyring => "config-ikev2-keyring",
         Mode::Peer => "config-ikev2-keyring-peer",
+        Mode::KeyChain => "config-keychain",
+        Mode::Key => "config-keychain-key",
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table of configuration commands: it alone says what is understood, where, and what it does.
 
 use super::change::Order;
+use super::keychain::Lifetime;
 use super::model::{
     Authentication, Cluster, Config, Dpd, Group, Interface, Interval, LoadSource, Method, Preempt, Prefix,
     Probe, Profile, ReconnectKey, Secret, Selection, StandbyDelay, StaticGateway, Timers, Tracked,
@@ -86,6 +87,17 @@ pub(super) const PARAMS: &[Param] = &[
     param("IDLE", Kind::Number(60, 86400), "idle time in seconds"),
     param("KEY", Kind::Word(128), "key"),
     param("KEYINDEX", Kind::Number(1, 2), "key index"),
+    param("KEYNUMBER", Kind::Number(0, 2_147_483_647), "key number"),
+    param(
+        "LEASE",
+        Kind::Number(1, 255),
+        "seconds for which requests are answered after usherd died, no peer known",
+    ),
+    param(
+        "LIFETIME",
+        Kind::Rest(100),
+        "start, then infinite, duration SECONDS or end; 23:59:59 Jan 31 2026, UTC",
+    ),
     param("LIMIT", Kind::Number(50, 99), "overload limit in percent"),
     param("LINE", Kind::Rest(200), "text"),
     param("MASK", Kind::Mask, "mask"),
@@ -116,6 +128,7 @@ pub(super) const PARAMS: &[Param] = &[
     param("STARTMIN", Kind::Number(0, 10000), "delay in seconds"),
     param("STARTRELOAD", Kind::Number(0, 10000), "delay in seconds"),
     param("SYNC", Kind::Number(0, 3600), "delay in seconds"),
+    param("TIMEOUT", Kind::Number(0, 32767), "seconds for which the old key is accepted"),
     param("UP", Kind::Number(1, 10), "answers until it is up"),
     param("UPDATEMS", Kind::Number(100, 60000), "update interval in milliseconds"),
     param("V4", Kind::V4, "address"),
@@ -125,7 +138,10 @@ pub(super) const PARAMS: &[Param] = &[
 ];
 
 use Effect::{Now, Slip};
-use Mode::{Any, Cluster as C, Global as G, Interface as I, Keyring as K, Peer as E, Profile as P};
+use Mode::{
+    Any, Cluster as C, Global as G, Interface as I, Key as Y, KeyChain as H, Keyring as K, Peer as E,
+    Profile as P,
+};
 
 /// The table.
 pub(super) const COMMANDS: &[Command] = &[
@@ -142,6 +158,48 @@ pub(super) const COMMANDS: &[Command] = &[
         "enter the submode of an interface, making it where it is new",
         interface,
     ),
+    row(
+        G,
+        "key chain NAME",
+        "key chain NAME",
+        Now,
+        "enter the submode of a key chain, making it where it is new",
+        |b, m, no| {
+            let name = m.text("NAME").unwrap_or_default();
+            if no {
+                b.config.key_chains.remove(&name);
+                return b.leave();
+            }
+            b.enter_key_chain(name)
+        },
+    ),
+    row(H, "key KEYNUMBER", "key KEYNUMBER", Now, "enter the submode of a key", |b, m, no| {
+        b.enter_key(number(m, "KEYNUMBER")?, no)
+    }),
+    // Else the next key would be read as an abbreviated `key-string`.
+    row(Y, "key KEYNUMBER", "key KEYNUMBER", Now, "go on with another key of the chain", |b, m, no| {
+        b.enter_key(number(m, "KEYNUMBER")?, no)
+    }),
+    row(Y, "key-string MD5KEY", "key-string [MD5KEY]", Now, "the key itself", |b, m, no| {
+        let key = if no { None } else { Some(secret("MD5KEY", m.text("MD5KEY").unwrap_or_default())?) };
+        b.key()?.string = key;
+        Ok(())
+    }),
+    row(
+        Y,
+        "accept-lifetime LIFETIME",
+        "accept-lifetime [LIFETIME]",
+        Now,
+        "when messages with it are accepted",
+        |b, m, no| {
+            b.key()?.accept = lifetime(m, no)?;
+            Ok(())
+        },
+    ),
+    row(Y, "send-lifetime LIFETIME", "send-lifetime [LIFETIME]", Now, "when it is sent", |b, m, no| {
+        b.key()?.send = lifetime(m, no)?;
+        Ok(())
+    }),
     row(
         G,
         "crypto ikev2 cluster",
@@ -566,11 +624,39 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     row(
         I,
-        "standby [GROUP] authentication md5 key-string MD5KEY",
-        "standby [GROUP] authentication md5 [key-string MD5KEY]",
+        "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
+        "standby [GROUP] authentication md5 [key-string MD5KEY [timeout TIMEOUT]]",
         Now,
         "key of an MD5 digest over every message",
-        |b, m, no| authentication(b, m, no, "MD5KEY", Authentication::Md5),
+        |b, m, no| {
+            authentication(b, m, no, "MD5KEY", |key| Authentication::Md5(key, None))?;
+            if let Some(Authentication::Md5(_, timeout)) = &mut b.group(m)?.authentication {
+                *timeout = m.number("TIMEOUT");
+            }
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] authentication md5 key-chain NAME",
+        "standby [GROUP] authentication md5 key-chain [NAME]",
+        Now,
+        "keys of an MD5 digest, by their lifetimes",
+        |b, m, no| {
+            b.group(m)?.authentication = set(no, m.text("NAME").map(Authentication::KeyChain));
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] lease-limit LEASE",
+        "standby [GROUP] lease-limit [LEASE]",
+        Now,
+        "how long requests are answered after usherd died, no peer known",
+        |b, m, no| {
+            b.group(m)?.lease_limit = set(no, m.number("LEASE"));
+            Ok(())
+        },
     ),
     row(
         I,
@@ -1268,6 +1354,13 @@ fn authentication(
     Ok(())
 }
 
+fn lifetime(m: &Matched, no: bool) -> Result<Lifetime, Fault> {
+    match m.text("LIFETIME").filter(|_| !no) {
+        Some(text) => Lifetime::parse(&text).map_err(|message| Fault::at("LIFETIME", message)),
+        None => Ok(Lifetime::default()),
+    }
+}
+
 fn weight(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     let weight = set(no, m.number("WEIGHT"));
     let cluster = b.cluster()?;
@@ -1298,6 +1391,7 @@ fn nearest_standby_word(name: &str) -> Option<&'static str> {
         "preempt",
         "timers",
         "authentication",
+        "lease-limit",
         "name",
         "track",
         "version",

@@ -1,9 +1,15 @@
 //! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
 //! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
 
-use super::model::{Config, Family, Group, Interface, Interval, StandbyDelay, virtual_link_local};
+use super::keychain::KeyChain;
+use super::model::{
+    Authentication, Config, Family, Group, Interface, Interval, StandbyDelay, virtual_link_local,
+};
 use super::{Cluster, IfName};
-use platform::snapshot::{MAX_GROUPS, MAX_VIPS};
+use crate::hsrp::DELAY_MINIMUM;
+use crate::hsrp::machine::DEFAULT_TIMERS;
+use crate::hsrp::OWN_LEASE;
+use platform::snapshot::MAX_VIPS;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -53,6 +59,8 @@ pub struct GroupPlan {
     pub delay: StandbyDelay,
     /// Index of the data plane's port, where a profile binds the interface
     pub port: Option<usize>,
+    /// The keys of its key chain, where it has one
+    pub chain: Option<KeyChain>,
     /// Why the group cannot run; empty when it can
     pub down: Vec<String>,
 }
@@ -114,6 +122,7 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
                 let key = GroupKey { interface: name.clone(), group: *number, family };
                 let mut of = group_plan(interface, group, key, &mut plan.warnings);
                 of.port = port.flatten();
+                take_chain(config, &mut of);
                 for address in &of.addresses {
                     if !taken.insert(*address) {
                         of.down.push(format!(
@@ -123,9 +132,9 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
                 }
                 if of.down.is_empty() {
                     match room.checked_sub(of.addresses.len()) {
-                        Some(rest) if plan.groups.len() < MAX_GROUPS => room = rest,
+                        Some(rest) if plan.groups.len() < OWN_LEASE => room = rest,
                         _ => of.down.push(format!(
-                            "{MAX_GROUPS} groups and {MAX_VIPS} virtual addresses is the most: take some out"
+                            "{OWN_LEASE} groups and {MAX_VIPS} virtual addresses is the most: take some out"
                         )),
                     }
                 }
@@ -140,6 +149,18 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
     track_warnings(config, &mut plan);
     redirect_warnings(config, &mut plan);
     plan
+}
+
+/// Gives a group the keys of its chain. One that has none stays down: what it could say, nobody would believe.
+fn take_chain(config: &Config, of: &mut GroupPlan) {
+    let Some(Authentication::KeyChain(name)) = &of.settings.authentication else { return };
+    let chain = config.key_chains.get(name).filter(|chain| chain.values().any(|key| key.string.is_some()));
+    if chain.is_none() {
+        of.down.push(format!(
+            "key chain {name} has no key: add `key chain {name}`, `key 1` and `key-string KEY` under it"
+        ));
+    }
+    of.chain = chain.cloned();
 }
 
 fn track_warnings(config: &Config, plan: &mut Plan) {
@@ -220,6 +241,7 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
              routers, or enter `standby version 2`"
         ));
     }
+    lease_warning(interface, group, &key, warnings);
     for address in &addresses {
         let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
         if !link_local && !interface.addresses().any(|p| p.covers(*address)) {
@@ -242,8 +264,35 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
         settings: group.clone(),
         delay: interface.standby_delay,
         port: None,
+        chain: None,
         down,
         key,
+    }
+}
+
+/// Alone, a node whose usherd died is answered for by its data plane until the lease ends; a router that comes up meanwhile
+/// knows nothing of it. Whoever has set the limit has decided.
+fn lease_warning(interface: &Interface, group: &Group, key: &GroupKey, warnings: &mut Vec<String>) {
+    let hold =
+        group.timers.map_or(DEFAULT_TIMERS.hold.as_millis() as u64, |timers| timers.hold.millis().into());
+    let delay = interface.standby_delay.minimum.unwrap_or(DELAY_MINIMUM);
+    // Listen for one hold time, Speak for one.
+    let newcomer = u64::from(delay) * 1000 + 2 * hold;
+    let limit = u64::from(Group::LEASE_LIMIT) * 1000;
+    if group.lease_limit.is_none() && newcomer < limit {
+        warnings.push(format!(
+            "{} group {}: while no other router is known the data plane answers for up to {} s after usherd died, but a \
+             router that comes up takes over after {}.{} s and both may answer: enter `standby {} lease-limit \
+             {}` (usherd must be back within it to go on as active), or `lease-limit {}` to leave it so",
+            key.interface,
+            key.group,
+            limit / 1000,
+            newcomer / 1000,
+            newcomer % 1000 / 100,
+            key.group,
+            (newcomer / 1000).max(1),
+            limit / 1000,
+        ));
     }
 }
 

@@ -6,6 +6,7 @@ mod commands;
 pub mod diag;
 pub mod health;
 pub(crate) mod ifname;
+pub mod keychain;
 mod model;
 mod parse;
 mod render;

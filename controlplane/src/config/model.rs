@@ -1,6 +1,7 @@
 //! The configuration as types. Every default is the one that `show running-config` leaves out.
 
 use super::ifname::IfName;
+use super::keychain::KeyChain;
 use crate::hsrp::machine::TrackEffect;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,8 @@ pub struct Config {
     pub hostname: Option<String>,
     /// `track OBJECT ...`
     pub tracks: BTreeMap<u16, Tracked>,
+    /// `key chain NAME` with its submode
+    pub key_chains: BTreeMap<String, KeyChain>,
     /// `interface NAME` with its submode
     pub interfaces: BTreeMap<IfName, Interface>,
     /// `crypto ikev2 cluster` with its submode
@@ -58,7 +61,7 @@ pub enum Tracked {
     Link(IfName),
     /// `dataplane`: a data plane is attached and its threads run
     Dataplane,
-    /// `ike-daemon`: the local IKE daemon takes connections on its VICI socket
+    /// `ike-daemon`: the local IKE daemon answers on its VICI socket
     IkeDaemon,
 }
 
@@ -170,6 +173,9 @@ pub struct Group {
     pub timers: Option<Timers>,
     /// `standby G authentication ...`
     pub authentication: Option<Authentication>,
+    /// `standby G lease-limit SECONDS`, 1-255: requests are answered for so long after usherd's last sign of life
+    /// while no other router is known, and for three hello times at least
+    pub lease_limit: Option<u8>,
     /// `standby G name NAME`
     pub name: Option<String>,
     /// `standby G track OBJECT [decrement N|shutdown]`
@@ -187,6 +193,7 @@ impl Default for Group {
             preempt: None,
             timers: None,
             authentication: None,
+            lease_limit: None,
             name: None,
             tracks: BTreeMap::new(),
         }
@@ -194,6 +201,10 @@ impl Default for Group {
 }
 
 impl Group {
+    /// The lease limit when `lease-limit` is not given, in seconds.
+    pub const LEASE_LIMIT: u8 = 10;
+    /// For how long the MD5 key before is accepted when `timeout` is not given, in seconds.
+    pub const OLD_KEY: u16 = 300;
     /// The priority of a group that sets none.
     pub const PRIORITY: u8 = 100;
     /// What a tracked object takes off the priority when `decrement` is not given.
@@ -260,8 +271,10 @@ pub struct Timers {
 pub enum Authentication {
     /// `[text] STRING`, 1-8 characters
     Text(Secret),
-    /// `md5 key-string KEY`
-    Md5(Secret),
+    /// `md5 key-string KEY [timeout SECONDS]`: after a change the key before is accepted for so long
+    Md5(Secret, Option<u16>),
+    /// `md5 key-chain NAME`
+    KeyChain(String),
 }
 
 /// A key: shown only where the running configuration is written to a file.

@@ -4,6 +4,7 @@ use super::change::Order;
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
 use super::ifname::IfName;
+use super::keychain::{ChainKey, MAX_KEYS};
 use super::model::{Cluster, Config, Group, Interface, Keyring, KeyringPeer, Profile};
 use crate::grammar::{Grammar, Matched, Mismatch};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub(super) enum Mode {
     Profile,
     Keyring,
     Peer,
+    KeyChain,
+    Key,
 }
 
 /// Where the next line is taken.
@@ -37,6 +40,8 @@ pub(super) enum Place {
     Profile(String),
     Keyring(String),
     Peer(String, String),
+    KeyChain(String),
+    Key(String, u32),
 }
 
 impl Place {
@@ -48,6 +53,8 @@ impl Place {
             Place::Profile(_) => Mode::Profile,
             Place::Keyring(_) => Mode::Keyring,
             Place::Peer(..) => Mode::Peer,
+            Place::KeyChain(_) => Mode::KeyChain,
+            Place::Key(..) => Mode::Key,
         }
     }
 
@@ -55,6 +62,7 @@ impl Place {
     pub(super) fn outer(&self) -> Place {
         match self {
             Place::Peer(keyring, _) => Place::Keyring(keyring.clone()),
+            Place::Key(chain, _) => Place::KeyChain(chain.clone()),
             _ => Place::Global,
         }
     }
@@ -70,6 +78,8 @@ impl Place {
             Place::Peer(keyring, name) => {
                 vec![format!("crypto ikev2 keyring {keyring}"), format!("peer {name}")]
             }
+            Place::KeyChain(name) => vec![format!("key chain {name}")],
+            Place::Key(chain, number) => vec![format!("key chain {chain}"), format!("key {number}")],
         }
     }
 }
@@ -141,13 +151,15 @@ pub(super) struct Builder {
 }
 
 /// The modes that have a grammar of their own, each with the line that leads to it.
-pub(super) const MODES: [(Mode, &str); 6] = [
+pub(super) const MODES: [(Mode, &str); 8] = [
     (Mode::Global, ""),
     (Mode::Interface, "interface TenGigabitEthernet0/0/0"),
     (Mode::Cluster, "crypto ikev2 cluster"),
     (Mode::Profile, "crypto ikev2 profile NAME"),
     (Mode::Keyring, "crypto ikev2 keyring NAME"),
     (Mode::Peer, "peer NAME"),
+    (Mode::KeyChain, "key chain NAME"),
+    (Mode::Key, "key NUMBER"),
 ];
 
 static GRAMMARS: LazyLock<[Grammar; MODES.len()]> = LazyLock::new(|| {
@@ -329,6 +341,8 @@ impl Builder {
             Ok(matched) => return Ok(matched),
             Err(mismatch) => mismatch,
         };
+        // What begins several commands here is not meant for another place.
+        let ambiguous = nearest.message.ends_with("is ambiguous");
         let mut place = self.place.clone();
         while place != Place::Global {
             place = place.outer();
@@ -342,7 +356,7 @@ impl Builder {
             }
         }
         for (mode, before) in &MODES[1..] {
-            if here != *mode && nearest.depth <= 1 && grammar(*mode).parse(line).is_ok() {
+            if here != *mode && !ambiguous && nearest.depth <= 1 && grammar(*mode).parse(line).is_ok() {
                 nearest.message = format!("this line belongs under `{before}`: put that line before it");
                 nearest.expected.clear();
                 break;
@@ -419,6 +433,39 @@ impl Builder {
         self.config.cluster.get_or_insert_default();
         self.place = Place::Cluster;
         Ok(())
+    }
+
+    pub(super) fn enter_key_chain(&mut self, name: String) -> Result<(), Fault> {
+        room(&self.config.key_chains, &name, "key chains")?;
+        self.config.key_chains.entry(name.clone()).or_default();
+        self.place = Place::KeyChain(name);
+        Ok(())
+    }
+
+    /// Goes to a key of the chain at hand, which is made when it is new, or takes it away.
+    pub(super) fn enter_key(&mut self, number: u32, no: bool) -> Result<(), Fault> {
+        let (Place::KeyChain(name) | Place::Key(name, _)) = self.place.clone() else {
+            return Err(misplaced("key chain NAME"));
+        };
+        let chain = self.config.key_chains.entry(name.clone()).or_default();
+        if no {
+            chain.remove(&number);
+            self.place = Place::KeyChain(name);
+            return Ok(());
+        }
+        if chain.len() >= MAX_KEYS && !chain.contains_key(&number) {
+            return Err(Fault::line(format!("{MAX_KEYS} keys is the most in a chain: take one out")));
+        }
+        chain.entry(number).or_default();
+        self.place = Place::Key(name, number);
+        Ok(())
+    }
+
+    /// The key at hand.
+    pub(super) fn key(&mut self) -> Result<&mut ChainKey, Fault> {
+        let Place::Key(chain, number) = &self.place else { return Err(misplaced("key NUMBER")) };
+        let key = self.config.key_chains.get_mut(chain).and_then(|chain| chain.get_mut(number));
+        key.ok_or_else(|| misplaced("key NUMBER"))
     }
 
     pub(super) fn enter_profile(&mut self, name: String) -> Result<(), Fault> {

@@ -43,6 +43,19 @@ pub fn render(config: &Config, keys: Keys) -> String {
     if !config.tracks.is_empty() {
         line("!".to_owned());
     }
+    for (name, chain) in &config.key_chains {
+        line(format!("key chain {name}"));
+        for (number, of) in chain {
+            line(format!(" key {number}"));
+            of.string.iter().for_each(|string| line(format!("  key-string {}", key(string, keys))));
+            for (word, lifetime) in [("accept", of.accept), ("send", of.send)] {
+                if !lifetime.is_always() {
+                    line(format!("  {word}-lifetime {lifetime}"));
+                }
+            }
+        }
+        line("!".to_owned());
+    }
     let global = global(config, keys);
     let any = !global.is_empty();
     global.into_iter().for_each(&mut line);
@@ -281,11 +294,14 @@ fn group(number: u16, group: &Group, keys: Keys) -> Vec<String> {
     }
     match &group.authentication {
         Some(Authentication::Text(text)) => lines.push(format!("authentication text {}", key(text, keys))),
-        Some(Authentication::Md5(text)) => {
-            lines.push(format!("authentication md5 key-string {}", key(text, keys)));
+        Some(Authentication::Md5(text, timeout)) => {
+            let timeout = optional(" timeout ", *timeout);
+            lines.push(format!("authentication md5 key-string {}{timeout}", key(text, keys)));
         }
+        Some(Authentication::KeyChain(name)) => lines.push(format!("authentication md5 key-chain {name}")),
         None => {}
     }
+    lines.extend(group.lease_limit.map(|seconds| format!("lease-limit {seconds}")));
     lines.extend(group.name.iter().map(|name| format!("name {name}")));
     for (object, decrement) in &group.tracks {
         let decrement = match decrement {

@@ -1,6 +1,7 @@
 //! The language as operators meet it: the seed's examples, errors, and the way there and back.
 
 use super::health::assess;
+use super::keychain::{ChainKey, Lifetime};
 use super::*;
 use crate::hsrp::machine::TrackEffect;
 use proptest::prelude::*;
@@ -263,7 +264,8 @@ fn what_cannot_run_is_kept_down_and_named() {
         "{:?}",
         bitten.warnings
     );
-    assert!(bitten.warnings[1].contains("tracked object 4 does not exist"), "{:?}", bitten.warnings);
+    let last = bitten.warnings.last().unwrap();
+    assert!(last.contains("tracked object 4 does not exist"), "{:?}", bitten.warnings);
     let loaded = loaded(LAB);
     let unbound = loaded.unbound(|_| false);
     insta::assert_snapshot!(unbound[0].render("usher.conf"), @r#"
@@ -485,6 +487,51 @@ fn the_later_active_reconnect_key_takes_over_with_a_warning() {
 }
 
 #[test]
+fn key_chains_are_written_as_on_ios_and_a_group_without_a_key_stays_down() {
+    let text = "key chain vpn\n key 1\n  key-string alpha\n  accept-lifetime 00:00:00 Jan 1 2026 00:30:00 Feb 1 2026\n  \
+                send-lifetime 00:00:00 Jan 1 2026 duration 86400\n exit\n key 2\n  key-string beta\n exit\n exit\n\
+                interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby 1 ip 10.0.0.100\n \
+                standby 1 authentication md5 key-chain vpn\n standby 2 ip 10.0.0.102\n \
+                standby 2 authentication md5 key-chain other\n";
+    let config = loaded(text).config;
+    let chain = &config.key_chains["vpn"];
+    assert_eq!(chain[&1].send.until, Some(chain[&1].send.from + 86_400));
+    assert!(chain[&2].accept.is_always() && chain[&2].string.is_some());
+    let plan = assess(&config, None);
+    assert!(plan.groups[0].down.is_empty() && plan.groups[0].chain.as_ref() == Some(chain));
+    assert_eq!(
+        plan.groups[1].down,
+        ["key chain other has no key: add `key chain other`, `key 1` and `key-string KEY` under it"]
+    );
+    assert!(render(&config, Keys::Masked).contains(" key 2\n  key-string ********\n!"));
+    let gone = loaded(&format!("{text}key chain vpn\n no key 1\n key 2\n  no key-string\n")).config;
+    assert!(gone.key_chains["vpn"].len() == 1 && !assess(&gone, None).groups[0].down.is_empty());
+    assert!(error("key chain vpn\n key-string alpha\n").contains("belongs under `key NUMBER`"));
+    assert!(
+        error("key chain vpn\n key 1\n  send-lifetime 00:00:00 Feb 30 2026 infinite\n")
+            .contains("not a time")
+    );
+    let nine: String = (1..=9).map(|key| format!(" key {key}\n")).collect();
+    assert!(error(&format!("key chain vpn\n{nine}")).contains("8 keys is the most"));
+}
+
+#[test]
+fn a_lease_that_outlasts_the_next_takeover_is_warned_of_until_it_is_decided() {
+    let warned = |more: &str| {
+        let text = format!(
+            "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby version 2\n standby 1 ip 10.0.0.100\n{more}"
+        );
+        let warnings = assess(&loaded(&text).config, None).warnings;
+        warnings.into_iter().find(|warning| warning.contains("lease-limit"))
+    };
+    assert_eq!(warned(""), None, "two hold times of 10 s are longer than the lease");
+    let fast = warned(" standby 1 timers msec 50 msec 150\n").unwrap();
+    assert!(fast.contains("up to 10 s") && fast.contains("after 1.3 s"), "{fast}");
+    assert_eq!(warned(" standby 1 timers msec 50 msec 150\n standby 1 lease-limit 10\n"), None, "decided");
+    assert_eq!(warned(" standby 1 timers 1 4\n standby delay minimum 5\n"), None);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_names_itself_and_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let missing = load(&dir.path().join("none")).unwrap_err().to_string();
@@ -513,7 +560,8 @@ prop_compose! {
         ip in proptest::option::of(proptest::option::of(2u8..250)), secondary in proptest::option::of(2u8..250),
         v6 in proptest::collection::btree_set(1u16..99, 0..3), autoconfig in any::<bool>(), priority in any::<u8>(),
         preempt in proptest::option::of((proptest::option::of(0u16..=3600), proptest::option::of(0u16..=3600), proptest::option::of(0u16..=3600))),
-        timers in proptest::option::of(interval()), auth in proptest::option::of((any::<bool>(), secret())),
+        timers in proptest::option::of(interval()), auth in proptest::option::of((0u8..3, secret(), proptest::option::of(0u16..=32767))),
+        lease_limit in proptest::option::of(1u8..),
         name in proptest::option::of("[a-z][a-z0-9-]{0,12}"), tracks in proptest::collection::btree_map(1u16..=1000, 0u8..=255, 0..3),
     ) -> Group {
         let v4 = |host: u8| std::net::Ipv4Addr::new(10, 9, 0, host);
@@ -527,7 +575,12 @@ prop_compose! {
             priority,
             preempt: preempt.map(|(minimum, reload, sync)| Preempt { minimum, reload, sync }),
             timers: timers.map(|(hello, hold)| Timers { hello, hold }),
-            authentication: auth.map(|(md5, key)| if md5 { Authentication::Md5(key) } else { Authentication::Text(key) }),
+            authentication: auth.map(|(kind, key, timeout)| match kind {
+                0 => Authentication::Text(key),
+                1 => Authentication::Md5(key, timeout),
+                _ => Authentication::KeyChain(key.0),
+            }),
+            lease_limit,
             name,
             tracks: tracks.into_iter().map(|(object, by)| (object, if by == 0 { TrackEffect::Shutdown } else { TrackEffect::Decrement(by) })).collect(),
         }
@@ -639,6 +692,20 @@ prop_compose! {
     }
 }
 
+fn lifetime() -> impl Strategy<Value = Lifetime> {
+    prop_oneof![
+        Just(Lifetime::default()),
+        (725_846_400u64..4_000_000_000, proptest::option::of(1u64..100_000_000))
+            .prop_map(|(from, span)| Lifetime { from, until: span.map(|span| from + span) }),
+    ]
+}
+
+prop_compose! {
+    fn chain_key()(string in proptest::option::of(secret()), accept in lifetime(), send in lifetime()) -> ChainKey {
+        ChainKey { string, accept, send }
+    }
+}
+
 prop_compose! {
     fn config()(
         hostname in proptest::option::of("[A-Za-z][A-Za-z0-9-]{0,10}"),
@@ -646,6 +713,7 @@ prop_compose! {
         cluster in proptest::option::of(cluster()), redirects in (any::<bool>(), any::<bool>(), proptest::option::of(1u8..)),
         keys in proptest::collection::vec(proptest::option::of(secret()), 2), active in 0u8..3,
         dpd in proptest::option::of((10u16..=3600, 2u8..=60, any::<bool>())), limit in proptest::option::of(1u16..=9999),
+        chains in proptest::collection::btree_map("[a-z][a-z0-9-]{0,9}", proptest::collection::btree_map(0u32..99, chain_key(), 0..4), 0..3),
         idle_time in proptest::option::of(60u32..=86400), tracks in proptest::collection::btree_map(1u16..=1000, 0u8..4, 0..3),
         keyrings in proptest::collection::btree_map("[a-z]{1,8}", proptest::collection::btree_map("[a-z]{1,8}", peer(), 0..3), 0..2),
         profiles in proptest::collection::btree_map("[a-z]{1,8}", profile(), 0..2),
@@ -666,6 +734,7 @@ prop_compose! {
                 2 => Tracked::Dataplane,
                 _ => Tracked::IkeDaemon,
             })).collect(),
+            key_chains: chains,
             interfaces: interfaces.into_iter().map(|(key, interface)| (name(key), interface)).collect(),
             cluster,
             redirect_init: redirects.0, redirect_auth: redirects.1, redirect_client: redirects.2,

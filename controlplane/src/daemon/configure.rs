@@ -2,13 +2,11 @@
 
 use super::management::{Asking, Configure, Configured, Reply};
 use super::{ADMINS, Daemon};
-use crate::clb::{self, Member};
 use crate::config::change::{self, Change, Order};
 use crate::config::save::save;
 use crate::config::{Diagnostic, Keys, Severity, health, parse, render};
 use crate::show::{Local, Question};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -142,49 +140,7 @@ impl Daemon {
         for Order::ClusterShutdown(shutdown) in orders {
             let word = if *shutdown { "shutdown" } else { "no shutdown" };
             tracing::info!("%CLB-5-ORDER: `{word}` was entered under crypto ikev2 cluster");
-        }
-    }
-
-    /// `[no] cluster drain [ADDRESS]`
-    pub(super) fn drain(&mut self, address: Option<IpAddr>, on: bool) -> Result<String, String> {
-        let own: BTreeSet<IpAddr> = self.config.own_addresses().collect();
-        let meant = |member: &&Member| address.map_or(own.contains(&member.address), |a| a == member.address);
-        let found: Vec<IpAddr> = self.members.iter().filter(meant).map(|member| member.address).collect();
-        if found.is_empty() {
-            return Err(match address {
-                Some(address) => {
-                    format!("{address} is no gateway of the cluster: see `show crypto ikev2 cluster`")
-                }
-                None => {
-                    "this node is no gateway of the cluster: name one with `cluster drain ADDRESS`".to_owned()
-                }
-            });
-        }
-        let mut text = String::new();
-        for address in found {
-            let changed = if on { self.draining.insert(address) } else { self.draining.remove(&address) };
-            let word = match (on, changed) {
-                (true, true) => "is taken out of service: it gets no more clients",
-                (true, false) => "is out of service already",
-                (false, true) => "is back in service",
-                (false, false) => "was in service",
-            };
-            text.push_str(&format!("{address} {word}\n"));
-            if changed {
-                tracing::info!("%CLB-5-DRAIN: {address} {word}");
-            }
-        }
-        self.list_members();
-        self.dirty = true;
-        Ok(text)
-    }
-
-    /// The members as configuration and orders have them.
-    pub(super) fn list_members(&mut self) {
-        let virtual_addresses = self.plan.groups.iter().flat_map(|group| group.addresses.clone()).collect();
-        self.members = clb::members(&self.config, &virtual_addresses);
-        for member in &mut self.members {
-            member.usable &= !self.draining.contains(&member.address);
+            self.cluster_shutdown(*shutdown);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::show::dataplane::AttachedView;
 use platform::snapshot::handover::Peer;
-use platform::snapshot::{FeedbackView, PortIdentity};
+use platform::snapshot::{FeedbackView, PortIdentity, RedirectView};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A second one attaches while the first is still dying; more than a few is a mistake.
@@ -149,6 +150,15 @@ impl Dataplanes {
             .max()
     }
 
+    /// Whether one that has the port of `exception` has not been seen running since `since`, ns: what its queues hold
+    /// leaves when it wakes.
+    #[must_use]
+    pub fn stands_still(&self, exception: &str, since: u64) -> bool {
+        let mut of =
+            self.all.iter().filter(|attached| attached.exceptions.iter().any(|name| name == exception));
+        of.any(|attached| attached.ready && attached.peer.feedback.oldest_heartbeat() <= since)
+    }
+
     /// Whether one is attached that has the port of `exception`.
     #[must_use]
     pub fn attached(&self, exception: &str) -> bool {
@@ -165,6 +175,20 @@ impl Dataplanes {
     #[must_use]
     pub fn running(&self) -> bool {
         self.all.iter().any(|attached| attached.ready && !attached.stale)
+    }
+
+    /// Redirects so far, by the index of the virtual address and of the gateway.
+    #[must_use]
+    pub fn redirects(&self) -> Vec<RedirectView> {
+        self.all.iter().flat_map(|attached| attached.peer.feedback.redirects()).collect()
+    }
+
+    /// The cores on which they poll, in order.
+    #[must_use]
+    pub fn cores(&self) -> Vec<usize> {
+        let views = self.all.iter().flat_map(|attached| attached.peer.feedback.read().workers);
+        let cores: BTreeSet<usize> = views.map(|worker| worker.core as usize).collect();
+        cores.into_iter().collect()
     }
 
     /// `clear counters`: what is shown counts from now on.

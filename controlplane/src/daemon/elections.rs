@@ -4,21 +4,23 @@
 //! generation, the kernel has to put an address on. Only the messages of a group that is giving its addresses up wait, so
 //! that a resign says no less than the truth.
 
-use super::dataplanes::{self, Taken};
+use super::dataplanes::Taken;
 use super::kernel::Work;
+use super::limits::Limits;
 use super::{Daemon, on_macvlan};
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{Family, Tracked, virtual_link_local};
-use crate::hsrp::link::{Listening, index_of, link_local_of};
+use crate::config::{Authentication, Family, Interface, virtual_link_local};
+use crate::hsrp::auth::{Auth, Keys};
+use crate::hsrp::link::{Listening, Solicitations, index_of, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
 use crate::hsrp::message::{Message, State};
-use crate::hsrp::packet::{self, MAX_LEN, PacketError, Transport};
-use crate::hsrp::{Phase, Role, auth::Auth, machine_config};
+use crate::hsrp::packet::{self, MAX_LEN, Transport};
+use crate::hsrp::router::{Advertiser, is_solicitation};
+use crate::hsrp::{OWN_LEASE, Phase, Role, machine_config};
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
 use platform::clock::monotonic_ns;
-use platform::snapshot::MAX_GROUPS;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -28,66 +30,35 @@ const GAIN_WAIT: Duration = Duration::from_millis(20);
 const LOSS_WAIT: Duration = Duration::from_millis(50);
 /// How long an usherd that goes on as active waits for its data plane to come back.
 const RESUME_GRACE: Duration = Duration::from_millis(1500);
-/// A data plane that stood still has emptied its queues this long after it moves again.
-const WAKING: Duration = Duration::from_millis(20);
 /// Messages read from one socket before anything else has its turn.
 const BUDGET: usize = 64;
 /// Between two readings of the sockets: a flood costs no more turns than this allows.
 pub(super) const BREATH: Duration = Duration::from_millis(1);
 /// While a phase lasts it is looked at this often.
 const GLANCE: u64 = 500_000;
-/// An old key is believed for this long after a new one was configured.
-const KEY_OVERLAP: Duration = Duration::from_secs(300);
+/// Lines of one kind about one group in 10 s.
+const FEW_LINES: u32 = 5;
+/// Changes of state of one group in 10 s.
+const CHANGES: u32 = 20;
+/// Lines of debugging in 10 s.
+const DEBUG_LINES: u32 = 2000;
 /// A group that gives its addresses up holds no more messages back than this.
 const MOST_HELD: usize = 8;
-
-/// Lets so many lines through in a time, and says how many it held back.
-#[derive(Debug)]
-pub struct Limiter {
-    most: u32,
-    since: u64,
-    passed: u32,
-    held: u64,
-}
-
-impl Limiter {
-    const WINDOW: u64 = 10_000_000_000;
-
-    /// `most` lines in 10 s.
-    #[must_use]
-    pub fn new(most: u32) -> Limiter {
-        Limiter { most, since: 0, passed: 0, held: 0 }
-    }
-
-    /// Whether a line may be written now.
-    pub fn allow(&mut self, now: u64) -> bool {
-        if now.saturating_sub(self.since) >= Self::WINDOW {
-            if self.held > 0 {
-                tracing::warn!("%HSRP-4-SUPPRESSED: {} lines were not written", self.held);
-            }
-            *self = Limiter { since: now, ..Limiter::new(self.most) };
-        }
-        if self.passed < self.most {
-            self.passed += 1;
-            return true;
-        }
-        self.held += 1;
-        false
-    }
-}
 
 /// The state of the runner beside the roles.
 #[derive(Debug)]
 pub struct Election {
     /// The sockets, each with the index of its port
     pub listening: Vec<(usize, Listening)>,
+    /// The sockets on which hosts ask for a router, of each IPv6 group that is one
+    pub hosts: BTreeMap<GroupKey, Solicitations>,
     /// Messages that no group took, by port and reason
     pub refused: BTreeMap<(usize, &'static str), u64>,
     /// What is told beyond the usual
     pub debug: Debug,
     /// Tracked objects that are down
     pub down: BTreeMap<u16, bool>,
-    /// Whether the IKE daemon took a connection when it was last asked
+    /// Whether the IKE daemon answered when it was last asked
     pub ike: bool,
     /// The sockets are read again then, ns
     pub read_at: u64,
@@ -95,11 +66,8 @@ pub struct Election {
     pub grace_until: u64,
     /// Until the first configuration is in force
     pub starting: bool,
-    changes: Limiter,
-    complaints: Limiter,
-    notes: Limiter,
-    details: Limiter,
-    unsent: Limiter,
+    /// Of what is logged again and again
+    pub limits: Limits,
 }
 
 impl Election {
@@ -108,6 +76,7 @@ impl Election {
     pub fn new(now: u64) -> Election {
         Election {
             listening: Vec::new(),
+            hosts: BTreeMap::new(),
             refused: BTreeMap::new(),
             debug: Debug::default(),
             down: BTreeMap::new(),
@@ -115,12 +84,7 @@ impl Election {
             read_at: 0,
             grace_until: now.saturating_add(RESUME_GRACE.as_nanos() as u64),
             starting: true,
-            changes: Limiter::new(50),
-            complaints: Limiter::new(10),
-            // The machines say the same once in 30 s only: a flood of other complaints must not hide it.
-            notes: Limiter::new(50),
-            details: Limiter::new(2000),
-            unsent: Limiter::new(3),
+            limits: Limits::default(),
         }
     }
 }
@@ -145,6 +109,13 @@ impl Daemon {
         }
         self.create_roles(now);
         self.listen();
+        let names: BTreeSet<String> = self.roles.keys().map(GroupKey::to_string).collect();
+        let devices = &self.ports;
+        self.election.limits.keep(|place| {
+            place == "HSRP"
+                || names.contains(place)
+                || devices.iter().any(|port| port.exception.as_deref() == Some(place))
+        });
         self.dirty = true;
     }
 
@@ -168,12 +139,13 @@ impl Daemon {
             if self.roles.contains_key(&plan.key) {
                 continue;
             }
-            let free = (0..MAX_GROUPS).find(|lease| self.roles.values().all(|role| role.lease != *lease));
+            let free = (0..OWN_LEASE).find(|lease| self.roles.values().all(|role| role.lease != *lease));
             let text = plan.key.to_string();
             let epoch = self.state.epochs.get(&text).copied().unwrap_or(0);
             let key = plan.key.clone();
             // `assess` keeps groups beyond the lease words down: they need none.
-            let mut role = Role::new(plan, free.unwrap_or(MAX_GROUPS), epoch);
+            let auth = auth_of(&plan).unwrap_or_default();
+            let mut role = Role::new(plan, auth, free.unwrap_or(OWN_LEASE), epoch);
             role.reload = self.election.starting;
             self.roles.insert(key.clone(), role);
             self.start_machine(&key, now);
@@ -183,7 +155,7 @@ impl Daemon {
     /// Gives a group its part in the election as soon as it can have one.
     pub(super) fn start_machine(&mut self, key: &GroupKey, now: u64) {
         let Some(role) = self.roles.get(key) else { return };
-        if !role.plan.down.is_empty() || role.lease >= MAX_GROUPS {
+        if !role.plan.down.is_empty() || role.lease >= OWN_LEASE {
             return;
         }
         let Some((own, mac)) = self.own_address(&role.plan) else { return };
@@ -206,6 +178,8 @@ impl Daemon {
             role.grace = resume.is_some();
             role.dataplane = up || resume.is_some();
         }
+        let synced = self.roles.get(key).is_none_or(|role| role.synced);
+        self.tell(key, Event::Synced(synced), now);
         for (object, down) in self.election.down.clone() {
             self.tell(key, Event::Track { object, down }, now);
         }
@@ -245,12 +219,21 @@ impl Daemon {
         let own = self.own_address(&plan);
         let Some(role) = self.roles.get_mut(key) else { return };
         let (was_down, is_down) = (!role.plan.down.is_empty(), !plan.down.is_empty());
-        if role.plan.settings.authentication != plan.settings.authentication {
-            let until = now.saturating_add(KEY_OVERLAP.as_nanos() as u64);
-            role.auth.replace(Auth::of(plan.settings.authentication.as_ref()), now, until);
+        if let Some(auth) = auth_of(&plan)
+            && role.plan.settings.authentication != plan.settings.authentication
+        {
+            let overlap = match &plan.settings.authentication {
+                Some(Authentication::Md5(_, Some(timeout))) => *timeout,
+                _ => crate::config::Group::OLD_KEY,
+            };
+            let until = now.saturating_add(Duration::from_secs(overlap.into()).as_nanos() as u64);
+            role.auth.replace(auth, now, until);
         }
         let changed = role.plan != plan;
         role.plan = plan;
+        // A chain may just have been given its keys.
+        self.roll_keys();
+        let Some(role) = self.roles.get_mut(key) else { return };
         if role.machine.is_none() {
             self.start_machine(key, now);
             return;
@@ -276,7 +259,9 @@ impl Daemon {
         let before = machine.state();
         let named = self.election.debug.events.then(|| format!("{event:?}"));
         let actions = machine.handle(event, now);
-        if let Some(named) = named.filter(|_| !actions.is_empty() && self.election.details.allow(now)) {
+        if let Some(named) = named.filter(|_| !actions.is_empty())
+            && self.debug_line(now)
+        {
             tracing::info!("HSRP: {key} {} {named}: {} actions", before.name(), actions.len());
         }
         self.act(key, before, actions, now)
@@ -288,7 +273,7 @@ impl Daemon {
             match action {
                 Action::Send(message) => self.post(key, message, now),
                 Action::Become(state) => {
-                    if self.election.changes.allow(now) {
+                    if self.may_log("HSRP-5-STATECHANGE", key, CHANGES, now) {
                         tracing::info!(
                             "%HSRP-5-STATECHANGE: {key} state {} -> {}",
                             before.name(),
@@ -315,22 +300,55 @@ impl Daemon {
                 Action::Lease { until: 0, .. } => {}
                 Action::Lease { until, peer_known } => self.renew(key, until, peer_known),
                 Action::Log(note) => {
-                    if self.election.notes.allow(now) {
-                        let word = match note {
-                            Note::DuplicateAddress(_) => "%HSRP-4-DUPADDR",
-                            Note::BadVirtualAddress { .. } => "%HSRP-4-BADVIP",
-                            Note::BadTimers(_) => "%HSRP-4-BADTIMERS",
-                            Note::LeaseLapsed { .. } => "%HSRP-4-LEASE",
-                            Note::Stalled { .. } => "%HSRP-4-STALLED",
-                            Note::FailoverNotActive | Note::FailoverNoStandby => "%HSRP-4-FAILOVER",
-                        };
-                        tracing::warn!("{word}: {key}: {note}");
+                    let word = match note {
+                        Note::DuplicateAddress(_) => "HSRP-4-DUPADDR",
+                        Note::BadVirtualAddress { .. } => "HSRP-4-BADVIP",
+                        Note::BadTimers(_) => "HSRP-4-BADTIMERS",
+                        Note::LeaseLapsed { .. } => "HSRP-4-LEASE",
+                        Note::Stalled { .. } => "HSRP-4-STALLED",
+                        Note::FailoverNotActive | Note::FailoverNoStandby => "HSRP-4-FAILOVER",
+                    };
+                    if self.may_log(word, key, FEW_LINES, now) {
+                        tracing::warn!("%{word}: {key}: {note}");
                     }
                     notes.push(note);
                 }
             }
         }
         notes
+    }
+
+    /// Has each group go by the keys of its chain as they stand now.
+    pub(super) fn roll_keys(&mut self) {
+        let wall = wall_clock();
+        for (key, role) in &mut self.roles {
+            let Some((keys, timely)) = role.plan.chain.as_ref().and_then(|c| Keys::of_chain(c, wall)) else {
+                continue;
+            };
+            let sent = keys.sent();
+            if role.auth.roll(keys) {
+                tracing::info!("%HSRP-6-KEY: {key}: key {sent} of its chain is sent now");
+            }
+            if std::mem::replace(&mut role.key_late, !timely) == timely {
+                match timely {
+                    true => tracing::info!("%HSRP-6-KEY: {key}: key {sent} is within its send-lifetime"),
+                    false => tracing::warn!(
+                        "%HSRP-4-KEY: {key}: no key of its chain is to be sent now, key {sent} goes on: add a key \
+                         with a send-lifetime from now on, and look at the clock"
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Whether a line of this kind about a group may be written.
+    pub(super) fn may_log(&mut self, kind: &'static str, key: &GroupKey, most: u32, now: u64) -> bool {
+        self.election.limits.allow(kind, &key.to_string(), most, now)
+    }
+
+    /// Whether one more line of debugging may be written.
+    fn debug_line(&mut self, now: u64) -> bool {
+        self.election.limits.allow("debug", "HSRP", DEBUG_LINES, now)
     }
 
     /// Lets the lease run on. With a peer known it ends no later than it would have from the last moment at which the
@@ -374,7 +392,9 @@ impl Daemon {
     /// Before the resign, for the next router advertises the same address and is to have the last word.
     fn last_advertisement(&mut self, key: &GroupKey) {
         let Some(role) = self.roles.get_mut(key) else { return };
-        if role.router.take().is_some() {
+        let (was_router, reachable) = (role.router.take().is_some(), role.dataplane);
+        self.election.hosts.remove(key);
+        if was_router && reachable {
             self.advertise(key, Duration::ZERO);
         }
     }
@@ -417,14 +437,15 @@ impl Daemon {
                 }
             }
         }
-        Wanted { device, mac: Some(role.mac()), mtu: None, addresses }
+        Wanted { device, mac: Some(role.mac()), mtu: None, addresses, shared: false }
     }
 
     /// A message on its way out.
     fn post(&mut self, key: &GroupKey, message: Message, now: u64) {
         let Some(role) = self.roles.get_mut(key) else { return };
-        // It would leave when the data plane wakes, and be a lie by then.
-        if role.wedged.is_some() {
+        // Without a data plane that carries the port's frames nothing leaves; and from the queue of one that stands
+        // still it would leave when that one wakes, and be a lie by then.
+        if !role.dataplane || role.wedged.is_some() {
             return;
         }
         if matches!(role.phase, Phase::Withdrawing { .. } | Phase::Clearing(_)) {
@@ -444,7 +465,7 @@ impl Daemon {
         let payload = match packet::emit(message, &role.auth, own) {
             Ok(payload) => payload,
             Err(error) => {
-                if self.election.complaints.allow(now) {
+                if self.may_log("HSRP-3-MESSAGE", key, FEW_LINES, now) {
                     tracing::error!("%HSRP-3-MESSAGE: {key}: cannot be sent: {error}");
                 }
                 return;
@@ -455,13 +476,13 @@ impl Daemon {
             false => (exception.clone(), self.sender.mac(&exception).unwrap_or_default()),
         };
         let sent = self.sender.send(&device, transport, mac, own, &payload);
-        if self.election.debug.packets && self.election.details.allow(now) {
+        if self.election.debug.packets && self.debug_line(now) {
             tracing::info!("HSRP: {key} {} out from {device}", line(message));
         }
         if let Err(error) = sent {
             // A macvlan that is only just being made: the hello must leave all the same.
             let again = self.sender.send(&exception, transport, mac, own, &payload);
-            if again.is_err() && self.election.unsent.allow(now) {
+            if again.is_err() && self.may_log("HSRP-4-SEND", key, FEW_LINES, now) {
                 tracing::warn!("%HSRP-4-SEND: {key}: {device}: {error}: see `ip link show {exception}`");
             }
         }
@@ -476,8 +497,17 @@ impl Daemon {
             else {
                 continue;
             };
-            if !wanted.contains(&(port, transport, exception.clone())) {
-                wanted.push((port, transport, exception));
+            // The other version of IPv4 too, to tell the operator of a router that speaks it.
+            let other = match transport {
+                Transport::V1 => Some(Transport::V2),
+                Transport::V2 => Some(Transport::V1),
+                Transport::V2Ipv6 => None,
+            };
+            for transport in [Some(transport), other].into_iter().flatten() {
+                let one = (port, transport, exception.clone());
+                if !wanted.contains(&one) {
+                    wanted.push(one);
+                }
             }
         }
         let same = |(port, transport, device): &(usize, Transport, String),
@@ -488,6 +518,7 @@ impl Daemon {
             wanted.iter().any(|wanted| same(wanted, open))
                 && index_of(&open.1.device.0) == Some(open.1.device.1)
         });
+        self.hear_hosts();
         for one in &wanted {
             if self.election.listening.iter().any(|open| same(one, open)) || index_of(&one.2).is_none() {
                 continue;
@@ -495,7 +526,7 @@ impl Daemon {
             match Listening::open(one.1, &one.2) {
                 Ok(open) => self.election.listening.push((one.0, open)),
                 Err(error) => {
-                    if self.election.unsent.allow(monotonic_ns()) {
+                    if self.election.limits.allow("HSRP-3-SOCKET", &one.2, FEW_LINES, monotonic_ns()) {
                         tracing::error!(
                             "%HSRP-3-SOCKET: {}: port {}: {error}: no election is possible there; trying again",
                             one.2,
@@ -505,6 +536,51 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Opens the sockets on which hosts ask those groups for a router that are one, on devices that may be new.
+    fn hear_hosts(&mut self) {
+        for role in self.roles.values().filter(|role| role.router.is_some()) {
+            let key = &role.plan.key;
+            let Some((_, device)) = self.device(&role.plan) else { continue };
+            let same = |open: &Solicitations| index_of(&open.device.0) == Some(open.device.1);
+            if self.election.hosts.get(key).is_some_and(same) {
+                continue;
+            }
+            match Solicitations::open(&device) {
+                Ok(open) => drop(self.election.hosts.insert(key.clone(), open)),
+                Err(error) => {
+                    let now = monotonic_ns();
+                    if self.election.limits.allow("HSRP-4-HOSTS", &key.to_string(), FEW_LINES, now) {
+                        tracing::warn!(
+                            "%HSRP-4-HOSTS: {key}: {device}: {error}: hosts that ask for a router wait for the next \
+                             advertisement; trying again"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what hosts ask, within bounds; whether there was anything.
+    fn read_hosts(&mut self, now: u64) -> bool {
+        let mut buffer = [0; MAX_LEN + 1];
+        let mut any = false;
+        for (key, socket) in &self.election.hosts {
+            for _ in 0..BUDGET {
+                let Some(heard) = socket.read(&mut buffer) else { break };
+                any = true;
+                let message = &buffer[..heard.len.min(MAX_LEN)];
+                if let IpAddr::V6(source) = heard.source
+                    && is_solicitation(message, source, heard.hop_limit)
+                    && let Some(router) = self.roles.get_mut(key).and_then(|role| role.router.as_mut())
+                {
+                    // No two clocks agree to the nanosecond: their phase is as good as a random number.
+                    router.solicited(now, now);
+                }
+            }
+        }
+        any
     }
 
     /// Reads what has come, within bounds.
@@ -521,7 +597,7 @@ impl Daemon {
             }
         }
         self.election.listening = listening;
-        if read > 0 {
+        if self.read_hosts(now) || read > 0 {
             self.election.read_at = now.saturating_add(BREATH.as_nanos() as u64);
         }
     }
@@ -535,21 +611,32 @@ impl Daemon {
         payload: &[u8],
         now: u64,
     ) {
-        // Every router sends with this; and who is not on the link has no part in its elections.
-        let here = hop_limit == transport.hop_limit();
-        let on_link = source.is_ipv6() || self.is_on_link(port, source);
-        if here && !on_link {
+        let checked = transport.check(source, hop_limit);
+        // Who is not on the link has no part in its elections.
+        if checked.is_ok() && source.is_ipv4() && !self.is_on_link(port, source) {
             *self.election.refused.entry((port, "off-link")).or_default() += 1;
             return;
         }
-        let checked =
-            if here { transport.check(source, hop_limit) } else { Err(PacketError::HopLimit(hop_limit)) };
         let parsed = checked.and_then(|()| packet::parse(payload, transport));
+        let interface = &self.ports[port].interface;
+        let version = self.config.interfaces.get(interface).map_or(1, Interface::version);
+        if transport.version() != version {
+            *self.election.refused.entry((port, "other-version")).or_default() += 1;
+            let place = self.ports[port].exception.as_deref().unwrap_or_default();
+            if parsed.is_ok() && self.election.limits.allow("HSRP-4-VERSION", place, FEW_LINES, now) {
+                tracing::warn!(
+                    "%HSRP-4-VERSION: {interface}: {source} speaks version {}, this node version {version}: neither \
+                     hears the other; enter the same `standby version` on both",
+                    transport.version()
+                );
+            }
+            return;
+        }
         let parsed = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
                 *self.election.refused.entry((port, error.name())).or_default() += 1;
-                if self.election.debug.errors && self.election.details.allow(now) {
+                if self.election.debug.errors && self.debug_line(now) {
                     tracing::info!("HSRP: from {source} on {}: {error}", self.ports[port].interface);
                 }
                 return;
@@ -566,16 +653,16 @@ impl Daemon {
         };
         match parsed.authenticate(&role.auth, source, now) {
             Ok(received) => {
-                if self.election.debug.packets && self.election.details.allow(now) {
+                if self.election.debug.packets && self.debug_line(now) {
                     tracing::info!("HSRP: {key} {} in from {source}", line(&received.message));
                 }
                 self.tell(&key, Event::Received(received), now);
             }
             Err(error) => {
                 role.refuse(error.name());
-                if self.election.debug.errors && self.election.details.allow(now) {
+                if self.election.debug.errors && self.debug_line(now) {
                     tracing::info!("HSRP: {key} from {source}: {error}");
-                } else if self.election.complaints.allow(now) {
+                } else if self.may_log("HSRP-4-BADAUTH", &key, FEW_LINES, now) {
                     tracing::warn!("%HSRP-4-BADAUTH: {key}: from {source}: {error}");
                 }
             }
@@ -596,6 +683,7 @@ impl Daemon {
                 self.tell(key, Event::Tick, now);
             }
         }
+        self.follow_roles(now);
         // A phase may end in one that has something to publish; no more than three follow each other at once.
         for _ in 0..3 {
             if std::mem::take(&mut self.dirty) {
@@ -681,7 +769,8 @@ impl Daemon {
             role.phase = Phase::Owned;
             role.resumed = false;
             if key.family == Family::V6 {
-                role.router = Some((now, 0));
+                role.router = Some(Advertiser::new(now));
+                self.hear_hosts();
             }
             return;
         }
@@ -702,18 +791,7 @@ impl Daemon {
                 continue;
             };
             let announce = std::mem::take(&mut role.announce);
-            let advertise = match &mut role.router {
-                Some((at, sent)) if *at <= now => {
-                    *sent += 1;
-                    let pause = match sent {
-                        1..3 => announce::ROUTER_INITIAL_INTERVAL,
-                        _ => announce::ROUTER_INTERVAL,
-                    };
-                    *at = now.saturating_add(pause.as_nanos() as u64);
-                    true
-                }
-                _ => false,
-            };
+            let advertise = role.router.as_mut().is_some_and(|router| router.due(now));
             if announce {
                 self.announce(key);
             }
@@ -741,7 +819,7 @@ impl Daemon {
         let mut next = now.saturating_add(1_000_000_000);
         for role in self.roles.values() {
             let machine = role.machine.as_ref().and_then(Group::next_deadline);
-            let router = role.router.map(|(at, _)| at);
+            let router = role.router.as_ref().map(Advertiser::next);
             let moves = matches!(role.phase, Phase::Preparing { .. } | Phase::Withdrawing { .. });
             let glance = (moves && role.wedged.is_none()).then(|| now.saturating_add(GLANCE));
             next = [machine, router, glance].into_iter().flatten().fold(next, u64::min);
@@ -749,95 +827,15 @@ impl Daemon {
         next
     }
 
-    /// Looks whether what the groups need is there: the data plane, and the objects that are tracked.
-    pub(super) fn look_at_objects(&mut self, now: u64) {
-        let keys: Vec<GroupKey> = self.roles.keys().cloned().collect();
-        for key in &keys {
-            let Some(role) = self.roles.get(key) else { continue };
-            let Some((exception, _)) = self.device(&role.plan) else { continue };
-            let Some(machine) = &role.machine else { continue };
-            // A data plane that was still for longer than a lease has let hellos wait for so long: peers may have
-            // taken over, and what it holds in its queues is not to be answered when it wakes.
-            let patience = match role.dataplane && !machine.peer_known(now) {
-                true => dataplanes::STALE.as_nanos() as u64,
-                false => span(machine),
-            };
-            let seen = self.dataplanes.carries(&exception).filter(|_| self.has_link(&exception));
-            let up = seen.is_some_and(|seen| now.saturating_sub(seen) < patience);
-            let awake = match role.wedged {
-                Some(u64::MAX) if up => Some(now.saturating_add(WAKING.as_nanos() as u64)),
-                // It has gone, or its queues are empty.
-                Some(_) if !self.dataplanes.attached(&exception) => None,
-                Some(until) if until <= now => None,
-                other => other,
-            };
-            let waits = role.grace && now < self.election.grace_until;
-            if let Some(role) = self.roles.get_mut(key) {
-                if role.wedged.is_some() && awake.is_none() {
-                    self.dirty = true;
-                    if let Phase::Withdrawing { since, .. } = &mut role.phase {
-                        *since = now;
-                    }
-                }
-                role.wedged = awake;
-            }
-            let Some(role) = self.roles.get(key) else { continue };
-            if up == role.dataplane && !(up && role.grace) || !up && waits {
-                continue;
-            }
-            if let Some(role) = self.roles.get_mut(key) {
-                role.dataplane = up;
-                role.grace = false;
-                if !up && seen.is_some() && role.phase == Phase::Owned {
-                    role.wedged = Some(u64::MAX);
-                }
-            }
-            if !up {
-                tracing::warn!(
-                    "%HSRP-4-DATAPLANE: {key}: no data plane carries its frames, or the port has no link"
-                );
-            }
-            self.tell(key, if up { Event::DataplaneUp } else { Event::DataplaneDown }, now);
+    /// The clients of a group's role (its cluster's member table) are ready for it, or not any more: what
+    /// `preempt delay sync` waits for, also for a group that has not begun yet. A group that nobody ever calls unready
+    /// does not wait.
+    #[allow(dead_code)] // the wiring of load balancing calls it
+    pub(super) fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
+        if let Some(role) = self.roles.get_mut(key) {
+            role.synced = synced;
         }
-        for (object, what) in self.config.tracks.clone() {
-            let up = match what {
-                Tracked::Dataplane => self.dataplanes.running(),
-                Tracked::IkeDaemon => self.election.ike,
-                Tracked::Link(name) => self
-                    .exception(&name)
-                    .is_some_and(|device| self.dataplanes.link(device) && self.has_link(device)),
-                Tracked::LineProtocol(name) => {
-                    let shut = self.config.interfaces.get(&name).is_some_and(|interface| interface.shutdown);
-                    !shut && self.exception(&name).is_some_and(|device| self.sender.is_running(device))
-                }
-            };
-            if self.election.down.insert(object, !up) == Some(!up) {
-                continue;
-            }
-            tracing::info!("%TRACK-6-STATE: {object} is {}", if up { "up" } else { "down" });
-            for key in &keys {
-                self.tell(key, Event::Track { object, down: !up }, now);
-            }
-        }
-        let gone: Vec<u16> = self
-            .election
-            .down
-            .keys()
-            .filter(|object| !self.config.tracks.contains_key(object))
-            .copied()
-            .collect();
-        for object in gone {
-            self.election.down.remove(&object);
-            for key in &keys {
-                self.tell(key, Event::Track { object, down: false }, now);
-            }
-        }
-    }
-
-    /// Whether the kernel's interface under the port of `exception`, where there is one, has link.
-    fn has_link(&self, exception: &str) -> bool {
-        let port = self.ports.iter().find(|port| port.exception.as_deref() == Some(exception));
-        port.and_then(|port| port.below.as_deref()).is_none_or(|below| self.sender.is_running(below))
+        self.tell(key, Event::Synced(synced), now);
     }
 
     /// Hands the role of matching groups over; what to tell the operator.
@@ -868,9 +866,19 @@ impl Daemon {
 }
 
 /// A lease's length with a peer known, ns.
-fn span(machine: &Group) -> u64 {
+pub(super) fn span(machine: &Group) -> u64 {
     let timers = machine.timers();
     timers.hold.saturating_sub(timers.hello).max(Duration::from_millis(15)).as_nanos() as u64
+}
+
+/// Seconds since 1970. Before that, which no clock that was ever set says, 0.
+fn wall_clock() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How a group is to authenticate now; none while its key chain has no key.
+fn auth_of(plan: &GroupPlan) -> Option<Auth> {
+    Auth::of(plan.settings.authentication.as_ref(), plan.chain.as_ref(), wall_clock())
 }
 
 fn line(message: &Message) -> String {

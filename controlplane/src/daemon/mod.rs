@@ -3,30 +3,33 @@
 //! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
 //! ([`elections`]) or done by a task that reports back ([`kernel`]).
 
+mod cluster;
 mod configure;
 pub mod dataplanes;
 mod elections;
 mod kernel;
+mod limits;
 pub mod management;
+mod tracking;
 mod views;
 
-use crate::clb::Member;
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
-use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity, Tracked};
-use crate::hsrp::link::{Listening, Sender};
+use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
+use crate::hsrp::link::Sender;
 use crate::hsrp::machine::Event as HsrpEvent;
 use crate::hsrp::{Phase, Roles};
 use crate::net::{Net, NetError, Wanted};
 use crate::publish::{self, VipInput};
 use crate::show::Question;
 use crate::state::{Saver, State};
+use cluster::Clusters;
 use dataplanes::{Dataplanes, Event};
 use elections::Election;
 use kernel::{DevicePlan, Devices, Done, Work};
 use management::{Asked, Asking, Reply};
 use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
-use platform::profile::{Profile, ProfileError};
+use platform::profile::{Attach, Profile, ProfileError};
 use platform::snapshot::handover::{HandoverError, Listener, Pending, Progress};
 use platform::snapshot::{VipState, Writer};
 use std::collections::BTreeMap;
@@ -47,8 +50,6 @@ const LINK_TICKS: u32 = 8;
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// The end waits no longer than this for data planes and the kernel.
 const STOP_WAIT: Duration = Duration::from_millis(1500);
-/// The IKE daemon's control socket.
-const VICI: &str = "/run/charon.vici";
 /// A connected data plane that says nothing is let go after this.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
 /// Steps that the kernel refused are tried again this often, and named as often.
@@ -71,6 +72,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Take the exception devices and macvlans away at the end
     pub cleanup: bool,
+    /// The IKE daemon's control socket
+    pub vici: PathBuf,
 }
 
 /// Why usherd did not start.
@@ -102,6 +105,8 @@ struct Port {
     mtu: u32,
     /// The exception device is a TAP of ours; else it comes and goes with the data plane
     tap: bool,
+    /// It is the kernel's own interface: what others put on it stays
+    shared: bool,
     /// The kernel's interface under the data plane's port, where it has one: not every driver tells its link
     below: Option<String>,
 }
@@ -120,11 +125,7 @@ struct Daemon {
     ports: Vec<Port>,
     config: Config,
     plan: Plan,
-    members: Vec<Member>,
-    /// Gateways that an operator has taken out of service
-    draining: std::collections::BTreeSet<IpAddr>,
-    /// `debug crypto ikev2 cluster`
-    debug_cluster: bool,
+    clusters: Clusters,
     started: Instant,
     roles: Roles,
     election: Election,
@@ -188,9 +189,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         ports,
         config: Config::default(),
         plan: Plan::default(),
-        members: Vec::new(),
-        draining: std::collections::BTreeSet::new(),
-        debug_cluster: false,
+        clusters: Clusters::new(),
         started: Instant::now(),
         roles: Roles::new(),
         election: Election::new(monotonic_ns()),
@@ -253,21 +252,20 @@ impl Drop for MadeTaps {
 
 fn ports(profile: &Profile) -> Vec<Port> {
     let port = |(index, port): (usize, &platform::profile::PortProfile)| {
-        let tap =
-            devices::exception_vdev(port, index, [0; 6], 1).is_some_and(|vdev| vdev.starts_with("net_tap"));
+        let owned = port.attach == Attach::Owned;
+        let tap = owned
+            && devices::exception_vdev(port, index, [0; 6], 1)
+                .is_some_and(|vdev| vdev.starts_with("net_tap"));
         Some(Port {
             // The profile has checked that it is a name; one we do not know binds nothing.
             interface: IfName::parse(&port.interface)
                 .inspect_err(|error| tracing::warn!("%SYS-4-PROFILE: {error}"))
                 .ok()?,
-            exception: port.exception().map(str::to_owned),
+            exception: port.kernel_device().map(str::to_owned),
             mtu: u32::from(port.mtu),
             tap,
-            below: ["net_af_xdp", "net_af_packet"]
-                .iter()
-                .any(|driver| port.device.name().starts_with(driver))
-                .then(|| port.device.arg("iface").map(str::to_owned))
-                .flatten(),
+            shared: !owned,
+            below: port.netdev().filter(|_| owned).map(str::to_owned),
         })
     };
     profile.port.iter().enumerate().filter_map(port).collect()
@@ -299,23 +297,28 @@ impl Daemon {
             if now >= self.election.read_at {
                 self.hear(now);
             }
+            if now >= self.clusters.turn_at {
+                self.run_clusters(now);
+            }
             self.advance(now);
             if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
                 break;
             }
             let now = monotonic_ns();
-            let pause = Duration::from_nanos(self.next_deadline(now).saturating_sub(now));
+            let due = self.next_deadline(now).min(self.clusters.turn_at);
+            let pause = Duration::from_nanos(due.saturating_sub(now));
             let reading = Duration::from_nanos(self.election.read_at.saturating_sub(now));
             // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
                 _ = tokio::time::sleep(pause) => {}
-                () = readable(&self.election.listening, reading) => {}
+                () = readable(&self.election, reading) => {}
                 _ = term.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = interrupt.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = tick.tick() => self.tick(),
                 _ = slow.tick() => self.slow_tick(&ike),
                 _ = hangup.recv(), if stop_at.is_none() => self.reload(),
                 Some(up) = ike_told.recv() => self.election.ike = up,
+                Some((key, event)) = self.clusters.heard.recv() => self.cluster_heard(&key, event, monotonic_ns()),
                 Some(done) = self.devices.done() => self.device_done(done),
                 Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
@@ -425,14 +428,8 @@ impl Daemon {
             self.all_devices();
         }
         self.settle();
-        if self.config.tracks.values().any(|what| *what == Tracked::IkeDaemon) {
-            let ike = ike.clone();
-            tokio::spawn(async move {
-                let connect = tokio::net::UnixStream::connect(VICI);
-                let up = tokio::time::timeout(SLOW_TICK, connect).await.is_ok_and(|stream| stream.is_ok());
-                let _ = ike.try_send(up);
-            });
-        }
+        self.roll_keys();
+        self.ask_ike_daemon(ike);
         self.save();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     }
@@ -515,10 +512,11 @@ impl Daemon {
             Some(cluster) => tracing::warn!("%CLB-4-DOWN: the cluster is down: {}", cluster.down.join("; ")),
             None => {}
         }
-        self.list_members();
         let now_ns = monotonic_ns();
         self.look_at_objects(now_ns);
         self.configure_roles(now_ns);
+        self.configure_clusters(now_ns);
+        self.dirty = true;
         self.all_devices();
     }
 
@@ -551,6 +549,7 @@ impl Daemon {
                 mac: known.as_ref().map(|identity| identity.mac).filter(|mac| *mac != [0; 6]),
                 mtu: Some(known.map_or(port.mtu, |identity| u32::from(identity.mtu)).max(1280)),
                 addresses: interface.map(|interface| interface.addresses().collect()).unwrap_or_default(),
+                shared: port.shared,
             };
             plan.ports.push((wanted, port.tap));
         }
@@ -577,7 +576,9 @@ impl Daemon {
                 Phase::Withdrawing { .. } if role.wedged.is_some() => VipState::Active,
                 Phase::Absent | Phase::Withdrawing { .. } | Phase::Clearing(_) => VipState::Inactive,
             };
-            let member = in_cluster(&role.plan.key);
+            let key = role.plan.key.clone();
+            let member = in_cluster(&key) && self.clusters.is_up(&key);
+            let members = if in_cluster(&key) { self.clusters.members(&key) } else { Vec::new() };
             vips.extend(role.addresses().into_iter().map(|address| VipInput {
                 address,
                 own: role.plan.own,
@@ -587,16 +588,25 @@ impl Daemon {
                 lease: role.lease as u16,
                 port: role.plan.port.map(|port| port as u16),
                 epoch: role.epoch,
-                in_cluster: member,
+                key: key.clone(),
+                is_own: false,
+                members: members.clone(),
             }));
         }
+        vips.extend(self.own_vips());
         self.publish_vips(vips);
     }
 
     fn publish_vips(&mut self, vips: Vec<VipInput>) {
         let now_ns = monotonic_ns();
-        let body =
-            publish::body(self.state.hash_key, now_ns, &vips, &self.members, &mut self.state.assignments);
+        self.keep_budgets(&vips);
+        let body = publish::body(
+            self.state.hash_key,
+            now_ns,
+            &vips,
+            &mut self.state.assignments,
+            &mut self.clusters.budgets,
+        );
         let generation = self.writer.publish(&body);
         self.published = Published { generation, at_ns: now_ns, vips, body: Some(body) };
         self.save();
@@ -665,7 +675,7 @@ impl Daemon {
                 )
             }
             Question::DebugCluster(on) => {
-                self.debug_cluster = on;
+                self.clusters.debug = on;
                 format!("Cluster debugging to the log: {}\n", if on { "on" } else { "off" })
             }
             Question::ClearCounters => {
@@ -673,7 +683,7 @@ impl Daemon {
                 tracing::info!("%SYS-5-CLEAR: the counters were cleared");
                 "Counters count from 0 again\n".to_owned()
             }
-            Question::Drain(on) => match self.drain(query.address, on) {
+            Question::Drain(on) => match self.cluster_drain(query.address, on) {
                 Ok(text) => text,
                 Err(error) => return Reply::error(error),
             },
@@ -687,12 +697,14 @@ impl Daemon {
 }
 
 /// Waits until a message can be read, and at least `pause`.
-async fn readable(listening: &[(usize, Listening)], pause: Duration) {
+async fn readable(election: &Election, pause: Duration) {
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
     std::future::poll_fn(|context| {
-        let ready = listening.iter().any(|(_, socket)| socket.poll_readable(context).is_ready());
+        let mut listening = election.listening.iter();
+        let ready = listening.any(|(_, socket)| socket.poll_readable(context).is_ready())
+            || election.hosts.values().any(|socket| socket.poll_readable(context).is_ready());
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;

@@ -1,12 +1,18 @@
 //! What the daemon knows, as the values that `show` writes.
 
+use super::cluster::One;
 use super::management::Reply;
 use super::{Daemon, redirects_by_gateway};
+use crate::clb::Member;
+use crate::clb::load::Rules;
+use crate::clb::node::{self, Standing};
 use crate::config::{Authentication, Keys, render};
 use crate::hsrp::Role;
 use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
-use crate::hsrp::message::State;
-use crate::show::cluster::{self, ClusterRole, ClusterView, CounterView, GatewayRole, GatewayView, Mark};
+use crate::load::probe::ProbeState;
+use crate::show::cluster::{
+    self, ClusterRole, ClusterView, CounterView, DrainView, GatewayRole, GatewayView, LoadView, Mark,
+};
 use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
 use crate::show::redirect::RedirectView;
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
@@ -15,6 +21,8 @@ use crate::show::{Query, Question};
 use platform::choose::{Asking, choose};
 use platform::clock::monotonic_ns;
 use platform::snapshot::{VipState, addr16};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 impl Daemon {
     pub(super) fn show(&self, query: &Query, json: bool) -> Reply {
@@ -60,51 +68,172 @@ impl Daemon {
         let plan = self.plan.cluster.as_ref()?;
         let views = self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns);
         let redirects = redirects_by_gateway(&views, &self.published.vips, &self.state.assignments);
-        let up = plan.down.is_empty();
-        let active =
-            plan.groups.iter().filter_map(|key| self.roles.get(key)).any(|r| r.state() == State::Active);
-        let share = |gateway| {
-            let mut vips = self.published.vips.iter().filter(|vip| vip.in_cluster);
-            vips.find_map(|vip| {
-                let share = self.state.assignments.get(&vip.address)?.share(gateway);
-                (vip.address.is_ipv4() == gateway.is_ipv4()).then_some(share)
-            })
+        let nodes = || self.clusters.all.values().map(|one| &one.node);
+        let up = plan.down.is_empty() && nodes().any(|node| node.is_up());
+        let role = match nodes().map(|node| node.role()).min_by_key(|role| match role {
+            node::Role::Primary => 0,
+            node::Role::Secondary(_) => 1,
+            node::Role::None => 2,
+        }) {
+            Some(node::Role::Primary) if up => ClusterRole::Primary,
+            // Without `max-session` this node reports nothing: it is no member.
+            Some(node::Role::Secondary(_)) if up && cluster.max_session.is_some() => ClusterRole::Secondary,
+            _ => ClusterRole::None,
         };
+        let mut reasons = plan.down.clone();
+        if nodes().any(|node| node.order().shutdown) {
+            reasons.push(
+                "the cluster was shut down on its primary: enter `no shutdown` under `crypto ikev2 cluster` there"
+                    .to_owned(),
+            );
+        }
+        let mut gateways: Vec<GatewayView> = Vec::new();
+        for one in self.clusters.all.values() {
+            let acked = one.node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000);
+            for standing in one.node.standings(now_ns) {
+                let mut view = self.gateway(&standing, &one.members, one.node.rules());
+                if role == ClusterRole::Secondary && standing.is_self {
+                    view.last_seen_ms = acked;
+                }
+                view.slots = self.share(standing.address);
+                view.redirects = redirects.get(&standing.address).copied().unwrap_or(0);
+                if gateways.iter().all(|other| other.address != view.address) {
+                    gateways.push(view);
+                }
+            }
+        }
+        // What is configured and cannot run, or would lead clients back here.
+        for (address, gateway) in &cluster.static_gateways {
+            if gateways.iter().all(|other| other.address != *address) {
+                gateways.push(idle(*address, gateway.priority, self.is_virtual(*address)));
+            }
+        }
+        let drains = self.clusters.all.values().flat_map(|one| self.drains(one, now_ns)).collect();
+        let authenticated =
+            self.clusters.all.values().filter_map(|one| one.authenticated).reduce(|a, b| a && b);
+        let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for (name, total) in self.clusters.all.values().flat_map(|one| &one.counts) {
+            *counters.entry(name).or_default() += total;
+        }
         Some(ClusterView {
-            role: if up && active { ClusterRole::Primary } else { ClusterRole::None },
+            role,
             status: if up { "Up" } else { "Down" },
-            reasons: plan.down.clone(),
-            secondaries: 0,
+            reasons,
+            secondaries: gateways
+                .iter()
+                .filter(|gateway| gateway.role == GatewayRole::Second && !gateway.is_self)
+                .count(),
             cluster_ip: self.plan.cluster_addresses().collect(),
             hold_time_ms: cluster.holdtime(),
             overload_limit: cluster.overload_limit(),
             hello_interval_ms: cluster.hello(),
             update_interval_ms: cluster.update(),
             redirect_init: self.config.redirect_init,
-            authenticated: None,
-            gateways: self
-                .members
-                .iter()
-                .map(|member| GatewayView {
-                    address: member.address,
-                    role: GatewayRole::Static,
-                    mark: (!member.usable).then_some(Mark::NotChosen),
-                    reason: (!member.usable).then(|| "it is a virtual address".to_owned()),
-                    last_seen_ms: None,
-                    priority: member.priority,
-                    load: None,
-                    fqdn: String::new(),
-                    usable: member.usable,
-                    is_self: member.is_self,
-                    slots: share(member.address).unwrap_or(0),
-                    redirects: redirects.get(&member.address).copied().unwrap_or(0),
-                })
+            authenticated: authenticated.or_else(|| cluster.max_session.map(|_| cluster.key.is_some())),
+            gateways,
+            drains,
+            counters: counters
+                .into_iter()
+                .map(|(name, total)| CounterView { name: name.to_owned(), total })
                 .collect(),
-            drains: Vec::new(),
-            counters: Vec::new(),
             not_redirected: not_redirected(&views),
             notes: self.plan.warnings.clone(),
         })
+    }
+
+    fn is_virtual(&self, address: IpAddr) -> bool {
+        self.plan.groups.iter().any(|group| group.addresses.contains(&address))
+    }
+
+    /// Slots of 1024 that a gateway holds of its family's first virtual address.
+    fn share(&self, gateway: IpAddr) -> usize {
+        let mut vips = self.published.vips.iter().filter(|vip| !vip.is_own && !vip.members.is_empty());
+        let vip = vips.find(|vip| vip.address.is_ipv4() == gateway.is_ipv4());
+        vip.and_then(|vip| Some(self.state.assignments.get(&vip.address)?.share(gateway))).unwrap_or(0)
+    }
+
+    fn gateway(&self, standing: &Standing, chosen: &[Member], rules: Rules) -> GatewayView {
+        let report = standing.report.as_ref();
+        let weight = |member: &Member| {
+            (member.address == standing.address && member.weight > 0).then_some(member.weight)
+        };
+        let least = self.clusters.all.values().any(|one| {
+            one.node.choice(monotonic_ns()).iter().any(|c| c.least && c.address == standing.address)
+        });
+        let reason = match standing {
+            Standing { usable: true, .. } => None,
+            Standing { is_static: true, alive: false, address, .. } => match self.clusters.probe(*address) {
+                Some(ProbeState::Down { reason, .. }) => Some(format!("its probe: {reason}")),
+                _ => Some("its probe gets no answer".to_owned()),
+            },
+            Standing { alive: false, .. } => Some("it has been silent for holdtime".to_owned()),
+            Standing { draining: true, .. } => Some("it is being taken out of service".to_owned()),
+            Standing { overloaded: true, .. } => {
+                Some(format!("its load has reached {}%", rules.overload_limit))
+            }
+            Standing { is_self: true, .. } => {
+                Some(self.clusters.ailment().unwrap_or("its load source has not answered yet").to_owned())
+            }
+            _ => Some("its load source does not answer".to_owned()),
+        };
+        let mark = match standing {
+            Standing { overloaded: true, .. } => Some(Mark::Overloaded),
+            Standing { usable: false, .. } => Some(Mark::NotChosen),
+            _ if least => Some(Mark::Least),
+            _ => None,
+        };
+        GatewayView {
+            address: standing.address,
+            role: match standing {
+                Standing { is_static: true, .. } => GatewayRole::Static,
+                Standing { is_primary: true, .. } => GatewayRole::Primary,
+                _ => GatewayRole::Second,
+            },
+            mark,
+            reason,
+            last_seen_ms: standing.age.map(|age| age / 1_000_000),
+            priority: standing.priority,
+            load: report.zip(standing.load).map(|(report, (composite, prioritized))| LoadView {
+                ike: report.ike,
+                child: report.child,
+                max_session: report.max_session,
+                in_neg: report.load.in_neg,
+                crypto: report.load.crypto,
+                cpu: report.load.cpu,
+                mem: report.load.mem,
+                composite,
+                prioritized,
+            }),
+            fqdn: report.map(|report| report.fqdn.clone()).unwrap_or_default(),
+            usable: standing.usable && chosen.iter().any(|member| weight(member).is_some()),
+            is_self: standing.is_self,
+            slots: 0,
+            redirects: 0,
+        }
+    }
+
+    fn drains(&self, one: &One, now_ns: u64) -> Vec<DrainView> {
+        let draining = |standing: &Standing| standing.draining;
+        let view = |standing: Standing| {
+            let progress = self.clusters.progress().filter(|_| standing.is_self);
+            let to_move = standing.report.as_ref().map_or(0, |report| report.to_move);
+            DrainView {
+                address: standing.address,
+                moved: progress.as_ref().map_or(0, |progress| progress.moved.into()),
+                waiting: progress
+                    .as_ref()
+                    .map_or(to_move, |progress| progress.waiting + progress.asked)
+                    .into(),
+                staying: progress.as_ref().map_or(0, |progress| progress.staying.into()),
+                examples: progress
+                    .iter()
+                    .flat_map(|progress| &progress.stay)
+                    .take(5)
+                    .map(|stay| format!("{} {}: {}", stay.peer, stay.identity, stay.reason))
+                    .collect(),
+            }
+        };
+        one.node.standings(now_ns).into_iter().filter(draining).map(view).collect()
     }
 
     fn version(&self) -> VersionView {
@@ -181,11 +310,7 @@ impl Daemon {
             redirect_init: vip.redirect_init,
             port: vip.port,
             epoch: vip.epoch,
-            gateways: self
-                .members
-                .iter()
-                .filter(|m| vip.in_cluster && m.usable && m.address.is_ipv4() == vip.address.is_ipv4())
-                .count(),
+            gateways: vip.members.iter().filter(|member| member.usable).count(),
         });
         DataplaneView {
             snapshot: SnapshotView {
@@ -248,7 +373,8 @@ impl Daemon {
             next_hello_ms: machine.and_then(Group::next_hello).map(until),
             authentication: settings.authentication.as_ref().map(|authentication| match authentication {
                 Authentication::Text(_) => "text",
-                Authentication::Md5(_) => "MD5, key-string",
+                Authentication::Md5(..) => "MD5, key-string",
+                Authentication::KeyChain(_) => "MD5, key-chain",
             }),
             priority: machine.map_or(u32::from(plan.priority), Group::priority),
             configured_priority: plan.priority,
@@ -303,5 +429,24 @@ fn reply<T: serde::Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> St
     match serde_json::to_value(value) {
         Ok(value) => Reply { json: Some(value), ..Reply::default() },
         Err(error) => Reply::error(format!("the answer cannot be written as JSON: {error}")),
+    }
+}
+
+/// A configured gateway that takes no part.
+fn idle(address: IpAddr, priority: u8, is_virtual: bool) -> GatewayView {
+    let reason = if is_virtual { "it is a virtual address" } else { "the cluster is down" };
+    GatewayView {
+        address,
+        role: GatewayRole::Static,
+        mark: Some(Mark::NotChosen),
+        reason: Some(reason.to_owned()),
+        last_seen_ms: None,
+        priority,
+        load: None,
+        fqdn: String::new(),
+        usable: false,
+        is_self: false,
+        slots: 0,
+        redirects: 0,
     }
 }

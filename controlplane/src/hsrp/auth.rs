@@ -16,6 +16,7 @@
 //! there by anyone who also takes the sender's address, for as long as the key lives.
 
 use crate::config::Authentication;
+use crate::config::keychain::{ChainKey, KeyChain};
 use md5::{Digest as _, Md5};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -40,13 +41,22 @@ pub const MAX_OLD_KEYS: usize = 3;
 
 /// A shared key. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(Vec<u8>);
+pub struct Key {
+    id: u32,
+    secret: Vec<u8>,
+}
 
 impl Key {
     /// A `key-string`. The command takes 1-64 characters; any length works here.
     #[must_use]
     pub fn new(key: impl AsRef<[u8]>) -> Key {
-        Key(key.as_ref().to_vec())
+        Key::numbered(0, key)
+    }
+
+    /// Key `id` of a key chain.
+    #[must_use]
+    pub fn numbered(id: u32, key: impl AsRef<[u8]>) -> Key {
+        Key { id, secret: key.as_ref().to_vec() }
     }
 
     /// The digest of `payload`, whose 16 bytes from `digest_at` on count as zero.
@@ -54,15 +64,15 @@ impl Key {
         let before = payload.get(..digest_at).unwrap_or(payload);
         let after = payload.get(digest_at.saturating_add(16)..).unwrap_or_default();
         let mut md5 = Md5::new();
-        md5.update(&self.0);
+        md5.update(&self.secret);
         md5.update([0x80]);
         // MD5's own padding: zeros up to 8 bytes before the end of a block, then the bits of the key (RFC 1321 3.1).
-        md5.update(&[0; 64][..(119 - self.0.len() % 64) % 64]);
-        md5.update((self.0.len() as u64 * 8).to_le_bytes());
+        md5.update(&[0; 64][..(119 - self.secret.len() % 64) % 64]);
+        md5.update((self.secret.len() as u64 * 8).to_le_bytes());
         md5.update(before);
         md5.update([0; 16]);
         md5.update(after);
-        md5.update(&self.0);
+        md5.update(&self.secret);
         md5.finalize().into()
     }
 }
@@ -77,6 +87,8 @@ impl std::fmt::Debug for Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     current: Key,
+    /// Those that are accepted: the same, or what a key chain says
+    accepted: Vec<Key>,
     /// Oldest first, each with the end of its time, ns of CLOCK_MONOTONIC
     old: Vec<(Key, u64)>,
 }
@@ -85,13 +97,39 @@ impl Keys {
     /// One key and no older one.
     #[must_use]
     pub fn new(current: Key) -> Keys {
-        Keys { current, old: Vec::new() }
+        Keys { accepted: vec![current.clone()], current, old: Vec::new() }
     }
 
-    /// Keys that count at `now_ns`, the current one first.
+    /// The keys of a chain as they stand at `wall`, seconds since 1970, and whether the one to be sent is within its
+    /// time; none where no key has a key-string. Sent is the lowest number of those to be sent now. Where there is none,
+    /// the one whose time ended last goes on (else the one whose time comes next) and is accepted too: without it the
+    /// group would be alone from one second to the next.
+    #[must_use]
+    pub fn of_chain(chain: &KeyChain, wall: u64) -> Option<(Keys, bool)> {
+        let made = |id: u32, key: &ChainKey| Some(Key::numbered(id, &key.string.as_ref()?.0));
+        let usable = || chain.iter().filter(|(_, key)| key.string.is_some());
+        let now = usable().find(|(_, key)| key.send.covers(wall));
+        let ended =
+            || usable().filter(|(_, key)| key.send.from <= wall).max_by_key(|(_, key)| key.send.until);
+        let (id, key) = now.or_else(ended).or_else(|| usable().min_by_key(|(_, key)| key.send.from))?;
+        let accepted = |(other, key): (&u32, &ChainKey)| {
+            let late = now.is_none() && other == id;
+            made(*other, key).filter(|_| late || key.accept.covers(wall))
+        };
+        let accepted = chain.iter().filter_map(accepted).collect();
+        Some((Keys { current: made(*id, key)?, accepted, old: Vec::new() }, now.is_some()))
+    }
+
+    /// The number of the key that is sent; 0 for a `key-string`.
+    #[must_use]
+    pub fn sent(&self) -> u32 {
+        self.current.id
+    }
+
+    /// Keys that count at `now_ns`.
     fn valid(&self, now_ns: u64) -> impl Iterator<Item = &Key> {
         let old = self.old.iter().rev().filter(move |(_, until)| now_ns < *until).map(|(key, _)| key);
-        std::iter::once(&self.current).chain(old)
+        self.accepted.iter().chain(old)
     }
 }
 
@@ -208,7 +246,7 @@ impl Trailer {
     }
 
     /// The number of the key in the sender's key chain; 0 for a `key-string`. Not used to choose the key: the digest
-    /// covers it, and there are few.
+    /// covers it, there are few, and chains of two vendors need not agree on numbers.
     #[must_use]
     pub fn key_id(&self) -> u32 {
         self.key_id
@@ -216,13 +254,30 @@ impl Trailer {
 }
 
 impl Auth {
-    /// As configured; none is the text "cisco".
+    /// As configured, at `wall` seconds since 1970; none is the text "cisco". `None` for a key chain without a key.
     #[must_use]
-    pub fn of(configured: Option<&Authentication>) -> Auth {
-        match configured {
+    pub fn of(configured: Option<&Authentication>, chain: Option<&KeyChain>, wall: u64) -> Option<Auth> {
+        Some(match configured {
             None => Auth::default(),
             Some(Authentication::Text(text)) => Auth::text(&text.0),
-            Some(Authentication::Md5(key)) => Auth::Md5(Keys::new(Key::new(&key.0))),
+            Some(Authentication::KeyChain(_)) => Auth::Md5(Keys::of_chain(chain?, wall)?.0),
+            Some(Authentication::Md5(key, _)) => Auth::Md5(Keys::new(Key::new(&key.0))),
+        })
+    }
+
+    /// Goes on in the same key chain: what its lifetimes do not accept any more counts no longer. True when another
+    /// key is sent from now on.
+    pub fn roll(&mut self, new: Keys) -> bool {
+        match self {
+            Auth::Md5(keys) => {
+                let changed = keys.current != new.current;
+                (keys.current, keys.accepted) = (new.current, new.accepted);
+                changed
+            }
+            Auth::Text(_) => {
+                *self = Auth::Md5(new);
+                true
+            }
         }
     }
 
@@ -240,7 +295,7 @@ impl Auth {
     pub fn replace(&mut self, new: Auth, now_ns: u64, old_until_ns: u64) {
         let before = std::mem::replace(self, new);
         if let (Auth::Md5(keys), Auth::Md5(before)) = (self, before) {
-            let Keys { current, mut old } = before;
+            let Keys { current, mut old, .. } = before;
             old.push((current, old_until_ns));
             old.extend(std::mem::take(&mut keys.old));
             old.retain(|(key, until)| now_ns < *until && *key != keys.current);
@@ -293,6 +348,7 @@ pub(super) fn seal(payload: &mut [u8], keys: &Keys, source: IpAddr) {
     let trailer = &mut payload[at..];
     trailer.fill(0);
     trailer[field::ALGORITHM] = ALGORITHM_MD5;
+    trailer[field::KEY_ID].copy_from_slice(&keys.current.id.to_be_bytes());
     if let IpAddr::V4(source) = source {
         trailer[field::SENDER].copy_from_slice(&source.octets());
     }
@@ -464,5 +520,82 @@ mod tests {
         assert!(!shown.contains("hush"), "{shown}");
         // "hush" as bytes.
         assert!(!shown.contains("104"), "{shown}");
+    }
+
+    /// Key 1 is sent in seconds 100-199 and accepted until 219, key 2 from 200 on and accepted from 180 on.
+    fn chain() -> KeyChain {
+        use crate::config::Secret;
+        use crate::config::keychain::Lifetime;
+        let key = |string: &str, send: (u64, Option<u64>), accept: (u64, Option<u64>)| ChainKey {
+            string: Some(Secret(string.to_owned())),
+            send: Lifetime { from: send.0, until: send.1 },
+            accept: Lifetime { from: accept.0, until: accept.1 },
+        };
+        KeyChain::from([
+            (1, key("alpha", (100, Some(200)), (100, Some(220)))),
+            (2, key("beta", (200, Some(300)), (180, Some(320)))),
+            (3, ChainKey::default()),
+        ])
+    }
+
+    #[test]
+    fn a_chain_is_sent_and_accepted_by_its_lifetimes() {
+        let at = |wall| {
+            let (keys, timely) = Keys::of_chain(&chain(), wall).unwrap();
+            (keys.sent(), keys.accepted.iter().map(|key| key.id).collect::<Vec<_>>(), timely)
+        };
+        assert_eq!(at(100), (1, vec![1], true));
+        assert_eq!(at(180), (1, vec![1, 2], true));
+        assert_eq!(at(200), (2, vec![1, 2], true));
+        assert_eq!(at(220), (2, vec![2], true));
+        assert_eq!(at(310), (2, vec![2], false), "the last one goes on");
+        assert_eq!(at(1000), (2, vec![2], false), "and is accepted, or the group would be alone");
+        assert_eq!(at(50), (1, vec![1], false), "a clock that is behind");
+        let overlapping: KeyChain =
+            chain().into_iter().map(|(id, key)| (id, ChainKey { send: key.accept, ..key })).collect();
+        assert_eq!(Keys::of_chain(&overlapping, 190).unwrap().0.sent(), 1, "the lowest number, as on IOS");
+        assert!(Keys::of_chain(&KeyChain::from([(3, ChainKey::default())]), 100).is_none());
+    }
+
+    #[test]
+    fn two_routers_whose_clocks_differ_by_less_than_the_overlap_never_lose_each_other() {
+        use super::super::packet::emit;
+        let (head, digest, key) = VECTORS[0];
+        let payload = [&head[..], &digest].concat();
+        let source = IpAddr::V4(trailer_of(&payload));
+        let hello =
+            parse(&payload, Transport::V1).unwrap().authenticate(&md5(key), source, 0).unwrap().message;
+        let auth = |wall| Auth::Md5(Keys::of_chain(&chain(), wall).unwrap().0);
+        for wall in 90..330 {
+            for skew in [0, 10, 19] {
+                let payload = emit(&hello, &auth(wall), source).unwrap();
+                let heard =
+                    parse(&payload, Transport::V1).unwrap().authenticate(&auth(wall + skew), source, 0);
+                assert!(heard.is_ok(), "{wall} {skew}: {heard:?}");
+                let payload = emit(&hello, &auth(wall + skew), source).unwrap();
+                let heard = parse(&payload, Transport::V1).unwrap().authenticate(&auth(wall), source, 0);
+                assert!(heard.is_ok(), "{wall} {skew}: {heard:?}");
+            }
+        }
+        let payload = emit(&hello, &auth(150), source).unwrap();
+        let late = parse(&payload, Transport::V1).unwrap().authenticate(&auth(230), source, 0);
+        assert_eq!(late, Err(AuthError::Digest), "beyond its accept-lifetime");
+        assert_eq!(payload[30..34], [0, 0, 0, 1], "the key id");
+    }
+
+    #[test]
+    fn a_chain_that_rolls_forgets_at_once_and_a_key_string_before_it_does_not() {
+        let keys = |wall| Keys::of_chain(&chain(), wall).unwrap().0;
+        let mut auth = md5("before");
+        auth.replace(Auth::Md5(keys(150)), 0, 1000);
+        let valid = |auth: &Auth, now| match auth {
+            Auth::Md5(keys) => keys.valid(now).map(|key| key.id).collect::<Vec<_>>(),
+            Auth::Text(_) => Vec::new(),
+        };
+        assert_eq!(valid(&auth, 1), [1, 0]);
+        assert!(!auth.roll(keys(190)));
+        assert!(auth.roll(keys(250)));
+        assert_eq!(valid(&auth, 999), [2, 0]);
+        assert_eq!(valid(&auth, 1000), [2]);
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     sendto,
 };
 use platform::wire::{checksum, ethernet, ipv4, ipv6, udp};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -88,6 +88,50 @@ impl Listening {
     }
 
     /// Reads the next payload; `None` when there is none.
+    pub fn read(&self, buffer: &mut [u8; MAX_LEN + 1]) -> Option<Heard> {
+        self.socket.try_io(Interest::READABLE, || receive(&self.socket, buffer)).ok()
+    }
+}
+
+/// Hears the router solicitations on one device.
+#[derive(Debug)]
+pub struct Solicitations {
+    /// The device, and its index when the socket was opened
+    pub device: (String, u32),
+    socket: UdpSocket,
+}
+
+impl Solicitations {
+    /// Opens a socket on `device`, a group's macvlan: it hears what is sent to all routers and to the virtual address.
+    ///
+    /// # Errors
+    /// The step that the kernel refused.
+    pub fn open(device: &str) -> std::io::Result<Solicitations> {
+        const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+        // Load the type, its first byte; 133 passes, all else does not.
+        const FILTER: [SockFilter; 4] = [
+            SockFilter::new(0x30, 0, 0, 0),
+            SockFilter::new(0x15, 0, 1, 133),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+            SockFilter::new(0x06, 0, 0, 0),
+        ];
+        let index = nix::net::if_::if_nametoindex(device)?;
+        let socket = Socket::new(Domain::IPV6, Type::RAW.nonblocking(), Some(Protocol::ICMPV6))?;
+        socket.attach_filter(&FILTER)?;
+        socket.bind_device(Some(device.as_bytes()))?;
+        socket.set_recv_hoplimit_v6(true)?;
+        socket.join_multicast_v6(&ALL_ROUTERS, index)?;
+        // Only a name for a socket that tokio can wait for: it is read by recvmsg.
+        let socket = UdpSocket::from_std(socket.into())?;
+        Ok(Solicitations { device: (device.to_owned(), index), socket })
+    }
+
+    /// Waits for something to read.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_recv_ready(context).map(|_| ())
+    }
+
+    /// Reads the next message, whose checksum the kernel has verified; `None` when there is none.
     pub fn read(&self, buffer: &mut [u8; MAX_LEN + 1]) -> Option<Heard> {
         self.socket.try_io(Interest::READABLE, || receive(&self.socket, buffer)).ok()
     }

@@ -9,21 +9,23 @@ pub mod link;
 pub mod machine;
 pub mod message;
 pub mod packet;
+pub mod router;
 
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{Family, Interval, virtual_link_local};
+use crate::config::{Family, Group as GroupSettings, Interval, virtual_link_local};
 use auth::Auth;
 use machine::{Group, PreemptDelay, Timers};
 use message::{Message, State};
 use packet::Transport;
+use router::Advertiser;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long requests are still answered after the last sign of life of the control plane, no peer known.
-pub const LONE_LEASE: Duration = Duration::from_secs(10);
+/// The lease word of own addresses whose requests a member sheds: the last one, which no group takes.
+pub const OWN_LEASE: usize = platform::snapshot::MAX_GROUPS - 1;
 /// `standby delay minimum` where it is not configured.
-const DELAY_MINIMUM: u16 = 1;
+pub const DELAY_MINIMUM: u16 = 1;
 /// `standby delay reload` where it is not configured.
 const DELAY_RELOAD: u16 = 5;
 
@@ -75,7 +77,9 @@ pub struct Role {
     pub machine: Option<Group>,
     /// How its messages are authenticated
     pub auth: Auth,
-    /// Index of its lease word; [`platform::snapshot::MAX_GROUPS`] when there is none
+    /// The key of its chain that is sent is beyond its time
+    pub key_late: bool,
+    /// Index of its lease word; [`OWN_LEASE`] when there is none
     pub lease: usize,
     /// Grows at each gain, over restarts too
     pub epoch: u64,
@@ -85,14 +89,16 @@ pub struct Role {
     pub held: Vec<Message>,
     /// Announcements are due as soon as the addresses are here
     pub announce: bool,
-    /// When the next router advertisement leaves, and how many have left since the gain
-    pub router: Option<(u64, u32)>,
+    /// The router advertisements of an IPv6 group while its addresses are here
+    pub router: Option<Advertiser>,
     /// It goes on where an usherd before it stood: the addresses are still on
     pub resumed: bool,
     /// It was configured when usherd started: reload delays apply to it
     pub reload: bool,
     /// It goes on within its lease, and its data plane may still be on its way back
     pub grace: bool,
+    /// What uses the role is ready for it (`preempt delay sync`)
+    pub synced: bool,
     /// The machine was last told that a data plane carries its frames
     pub dataplane: bool,
     /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
@@ -105,9 +111,10 @@ pub struct Role {
 impl Role {
     /// A group that has not started.
     #[must_use]
-    pub fn new(plan: GroupPlan, lease: usize, epoch: u64) -> Role {
+    pub fn new(plan: GroupPlan, auth: Auth, lease: usize, epoch: u64) -> Role {
         Role {
-            auth: Auth::of(plan.settings.authentication.as_ref()),
+            auth,
+            key_late: false,
             plan,
             machine: None,
             lease,
@@ -119,6 +126,7 @@ impl Role {
             resumed: false,
             reload: false,
             grace: false,
+            synced: true,
             dataplane: true,
             wedged: None,
             refused: BTreeMap::new(),
@@ -185,6 +193,7 @@ pub fn machine_config(plan: &GroupPlan, own: IpAddr, mac: [u8; 6]) -> machine::C
     let settings = &plan.settings;
     let seconds = |seconds: Option<u16>| Duration::from_secs(u64::from(seconds.unwrap_or(0)));
     let time = |interval: Interval| Duration::from_millis(u64::from(interval.millis()));
+    let lone_lease = Duration::from_secs(settings.lease_limit.unwrap_or(GroupSettings::LEASE_LIMIT).into());
     let timers = settings.timers.map(|timers| Timers { hello: time(timers.hello), hold: time(timers.hold) });
     machine::Config {
         version: plan.version,
@@ -208,7 +217,7 @@ pub fn machine_config(plan: &GroupPlan, own: IpAddr, mac: [u8; 6]) -> machine::C
         delay_reload: seconds(plan.delay.reload.or(Some(DELAY_RELOAD))),
         tracks: settings.tracks.iter().map(|(object, effect)| (*object, *effect)).collect(),
         // The lease is renewed with each hello: rare ones need a longer one.
-        lone_lease: LONE_LEASE.max(timers.map_or(Duration::ZERO, |timers| timers.hello * 3)),
+        lone_lease: lone_lease.max(timers.map_or(Duration::ZERO, |timers| timers.hello * 3)),
     }
 }
 

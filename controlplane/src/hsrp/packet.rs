@@ -158,8 +158,8 @@ impl Transport {
     }
 
     /// What the packet around the payload must say: an address that can be a router's, over IPv6 a link-local one, and
-    /// there the hop limit that only a neighbour can give. The TTL of IPv4 proves nothing (anybody can send 1), so it
-    /// is not asked for.
+    /// the TTL or hop limit that every router sends with. Only 255 proves a neighbour (RFC 5082); the TTL 1 of IPv4
+    /// can be arranged from afar, so that the caller asks besides whether the source lies in a subnet of the link.
     ///
     /// # Errors
     /// [`PacketError::Source`], [`PacketError::HopLimit`].
@@ -171,7 +171,7 @@ impl Transport {
         if !right {
             return Err(PacketError::Source(source));
         }
-        if self == Transport::V2Ipv6 && hop_limit != self.hop_limit() {
+        if hop_limit != self.hop_limit() {
             return Err(PacketError::HopLimit(hop_limit));
         }
         Ok(())
@@ -231,8 +231,8 @@ pub enum PacketError {
     /// A source that no router of this link has
     #[error("source address {0} is not that of a router on this link")]
     Source(IpAddr),
-    /// IPv6: it came from further than this link
-    #[error("hop limit {0} instead of 255: it was not sent on this link")]
+    /// TTL or hop limit: no router of this link sends with it
+    #[error("TTL or hop limit {0}: HSRP is sent with TTL 1, over IPv6 with hop limit 255")]
     HopLimit(u8),
 }
 
@@ -897,7 +897,8 @@ mod tests {
             transport.check(source.parse().unwrap(), hop_limit).err()
         };
         assert_eq!(check(Transport::V1, "10.0.0.1", 1), None);
-        assert_eq!(check(Transport::V2, "10.0.0.1", 255), None);
+        assert_eq!(check(Transport::V2, "10.0.0.1", 1), None);
+        assert_eq!(check(Transport::V2, "10.0.0.1", 255), Some(PacketError::HopLimit(255)));
         assert_eq!(check(Transport::V2Ipv6, "fe80::1", 255), None);
         assert_eq!(check(Transport::V2Ipv6, "fe80::1", 254), Some(PacketError::HopLimit(254)));
         for (transport, source) in [

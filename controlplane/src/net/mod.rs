@@ -61,6 +61,8 @@ pub struct Wanted {
     pub mtu: Option<u32>,
     /// Addresses with the prefix length they get
     pub addresses: Vec<Prefix>,
+    /// The device is not usherd's own: addresses that are not listed stay
+    pub shared: bool,
 }
 
 /// A device as it is.
@@ -103,6 +105,9 @@ impl Net {
         sysctl(device, "ipv4", &[("accept_local", "1")])?;
         // net_tap sets the device down when it lets go of it, and IPv6 addresses would be lost with that.
         sysctl(device, "ipv6", &[("keep_addr_on_down", "1")])?;
+        // The routers of the link are this node's peers: a default route to the virtual address that they advertise
+        // would lead to this node itself once it is active. Routers have routes of their own.
+        sysctl(device, "ipv6", &[("accept_ra", "0")])?;
         self.link(wanted, &found).await?;
         self.addresses(wanted, found.index, AddressHeaderFlags::empty(), AddressFlags::empty()).await
     }
@@ -276,7 +281,7 @@ impl Net {
                 let Some(prefix) = prefix_in(&message) else { continue };
                 let own_link_local = header.is_empty()
                     && matches!(prefix.address, IpAddr::V6(address) if address.is_unicast_link_local());
-                if own_link_local || wanted.addresses.contains(&prefix) {
+                if own_link_local || wanted.shared || wanted.addresses.contains(&prefix) {
                     continue;
                 }
                 // It may be gone already, with its primary.

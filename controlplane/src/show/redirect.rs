@@ -32,6 +32,7 @@ impl RedirectView {
             }
             Choice::Own => (ip16(vip.family, &vip.own), "loop_suspect", None),
             Choice::NoGateway => (None, "no_gateway", None),
+            Choice::HopsSpent => (None, "hops_spent", None),
             Choice::Refused => (None, "gateway_refused", None),
         };
         let answers = vip.state() == VipState::Active && vip.flags & VIP_REDIRECT_INIT != 0;

@@ -36,7 +36,7 @@ pub struct StandbyView {
     pub hold_ms: u64,
     /// Until the next hello, ms
     pub next_hello_ms: Option<u64>,
-    /// `MD5, key-string`, `text`, or nothing where none is configured
+    /// `MD5, key-string`, `MD5, key-chain`, `text`, or nothing where none is configured
     pub authentication: Option<&'static str>,
     /// Priority in force
     pub priority: u32,

@@ -1,6 +1,8 @@
 //! What the tests of the programs share: a node in a network namespace of its own, and a data plane that the test plays.
 #![allow(dead_code)] // each test uses a part of it
 
+pub mod lan;
+
 use platform::clock::monotonic_ns;
 use platform::snapshot::handover::{self, Connection};
 use platform::snapshot::{
@@ -140,6 +142,10 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// A data plane that attaches, takes every snapshot at once, and attaches again when usherd has gone.
 pub struct FakeDataplane {
     pub stop: Arc<AtomicBool>,
+    /// It stands still, as after SIGSTOP
+    pub frozen: Arc<AtomicBool>,
+    /// Its ports have no link, one bit each
+    pub unlinked: Arc<AtomicU32>,
     pub seen: Arc<Mutex<Vec<Seen>>>,
     pub thread: Option<JoinHandle<()>>,
 }
@@ -169,11 +175,25 @@ impl FakeDataplane {
     pub fn with_mac(socket: &Path, mac: [u8; 6]) -> FakeDataplane {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let (frozen, unlinked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let thread = {
             let (stop, seen, socket) = (stop.clone(), seen.clone(), socket.to_owned());
-            std::thread::spawn(move || fake_dataplane(&socket, mac, &stop, &seen))
+            let (frozen, unlinked) = (frozen.clone(), unlinked.clone());
+            std::thread::spawn(move || fake_dataplane(&socket, mac, [&stop, &frozen], &unlinked, &seen))
         };
-        FakeDataplane { stop, seen, thread: Some(thread) }
+        FakeDataplane { stop, frozen, unlinked, seen, thread: Some(thread) }
+    }
+
+    pub fn freeze(&self, still: bool) {
+        self.frozen.store(still, Ordering::Relaxed);
+    }
+
+    /// Takes the link from a port, or gives it back.
+    pub fn link(&self, port: u32, up: bool) {
+        match up {
+            true => self.unlinked.fetch_and(!(1 << port), Ordering::Relaxed),
+            false => self.unlinked.fetch_or(1 << port, Ordering::Relaxed),
+        };
     }
 
     pub fn last(&self) -> Option<Seen> {
@@ -194,15 +214,21 @@ impl Drop for FakeDataplane {
     }
 }
 
-pub fn fake_dataplane(socket: &Path, mac: [u8; 6], stop: &AtomicBool, seen: &Mutex<Vec<Seen>>) {
-    let port = PortIdentity {
-        name: "TenGigabitEthernet0/0/0".to_owned(),
-        mac,
+fn fake_dataplane(
+    socket: &Path,
+    mac: [u8; 6],
+    [stop, frozen]: [&AtomicBool; 2],
+    unlinked: &AtomicU32,
+    seen: &Mutex<Vec<Seen>>,
+) {
+    let port = |number: u8| PortIdentity {
+        name: format!("TenGigabitEthernet0/0/{number}"),
+        mac: [mac[0], mac[1], mac[2], mac[3], number, mac[5]],
         mtu: 1400,
         driver: "net_null".to_owned(),
-        exception: "exc0".to_owned(),
+        exception: format!("exc{number}"),
     };
-    let spec = FeedbackSpec { workers: 1, ports: vec![port], counters: COUNTERS };
+    let spec = FeedbackSpec { workers: 1, ports: vec![port(0), port(1)], counters: COUNTERS };
     let feedback = Feedback::create(&spec).unwrap();
     let worker = feedback.worker(0).unwrap();
     worker.add(0, 5);
@@ -212,6 +238,10 @@ pub fn fake_dataplane(socket: &Path, mac: [u8; 6], stop: &AtomicBool, seen: &Mut
     let mut body = Arc::new(copy.body.as_ref().clone());
     let mut known = (0, 0);
     while !stop.load(Ordering::Relaxed) {
+        if frozen.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
         if attached.as_ref().is_none_or(|(_, connection)| !connection.is_alive())
             && let Ok(new) = handover::connect(socket, &feedback, Duration::from_millis(500))
         {
@@ -224,26 +254,33 @@ pub fn fake_dataplane(socket: &Path, mac: [u8; 6], stop: &AtomicBool, seen: &Mut
                 known = (copy.instance, copy.generation);
                 body = Arc::new(copy.body.as_ref().clone());
             }
-            seen.lock().unwrap().push(work(reader, &feedback, &worker, &copy, body.clone()));
+            seen.lock().unwrap().push(work(reader, &feedback, &worker, &copy, body.clone(), unlinked));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn work(reader: &Reader, feedback: &Feedback, worker: &WorkerBlock, copy: &Copy, body: Arc<Body>) -> Seen {
+fn work(
+    reader: &Reader,
+    feedback: &Feedback,
+    worker: &WorkerBlock,
+    copy: &Copy,
+    body: Arc<Body>,
+    unlinked: &AtomicU32,
+) -> Seen {
     let now = monotonic_ns();
     worker.set_applied(copy.instance, copy.generation);
     worker.set_heartbeat(now);
     feedback.heartbeat(now);
-    let status = PortStatus {
-        link_up: true,
+    let status = |port: usize| PortStatus {
+        link_up: unlinked.load(Ordering::Relaxed) & (1 << port) == 0,
         speed_mbps: 10_000,
         filter_ok: true,
         filter_instance: copy.instance,
         filter_generation: copy.generation,
         ..PortStatus::default()
     };
-    feedback.set_port(0, &status);
+    (0..2).for_each(|port| feedback.set_port(port, &status(port)));
     let lease = reader.lease(0);
     let states: Vec<VipState> = copy.body.vips().iter().map(|vip| vip.state()).collect();
     let active = states.first() == Some(&VipState::Active);

@@ -58,6 +58,7 @@ static const size_t SHIM_MBUF_TX_OFFLOAD = offsetof(struct rte_mbuf, tx_offload)
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t room);
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *pool);
+int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, uint32_t count);
 void shim_pktmbuf_free(struct rte_mbuf *mbuf);
 int shim_pktmbuf_linearize(struct rte_mbuf *mbuf);
 void shim_mempool_flush_cache(struct rte_mempool *pool);
@@ -65,3 +66,11 @@ uint32_t shim_lcore_id(void);
 int shim_errno(void);
 uint64_t shim_rdtsc(void);
 int shim_log_to(ssize_t (*write)(void *cookie, const char *text, size_t len));
+
+int shim_xdp_attached(unsigned int ifindex);
+int shim_xdp_load(const void *bytes, size_t len);
+int shim_xdp_map(int prog, const char *program, const char *name);
+int shim_xdp_run(int prog, const void *frame, uint32_t len);
+int shim_map_set(int map, const void *key, uint32_t value);
+int shim_map_remove(int map, const void *key);
+int shim_map_sum(int map, uint32_t index, uint64_t *sum);

@@ -4,3 +4,6 @@
 #![allow(dead_code, missing_docs, unnecessary_transmutes, clippy::all)]
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+
+/// The XDP program of c/steer.bpf.c, as clang compiled it for the kernel's loader.
+pub static STEER_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.o"));

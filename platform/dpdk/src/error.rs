@@ -54,6 +54,40 @@ pub enum ThreadError {
     },
 }
 
+/// Why the rules of a shared port were not set.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SteerError {
+    /// The program.
+    #[error(
+        "the XDP program usher_steer cannot be reached ({reason}): see `ip -d link` for the program that is attached; the \
+         process needs CAP_SYS_ADMIN (the service has it)"
+    )]
+    Program {
+        /// The text of the error number.
+        reason: String,
+    },
+    /// One of its maps.
+    #[error(
+        "map {map} of the XDP program usher_steer cannot be opened ({reason}): see `ip -d link` for the program that is \
+         attached; the process needs CAP_SYS_ADMIN (the service has it)"
+    )]
+    Map {
+        /// The map.
+        map: String,
+        /// The text of the error number.
+        reason: String,
+    },
+    /// A rule.
+    #[error(
+        "the XDP program takes no further rule ({reason}): leave at most 64 virtual addresses on the port"
+    )]
+    Set {
+        /// The text of the error number.
+        reason: String,
+    },
+}
+
 /// Why a mempool was not made.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -14,10 +14,11 @@ mod mbuf;
 mod mempool;
 mod port;
 mod queue;
+pub mod steer;
 
 pub use burst::{BURST, Burst, Drain};
 pub use eal::{Eal, ThreadRegistration, rdtsc, tsc_hz};
-pub use error::{EalError, LenError, MempoolError, PortError, ThreadError};
+pub use error::{EalError, LenError, MempoolError, PortError, SteerError, ThreadError};
 pub use mbuf::{Mbuf, Segments, TxChecksums};
 pub use mempool::{HEADROOM, Mempool};
 pub use port::{Capabilities, Link, MacFilter, Port, PortConfig, PortId, PortStats};

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use dpdk_sys as sys;
 
+use crate::burst::Burst;
 use crate::eal::Eal;
 use crate::error::{MempoolError, last_reason};
 use crate::mbuf::Mbuf;
@@ -82,6 +83,24 @@ impl Mempool {
         let mbuf = unsafe { sys::shim_pktmbuf_alloc(self.pool.as_ptr()) };
         // SAFETY: the pool hands over a reset mbuf that nobody else holds.
         NonNull::new(mbuf).map(|mbuf| unsafe { Mbuf::from_raw(mbuf) })
+    }
+
+    /// Appends `count` empty mbufs, as far as there is room in `into`: all of them or, when the pool has too few, none.
+    /// Returns how many.
+    #[inline]
+    pub fn alloc_bulk(&self, into: &mut Burst, count: usize) -> usize {
+        let count = count.min(into.room());
+        if count == 0 {
+            return 0;
+        }
+        // SAFETY: the pool lives as long as EAL, which self.eal keeps up; `count` slots are free behind the length.
+        let status = unsafe { sys::shim_pktmbuf_alloc_bulk(self.pool.as_ptr(), into.spare(), count as u32) };
+        if status != 0 {
+            return 0;
+        }
+        // SAFETY: the pool wrote `count` reset mbufs that nobody else holds.
+        unsafe { into.grow(count) };
+        count
     }
 
     /// Mbufs that are neither owned by the program nor by a device.

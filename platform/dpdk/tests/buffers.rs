@@ -37,6 +37,18 @@ fn an_exhausted_pool_gives_none_and_recovers() {
 }
 
 #[test]
+fn mbufs_in_bulk_come_all_or_none() {
+    let pool = Mempool::new(&EAL, "bulk", 63, 0, 2176, -1).unwrap();
+    let (mut burst, mut more) = (Burst::new(), Burst::new());
+    assert_eq!((pool.alloc_bulk(&mut burst, 40), burst.len()), (40, 40));
+    assert!(burst.as_slice().iter().all(|mbuf| mbuf.is_empty() && mbuf.is_contiguous()));
+    assert_eq!((pool.alloc_bulk(&mut more, 24), more.len()), (0, 0));
+    assert_eq!((pool.alloc_bulk(&mut burst, usize::MAX), pool.in_use()), (0, 40));
+    burst.clear();
+    assert_eq!((pool.alloc_bulk(&mut more, 63), pool.in_use()), (63, 63));
+}
+
+#[test]
 fn a_length_is_bounded_by_the_room() {
     let pool = pool(&EAL, "length", 63);
     let mut mbuf = pool.alloc().unwrap();

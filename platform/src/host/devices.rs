@@ -4,11 +4,10 @@ use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::Path;
 
-use super::HostError;
-use crate::profile::{Device, ExceptionKind, PortProfile};
+use super::{HostError, nics, show};
+use crate::profile::{Attach, Device, ExceptionKind, PortProfile};
 
-const PCI: &str = "/sys/bus/pci/devices";
-const VHOST_NET: &str = "/dev/vhost-net";
+pub(super) const VHOST_NET: &str = "/dev/vhost-net";
 /// Drivers through which DPDK reaches a NIC; with the last ones the kernel keeps its netdev.
 const PCI_DRIVERS: [&str; 6] = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx5_core", "mlx4_core", "mana"];
 
@@ -27,34 +26,36 @@ pub fn ifindex(name: &str) -> Option<u32> {
 }
 
 /// The NUMA node of a port: the profile's, else the system's; None when neither knows.
-pub fn numa_node(port: &PortProfile) -> Option<usize> {
+pub fn numa_node(port: &PortProfile, root: &Path) -> Option<usize> {
     if let Ok(node) = usize::try_from(port.numa) {
         return Some(node);
     }
     let Device::Pci(address) = &port.device else { return None };
-    let text = fs::read_to_string(Path::new(PCI).join(address).join("numa_node")).ok()?;
+    let text = fs::read_to_string(nics::pci(root).join(address).join("numa_node")).ok()?;
     usize::try_from(text.trim().parse::<i64>().ok()?).ok()
 }
 
-/// Checks that what a port is bound to is there.
+/// Checks that what a port (of a resolved profile) is bound to is there, on the machine under `root`.
 ///
 /// # Errors
 /// What is missing.
-pub fn check(port: &PortProfile) -> Result<(), HostError> {
+pub fn check(port: &PortProfile, root: &Path) -> Result<(), HostError> {
+    let exists = |path: &str| root.join(path.trim_start_matches('/')).exists();
+    let has_interface = |name: &str| match root == Path::new("/") {
+        true => ifindex(name).is_some(),
+        false => nics::netdevs(root).join(name).exists(),
+    };
     let missing = |device: String, problem: String, remedy: String| {
         Err(HostError::Device { user: format!("port {}", port.interface), device, problem, remedy })
     };
-    if port.exception_kind == ExceptionKind::VirtioUser
-        && port.exception().is_some()
-        && !Path::new(VHOST_NET).exists()
-    {
+    if port.exception_kind == ExceptionKind::VirtioUser && port.exception().is_some() && !exists(VHOST_NET) {
         let remedy = "modprobe vhost-net, or exception_kind = \"tap\"".to_owned();
         return missing(VHOST_NET.into(), "is missing".into(), remedy);
     }
-    let driver = port.device.name().trim_end_matches(|c: char| c.is_ascii_digit());
+    let driver = port.device.driver();
     match &port.device {
         Device::Pci(address) => {
-            check_pci(address).or_else(|(problem, remedy)| missing(address.clone(), problem, remedy))
+            check_pci(address, root).or_else(|(problem, remedy)| missing(address.clone(), problem, remedy))
         }
         Device::Vdev(_) if matches!(driver, "net_af_xdp" | "net_af_packet") => match port.device.arg("iface")
         {
@@ -63,7 +64,7 @@ pub fn check(port: &PortProfile) -> Result<(), HostError> {
                 "names no interface".into(),
                 "add `,iface=NAME` to `device`".into(),
             ),
-            Some(iface) if ifindex(iface).is_none() => missing(
+            Some(iface) if !has_interface(iface) => missing(
                 iface.to_owned(),
                 "does not exist in this network namespace".into(),
                 format!(
@@ -90,7 +91,7 @@ pub fn check(port: &PortProfile) -> Result<(), HostError> {
                     "names no peer".into(),
                     "add `,path=SOCKET` to `device`".into(),
                 ),
-                Some(path) if !server && !Path::new(path).exists() => missing(
+                Some(path) if !server && !exists(path) => missing(
                     path.to_owned(),
                     "does not exist".into(),
                     "start the vhost side first, or add `,server=1`".into(),
@@ -99,19 +100,21 @@ pub fn check(port: &PortProfile) -> Result<(), HostError> {
             }
         }
         Device::Vdev(_) => Ok(()),
+        // Told by resolve() already.
+        Device::Family { .. } | Device::Netdev(_) => Ok(()),
     }
 }
 
-fn check_pci(address: &str) -> Result<(), (String, String)> {
-    let dir = Path::new(PCI).join(address);
+fn check_pci(address: &str, root: &Path) -> Result<(), (String, String)> {
+    let dir = nics::pci(root).join(address);
     if !dir.exists() {
         return Err((
             "is no PCI device of this machine".into(),
             "name one of `dpdk-devbind.py --status-dev net` in `device`".into(),
         ));
     }
-    let driver = fs::read_link(dir.join("driver"));
-    let driver = driver.as_deref().ok().and_then(Path::file_name).and_then(|name| name.to_str());
+    let driver = nics::driver_of(&dir);
+    let driver = driver.as_deref();
     match driver {
         Some(driver) if PCI_DRIVERS.contains(&driver) => {}
         other => {
@@ -121,13 +124,24 @@ fn check_pci(address: &str) -> Result<(), (String, String)> {
         }
     }
     if driver == Some("vfio-pci") && !dir.join("iommu_group").exists() {
-        return Err((
-            "has no IOMMU group".into(),
-            "switch the IOMMU on in the firmware and boot with intel_iommu=on or amd_iommu=on, iommu=pt"
-                .into(),
-        ));
+        return Err(("has no IOMMU group".into(), no_iommu(root)));
     }
     Ok(())
+}
+
+/// How to get an IOMMU, on this kind of machine.
+pub(super) fn no_iommu(root: &Path) -> String {
+    // A hypervisor mostly shows its guest no IOMMU, and the guest's own memory is all that a device could reach.
+    if show::is_virtual(root) {
+        return "modprobe vfio enable_unsafe_noiommu_mode=1 && echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode".into();
+    }
+    let cpu = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+    let arguments =
+        if cpu.contains("AuthenticAMD") { "amd_iommu=on iommu=pt" } else { "intel_iommu=on iommu=pt" };
+    format!(
+        "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{arguments} /' /etc/default/grub && update-grub && reboot (and switch VT-d or AMD-Vi \
+         on in the firmware)"
+    )
 }
 
 /// EAL's device arguments for the exception device of port number `index`, with the port's MAC address; None when the
@@ -138,7 +152,10 @@ pub fn exception_vdev(port: &PortProfile, index: usize, mac: [u8; 6], queues: u1
     let virtio = match port.exception_kind {
         ExceptionKind::Tap => false,
         ExceptionKind::VirtioUser => true,
-        ExceptionKind::Auto => matches!(port.device, Device::Pci(_)) && Path::new(VHOST_NET).exists(),
+        ExceptionKind::Auto => {
+            let nic = matches!(port.device, Device::Pci(_) | Device::Family { .. });
+            nic && port.attach == Attach::Owned && Path::new(VHOST_NET).exists()
+        }
     };
     Some(if virtio {
         format!("virtio_user{index},path={VHOST_NET},iface={name},mac={mac},queues={queues},queue_size=1024")
@@ -179,14 +196,14 @@ mod tests {
             ("vdev:net_virtio_user0,path=/absent.sock", "/absent.sock does not exist", "server=1"),
             ("pci:ffff:ff:1f.7", "ffff:ff:1f.7 is no PCI device", "dpdk-devbind.py"),
         ] {
-            let err = check(&port(device, "")).unwrap_err().to_string();
+            let err = check(&port(device, ""), Path::new("/")).unwrap_err().to_string();
             assert!(
                 err.starts_with("port Gi0/0/0: ") && err.contains(object) && err.contains(remedy),
                 "{device}: {err}"
             );
         }
         for device in ["vdev:net_null0", "vdev:net_af_packet0,iface=lo", "vdev:net_vhost0,iface=/tmp/s"] {
-            check(&port(device, "")).unwrap();
+            check(&port(device, ""), Path::new("/")).unwrap();
         }
     }
 

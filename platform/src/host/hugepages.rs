@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::HostError;
 
-const ROOT: &str = "/sys/kernel/mm/hugepages";
-
 /// Pages of one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hugepages {
@@ -21,8 +19,13 @@ pub struct Hugepages {
 }
 
 /// The sizes that the kernel has, smallest first; empty on a kernel without hugepages.
-pub fn sizes() -> Vec<Hugepages> {
-    sizes_in(Path::new(ROOT))
+pub fn sizes(root: &Path) -> Vec<Hugepages> {
+    sizes_in(&root.join("sys/kernel/mm/hugepages"))
+}
+
+/// The same on one NUMA node.
+pub fn sizes_on(root: &Path, node: usize) -> Vec<Hugepages> {
+    sizes_in(&root.join(format!("sys/devices/system/node/node{node}/hugepages")))
 }
 
 fn sizes_in(root: &Path) -> Vec<Hugepages> {
@@ -48,14 +51,22 @@ fn sizes_in(root: &Path) -> Vec<Hugepages> {
     sizes
 }
 
+/// Whether each node has what is needed there: MiB by node. With one entry any node will do.
+///
 /// # Errors
-/// Less than `needed_mib` is free.
-pub fn check(needed_mib: u64) -> Result<(), HostError> {
-    check_in(Path::new(ROOT), needed_mib)
+/// Less than that is free, one error a node.
+pub fn check(root: &Path, needed_mib: &[u64]) -> Vec<HostError> {
+    let here = |node: usize| if needed_mib.len() > 1 { sizes_on(root, node) } else { sizes(root) };
+    let needed = needed_mib.iter().enumerate();
+    needed
+        .filter_map(|(node, needed)| {
+            let name = (needed_mib.len() > 1).then_some(node);
+            check_in(&here(node), *needed, name, root).err()
+        })
+        .collect()
 }
 
-fn check_in(root: &Path, needed_mib: u64) -> Result<(), HostError> {
-    let sizes = sizes_in(root);
+fn check_in(sizes: &[Hugepages], needed_mib: u64, node: Option<usize>, root: &Path) -> Result<(), HostError> {
     let free_mib = sizes.iter().map(|size| size.free * size.size_kib / 1024).sum();
     if free_mib >= needed_mib {
         return Ok(());
@@ -64,11 +75,13 @@ fn check_in(root: &Path, needed_mib: u64) -> Result<(), HostError> {
     let size_kib = smallest.map_or(2048, |size| size.size_kib.max(1));
     // Enough on top of what others hold already.
     let held = smallest.map_or(0, |size| size.total - size.free.min(size.total));
+    let file = smallest.map(|size| Path::new("/").join(size.file.strip_prefix(root).unwrap_or(&size.file)));
     Err(HostError::Hugepages {
         needed_mib,
         free_mib,
+        on: node.map(|node| format!(" on NUMA node {node}")).unwrap_or_default(),
         pages: held + (needed_mib * 1024).div_ceil(size_kib),
-        file: smallest.map_or_else(|| PathBuf::from("/proc/sys/vm/nr_hugepages"), |size| size.file.clone()),
+        file: file.unwrap_or_else(|| PathBuf::from("/proc/sys/vm/nr_hugepages")),
     })
 }
 
@@ -90,8 +103,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         size(dir.path(), 1_048_576, 1, 1, 0);
         size(dir.path(), 2048, 100, 40, 10);
-        assert!(check_in(dir.path(), 1024 + 60).is_ok());
-        let err = check_in(dir.path(), 1024 + 61).unwrap_err();
+        let check = |needed| check_in(&sizes_in(dir.path()), needed, None, dir.path());
+        assert!(check(1024 + 60).is_ok());
+        let err = check(1024 + 61).unwrap_err();
         let HostError::Hugepages { free_mib, pages, .. } = &err else { panic!("{err}") };
         // 70 pages are held or reserved, 543 more make 1085 MiB.
         assert_eq!((*free_mib, *pages), (1084, 70 + 543));
@@ -104,7 +118,7 @@ mod tests {
     #[test]
     fn a_kernel_without_hugepages_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let err = check_in(&dir.path().join("absent"), 256).unwrap_err().to_string();
+        let err = check(&dir.path().join("absent"), &[256]).remove(0).to_string();
         assert!(err.contains("0 MiB are free: echo 128 > /proc/sys/vm/nr_hugepages"), "{err}");
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel's network devices, through `ip` of iproute2: what is done here is what an operator can do by hand.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -112,6 +113,21 @@ pub fn ensure_tap(name: &str) -> Result<(), HostError> {
         problem: "exists and is not a persistent multi-queue TAP".into(),
         remedy: format!("ip link del dev {name}, or name another in `exception`"),
     })
+}
+
+/// Makes a TAP the way back into the kernel for what was steered out of another interface: it has no neighbours, and takes
+/// what the routes to its sources say comes elsewhere.
+///
+/// # Errors
+/// `ip` failed, or /proc/sys is not writable.
+pub fn way_back(name: &str) -> Result<(), HostError> {
+    ip(&["link", "set", "dev", named(name)?, "addrgenmode", "none", "arp", "off"])?;
+    // Without any address the kernel would hold even loose filtering strictly: the dummy address of RFC 7600 section 4.8,
+    // never a source, for its scope is the host.
+    ip(&["address", "replace", "192.0.0.8/32", "dev", name, "scope", "host"])?;
+    // Loose, whatever is set for all interfaces: the greater of both numbers holds.
+    let path = Path::new("/proc/sys/net/ipv4/conf").join(name).join("rp_filter");
+    std::fs::write(&path, "2").map_err(|err| HostError::System { path, reason: err.to_string() })
 }
 
 /// Takes off the XDP program that a killed data plane left on a device. Nothing happens when there is none.

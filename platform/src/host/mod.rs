@@ -1,10 +1,14 @@
 //! The machine: what it has, what it lacks, and the one command that mends it.
 
+pub mod check;
 pub mod cores;
 pub mod devices;
 pub mod hugepages;
 pub mod instance;
 pub mod link;
+pub mod nics;
+pub mod show;
+pub mod suggest;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +25,7 @@ use cores::{CorePlan, Topology};
 pub enum HostError {
     /// Not enough free hugepages.
     #[error(
-        "{needed_mib} MiB of hugepages are needed, {free_mib} MiB are free: echo {pages} > {file} (or hugepages={pages} on the kernel's \
+        "{needed_mib} MiB of hugepages are needed{on}, {free_mib} MiB are free: echo {pages} > {file} (or hugepages={pages} on the kernel's \
          command line, or `huge = false` in [eal] of a profile without a NIC)"
     )]
     Hugepages {
@@ -29,7 +33,9 @@ pub enum HostError {
         needed_mib: u64,
         /// Of all sizes.
         free_mib: u64,
-        /// Pages that the system should have.
+        /// ` on NUMA node N`, or empty for the whole system.
+        on: String,
+        /// Pages that there should be.
         pages: u64,
         /// Where to write it.
         file: PathBuf,
@@ -108,38 +114,13 @@ pub enum HostError {
     Several(Vec<HostError>),
 }
 
-/// Everything that EAL would trip over, checked before it starts; the result is where the workers run.
+/// Resolves the devices of a profile and checks everything that EAL would trip over, before it starts; the result is where
+/// the workers run. `root` is `/` but in tests.
 ///
 /// # Errors
 /// All that is missing, each with its remedy.
-pub fn preflight(profile: &Profile) -> Result<CorePlan, HostError> {
-    let mut missing = Vec::new();
-    if profile.eal.huge
-        && let Err(err) = hugepages::check(u64::from(profile.eal.memory_mib))
-    {
-        missing.push(err);
-    }
-    for port in &profile.port {
-        if let Err(err) = devices::check(port) {
-            missing.push(err);
-        }
-    }
-    if let Err(err) = privileges(profile, capabilities()?) {
-        missing.push(err);
-    }
-    if profile.port.iter().any(|port| port.exception().is_some())
-        && !profile.port.iter().all(|port| port.exception_kind == ExceptionKind::VirtioUser)
-        && !Path::new("/dev/net/tun").exists()
-    {
-        missing.push(HostError::Device {
-            user: "the exception devices".into(),
-            device: "/dev/net/tun".into(),
-            problem: "is missing".into(),
-            remedy: "modprobe tun".into(),
-        });
-    }
-    let nodes: Vec<Option<usize>> = profile.port.iter().map(devices::numa_node).collect();
-    let plan = Topology::read().and_then(|topology| cores::plan(profile, &topology, &nodes));
+pub fn preflight(profile: &mut Profile, root: &Path) -> Result<CorePlan, HostError> {
+    let (plan, mut missing) = survey(profile, root);
     match (plan, missing.len()) {
         (Ok(plan), 0) => Ok(plan),
         (Err(err), 0) => Err(err),
@@ -149,6 +130,31 @@ pub fn preflight(profile: &Profile) -> Result<CorePlan, HostError> {
             Err(HostError::Several(missing))
         }
     }
+}
+
+/// What [`preflight`] finds, all of it.
+fn survey(profile: &mut Profile, root: &Path) -> (Result<CorePlan, HostError>, Vec<HostError>) {
+    let mut missing = nics::resolve(profile, root);
+    let nodes: Vec<Option<usize>> = profile.port.iter().map(|port| devices::numa_node(port, root)).collect();
+    let plan = Topology::read(root).and_then(|topology| cores::plan(profile, &topology, &nodes));
+    if profile.eal.huge {
+        let node_ports = plan.as_ref().map_or_else(|_| Vec::new(), |plan| plan.node_ports.clone());
+        missing.extend(hugepages::check(root, &profile.memory_by_node(&node_ports)));
+    }
+    missing.extend(profile.port.iter().filter_map(|port| devices::check(port, root).err()));
+    missing.extend(capabilities(root).and_then(|have| privileges(profile, have)).err());
+    if profile.port.iter().any(|port| port.exception().is_some())
+        && !profile.port.iter().all(|port| port.exception_kind == ExceptionKind::VirtioUser)
+        && !root.join("dev/net/tun").exists()
+    {
+        missing.push(HostError::Device {
+            user: "the exception devices".into(),
+            device: "/dev/net/tun".into(),
+            problem: "is missing".into(),
+            remedy: "modprobe tun".into(),
+        });
+    }
+    (plan, missing)
 }
 
 const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -165,7 +171,7 @@ fn privileges(profile: &Profile, mut have: u64) -> Result<(), HostError> {
         have |= CAP_BPF | CAP_PERFMON;
     }
     for port in &profile.port {
-        let driver = port.device.name().trim_end_matches(|c: char| c.is_ascii_digit());
+        let driver = port.device.driver();
         let (need, capability) = match (&port.device, driver) {
             // The memory that packets lie in is locked; the program that steers them is loaded and verified.
             (_, "net_af_xdp") => (
@@ -189,8 +195,8 @@ fn privileges(profile: &Profile, mut have: u64) -> Result<(), HostError> {
 }
 
 /// The effective capabilities of this process, one bit each.
-fn capabilities() -> Result<u64, HostError> {
-    let text = read("/proc/self/status")?;
+fn capabilities(root: &Path) -> Result<u64, HostError> {
+    let text = read(root.join("proc/self/status"))?;
     let hex = text.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or_default().trim();
     u64::from_str_radix(hex, 16).map_err(|err| HostError::System {
         path: "/proc/self/status".into(),
@@ -244,13 +250,13 @@ mod tests {
     fn the_preflight_tells_all_that_is_missing() {
         let mut lacking = profile("vdev:net_af_xdp0,iface=usher-absent", "");
         lacking.worker.cores = crate::profile::Cores::List(vec![8191]);
-        let err = preflight(&lacking).unwrap_err().to_string();
+        let err = preflight(&mut lacking, Path::new("/")).unwrap_err().to_string();
         assert!(
             err.contains("usher-absent does not exist") && err.contains("core 8191 is not online"),
             "{err}"
         );
         assert!(err.lines().count() >= 2);
-        let plan = preflight(&profile("vdev:net_null0", "")).unwrap();
+        let plan = preflight(&mut profile("vdev:net_null0", ""), Path::new("/")).unwrap();
         assert_eq!(plan.workers[0].queues, [(0, 0)]);
     }
 }

@@ -19,7 +19,7 @@ impl AsRef<str> for EalArg {
 }
 
 impl Profile {
-    /// The arguments for EAL. `file_prefix` stands in for an empty one in the profile; `extra_vdevs` are devices beside
+    /// The arguments for EAL of a profile whose devices are resolved. `file_prefix` stands in for an empty one in the profile; `extra_vdevs` are devices beside
     /// the ports' (`net_null0`); `plan` says where EAL's own threads may run (an empty one: where this thread may)
     /// and on which NUMA nodes memory is needed.
     pub fn eal_args(&self, file_prefix: &str, extra_vdevs: &[String], plan: &CorePlan) -> Vec<EalArg> {
@@ -35,18 +35,15 @@ impl Profile {
             push("--no-huge".into(), "the profile has no hugepages");
             push("--no-shconf".into(), "no files for secondary processes, which do not exist");
         }
-        let ports: usize = plan.node_ports.iter().sum();
-        if self.eal.huge && plan.node_ports.len() > 1 && ports > 0 {
-            let share = |count: &usize| {
-                (u64::from(self.eal.memory_mib) * *count as u64).div_ceil(ports as u64).to_string()
-            };
-            let shares = plan.node_ports.iter().map(share).collect::<Vec<_>>().join(",");
-            push(format!("--socket-mem={shares}"), "buffers on the NUMA nodes of the ports");
-        } else {
-            push(
+        match self.memory_by_node(&plan.node_ports).as_slice() {
+            shares if self.eal.huge && shares.len() > 1 => {
+                let shares = shares.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+                push(format!("--socket-mem={shares}"), "buffers on the NUMA nodes of the ports");
+            }
+            _ => push(
                 format!("-m{}", self.eal.memory_mib),
                 "reserve the memory at the start, where its lack is seen",
-            );
+            ),
         }
         let prefix = if self.eal.file_prefix.is_empty() { file_prefix } else { &self.eal.file_prefix };
         push(format!("--file-prefix={prefix}"), "several DPDK processes on one machine must not meet");
@@ -57,7 +54,7 @@ impl Profile {
             .iter()
             .filter_map(|port| match &port.device {
                 Device::Pci(address) => Some(address.as_str()),
-                Device::Vdev(_) => None,
+                _ => None,
             })
             .collect();
         if nics.is_empty() && !self.eal.pci {
@@ -70,7 +67,14 @@ impl Profile {
         }
         for port in &self.port {
             if let Device::Vdev(spec) = &port.device {
-                push(format!("--vdev={spec}"), "the device of a port");
+                // AF_XDP takes one queue unless it is told.
+                let queues = match port.device.arg("queue_count") {
+                    None if port.device.driver() == "net_af_xdp" && port.queues > 1 => {
+                        format!(",queue_count={}", port.queues)
+                    }
+                    _ => String::new(),
+                };
+                push(format!("--vdev={spec}{queues}"), "the device of a port");
             }
         }
         for spec in extra_vdevs {

@@ -236,8 +236,12 @@ impl Layout {
         worker::WORDS + self.counters.next_multiple_of(PAIR)
     }
 
-    pub(super) const fn block_words(&self) -> usize {
+    pub(super) const fn new_clients_in_block(&self) -> usize {
         self.redirects_in_block() + MAX_VIPS * MAX_GATEWAYS
+    }
+
+    pub(super) const fn block_words(&self) -> usize {
+        self.new_clients_in_block() + MAX_VIPS * MAX_GATEWAYS
     }
 
     pub(super) const fn worker_block(&self, worker: usize) -> usize {
@@ -316,10 +320,12 @@ impl Feedback {
         }
         let at = self.layout.worker_block(index);
         let redirects = at + self.layout.redirects_in_block();
+        let new_clients = at + self.layout.new_clients_in_block();
         Some(WorkerBlock {
             state: self.words.part(at..at + worker::WORDS),
             counters: self.words.part(at + worker::WORDS..at + worker::WORDS + self.layout.counters),
             redirects: self.words.part(redirects..redirects + MAX_VIPS * MAX_GATEWAYS),
+            new_clients: self.words.part(new_clients..new_clients + MAX_VIPS * MAX_GATEWAYS),
             _one_thread: PhantomData,
         })
     }
@@ -349,6 +355,7 @@ pub struct WorkerBlock {
     state: SharedWords,
     counters: SharedWords,
     redirects: SharedWords,
+    new_clients: SharedWords,
     /// Send, but not Sync: a second thread would lose counts.
     _one_thread: PhantomData<Cell<()>>,
 }
@@ -373,6 +380,14 @@ impl WorkerBlock {
     pub fn add_redirect(&self, vip: usize, gateway: usize, n: u64) {
         if vip < MAX_VIPS && gateway < MAX_GATEWAYS {
             Self::bump(self.redirects.get(vip * MAX_GATEWAYS + gateway), n);
+        }
+    }
+
+    /// Counts a client that was redirected for the first time, beside [`add_redirect`](Self::add_redirect).
+    #[inline]
+    pub fn add_new_client(&self, vip: usize, gateway: usize) {
+        if vip < MAX_VIPS && gateway < MAX_GATEWAYS {
+            Self::bump(self.new_clients.get(vip * MAX_GATEWAYS + gateway), 1);
         }
     }
 

@@ -99,8 +99,10 @@ pub struct RedirectView {
     pub vip: usize,
     /// Index of the gateway.
     pub gateway: usize,
-    /// Sum over the workers.
+    /// Redirects, sum over the workers; retransmissions of a client count again.
     pub total: u64,
+    /// Clients (SPIi and source address) redirected for the first time, sum over the workers.
+    pub new_clients: u64,
 }
 
 impl FeedbackReader {
@@ -202,11 +204,15 @@ impl FeedbackReader {
         for (vip, gateway) in
             (0..MAX_VIPS).flat_map(|vip| (0..MAX_GATEWAYS).map(move |gateway| (vip, gateway)))
         {
-            let at = self.layout.redirects_in_block() + vip * MAX_GATEWAYS + gateway;
-            let total = (0..self.layout.workers)
-                .fold(0u64, |sum, index| sum.wrapping_add(self.worker_word(index, at)));
+            let sum = |block: usize| {
+                let at = block + vip * MAX_GATEWAYS + gateway;
+                (0..self.layout.workers)
+                    .fold(0u64, |sum, index| sum.wrapping_add(self.worker_word(index, at)))
+            };
+            let total = sum(self.layout.redirects_in_block());
             if total > 0 {
-                redirects.push(RedirectView { vip, gateway, total });
+                let new_clients = sum(self.layout.new_clients_in_block());
+                redirects.push(RedirectView { vip, gateway, total, new_clients });
             }
         }
         redirects
@@ -281,6 +287,7 @@ fn text(words: &[ReadOnlyWord]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::LAYOUT_VERSION;
     use super::super::feedback::{CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS};
     use super::super::memfd::tests::{FIXED, foreign};
     use super::*;
@@ -321,6 +328,10 @@ mod tests {
         workers[1].add_redirect(0, 2, 1);
         workers[1].add_redirect(32, 0, 1);
         workers[1].add_redirect(0, 64, 1);
+        workers[0].add_new_client(31, 63);
+        workers[1].add_new_client(31, 63);
+        workers[1].add_new_client(32, 0);
+        workers[1].add_new_client(0, 64);
         workers[1].add_cycles(10, 40);
         workers[1].add_loops(7);
         workers[1].add_kept();
@@ -338,8 +349,10 @@ mod tests {
         };
         assert_eq!(view.counters[0], redirected);
         assert_eq!((view.counters[1].total, view.counters.len()), (2, 2));
-        let redirects =
-            [RedirectView { vip: 0, gateway: 2, total: 1 }, RedirectView { vip: 31, gateway: 63, total: 8 }];
+        let redirects = [
+            RedirectView { vip: 0, gateway: 2, total: 1, new_clients: 0 },
+            RedirectView { vip: 31, gateway: 63, total: 8, new_clients: 2 },
+        ];
         assert_eq!(view.redirects, redirects);
         let worker = &view.workers[1];
         assert_eq!((worker.busy_cycles, worker.total_cycles, worker.loops), (10, 40, 7));
@@ -469,7 +482,7 @@ mod tests {
         let bytes = Layout::SMALLEST.bytes() as u64;
         let map = |workers: u64, ports: u64, counters: u64| {
             let mut words = [u64::MAX; 512];
-            words[..4].copy_from_slice(&[MAGIC, 1, bytes, 5]);
+            words[..4].copy_from_slice(&[MAGIC, LAYOUT_VERSION.into(), bytes, 5]);
             words[field::WORKERS] = workers;
             words[field::PORTS] = ports;
             words[field::COUNTERS] = counters;

@@ -153,6 +153,8 @@ mod tests {
     use super::super::writer::Writer;
     use super::*;
 
+    const VERSION: u64 = super::super::body::LAYOUT_VERSION as u64;
+
     fn pair() -> (Writer, Reader) {
         let writer = Writer::create().unwrap();
         let reader = Reader::map(writer.fd().try_clone_to_owned().unwrap()).unwrap();
@@ -229,7 +231,7 @@ mod tests {
     #[test]
     fn a_count_in_shared_memory_is_not_trusted() {
         let mut words = vec![u64::MAX; BYTES / 8];
-        words[..4].copy_from_slice(&[MAGIC, 1, BYTES as u64, 5]);
+        words[..4].copy_from_slice(&[MAGIC, VERSION, BYTES as u64, 5]);
         words[PLACE.generation] = 2;
         words[PLACE.marks[0]] = 4;
         let reader = Reader::map(foreign(&words, BYTES as u64, FIXED)).unwrap();
@@ -246,7 +248,7 @@ mod tests {
     #[test]
     fn a_writer_always_in_the_middle_leaves_the_copy_untouched_after_three_tries() {
         let mut words = vec![0; BYTES / 8];
-        words[..4].copy_from_slice(&[MAGIC, 1, BYTES as u64, 5]);
+        words[..4].copy_from_slice(&[MAGIC, VERSION, BYTES as u64, 5]);
         words[PLACE.generation] = 2;
         words[PLACE.marks[0]] = 7;
         let reader = Reader::map(foreign(&words, BYTES as u64, FIXED)).unwrap();
@@ -261,13 +263,16 @@ mod tests {
     fn foreign_memories_are_refused() {
         let head = |version, bytes: usize| [MAGIC, version, bytes as u64, 5];
         let map = |fd| Reader::map(fd).map(drop).unwrap_err();
-        let wrong = map(foreign(&head(2, BYTES), BYTES as u64, FIXED));
-        assert!(matches!(wrong, SnapshotError::Version { found: 2, expected: 1, .. }), "{wrong}");
-        let short = map(foreign(&head(1, 4096), 4096, FIXED));
+        let wrong = map(foreign(&head(VERSION + 1, BYTES), BYTES as u64, FIXED));
+        assert!(
+            matches!(wrong, SnapshotError::Version { found, expected: VERSION, .. } if found == VERSION + 1),
+            "{wrong}"
+        );
+        let short = map(foreign(&head(VERSION, 4096), 4096, FIXED));
         assert!(matches!(short, SnapshotError::Size { found: 4096, .. }), "{short}");
-        let unsealed = map(foreign(&head(1, BYTES), BYTES as u64, rustix::fs::SealFlags::empty()));
+        let unsealed = map(foreign(&head(VERSION, BYTES), BYTES as u64, rustix::fs::SealFlags::empty()));
         assert!(matches!(unsealed, SnapshotError::NotSealed { .. }), "{unsealed}");
-        let magic = map(foreign(&[1, 1, BYTES as u64, 5], BYTES as u64, FIXED));
+        let magic = map(foreign(&[1, VERSION, BYTES as u64, 5], BYTES as u64, FIXED));
         assert!(matches!(magic, SnapshotError::Magic { found: 1, .. }), "{magic}");
     }
 

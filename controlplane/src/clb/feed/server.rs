@@ -1,0 +1,497 @@
+//! The primary's side: listens on the cluster's virtual address, and keeps one connection a member.
+
+use super::super::channel::{Channel, ChannelError, Secret};
+use super::super::wire::{Hello, Message};
+use super::limits::{self, Bucket, Lines, Sources};
+use super::line::{Line, Step};
+use super::{Closed, FeedError, FeedEvent};
+use crate::config::Prefix;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 256;
+/// The kernel's buffers of a connection, in bytes; it doubles them.
+const RECEIVE_BUFFER: usize = 16 << 10;
+const SEND_BUFFER: usize = 64 << 10;
+
+/// How a server is to run.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The virtual address and `port`. The address need not be there yet
+    pub listen: SocketAddr,
+    /// Listen on this device alone
+    pub device: Option<String>,
+    /// `cluster key`; `None`: in the clear, from anyone who may connect
+    pub key: Option<Secret>,
+    /// Members connected at once: `max-nodes` less this node
+    pub max_members: usize,
+    /// Who may connect; empty: anyone
+    pub allowed: Vec<Prefix>,
+    /// A member that says nothing for so long is closed
+    pub idle: Duration,
+}
+
+/// What a server has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections accepted
+    pub accepted: u64,
+    /// Messages heard from members
+    pub heard: u64,
+    /// Messages for members
+    pub sent: u64,
+    /// Messages for members that were not connected, or whose queue was full
+    pub dropped: u64,
+    /// Messages whose body only a later version knows
+    pub skipped: u64,
+    /// Connections closed, by [`Closed::name`]
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Connected members
+    pub members: usize,
+    /// Connections that have not said hello
+    pub pending: usize,
+}
+
+enum Command {
+    Send(Message),
+    Close(String),
+}
+
+/// A connection that has not said hello.
+#[derive(Debug)]
+struct Pending {
+    id: u64,
+    source: IpAddr,
+    /// Its opening was good: with a key, it comes from one who holds it or has recorded it
+    knocked: bool,
+    abort: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Seat {
+    id: u64,
+    queue: mpsc::Sender<Command>,
+    abort: AbortHandle,
+    heard: Instant,
+    hello: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    pending: VecDeque<Pending>,
+    members: BTreeMap<IpAddr, Seat>,
+    sources: Sources,
+    openings: Bucket,
+    lines: Lines,
+    stats: Stats,
+    stopping: bool,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: ServerSettings,
+    state: Mutex<State>,
+}
+
+/// A running server. Dropped, it stops: the port is free and all connections are closed as soon as the runtime turns.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    accepting: AbortHandle,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn listener(settings: &ServerSettings) -> Result<TcpListener, FeedError> {
+    let listen = settings.listen;
+    let refused = |step: &'static str| move |error: std::io::Error| FeedError { listen, step, error };
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+        .map_err(refused("socket"))?;
+    socket.set_reuse_address(true).map_err(refused("SO_REUSEADDR"))?;
+    match listen {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true),
+        SocketAddr::V6(_) => socket.set_only_v6(true).and_then(|()| socket.set_freebind_v6(true)),
+    }
+    .map_err(refused("IP_FREEBIND"))?;
+    if let Some(device) = &settings.device {
+        socket.bind_device(Some(device.as_bytes())).map_err(refused("SO_BINDTODEVICE"))?;
+    }
+    // Accepted connections inherit them.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(refused("SO_RCVBUF"))?;
+    socket.set_send_buffer_size(SEND_BUFFER).map_err(refused("SO_SNDBUF"))?;
+    socket.bind(&SockAddr::from(listen)).map_err(refused("bind"))?;
+    socket.listen(BACKLOG).map_err(refused("listen"))?;
+    TcpListener::from_std(socket.into()).map_err(refused("the runtime"))
+}
+
+impl Server {
+    /// Listens, and serves until dropped. To be called in a tokio runtime. `events` is waited for: a connection whose
+    /// event finds no room is not read meanwhile.
+    ///
+    /// # Errors
+    /// The step that the kernel refused.
+    pub fn start(settings: ServerSettings, events: mpsc::Sender<FeedEvent>) -> Result<Server, FeedError> {
+        let listener = listener(&settings)?;
+        let failed = |error| FeedError { listen: settings.listen, step: "getsockname", error };
+        let local = listener.local_addr().map_err(failed)?;
+        let state = State {
+            pending: VecDeque::new(),
+            members: BTreeMap::new(),
+            sources: Sources::default(),
+            openings: Bucket::new(limits::OPENINGS_A_SECOND, limits::OPENINGS_AT_ONCE),
+            lines: Lines::default(),
+            stats: Stats::default(),
+            stopping: false,
+            next_id: 0,
+        };
+        let shared = Arc::new(Shared { settings, state: Mutex::new(state) });
+        let accepting = tokio::spawn(accept(listener, shared.clone(), events)).abort_handle();
+        Ok(Server { shared, local, accepting })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends to a member. False, and the message is dropped, if the member is not connected or [`limits::QUEUE`] messages
+    /// wait for it already; if it goes on not reading it is closed.
+    pub fn send(&self, peer: IpAddr, message: Message) -> bool {
+        let mut state = self.shared.state();
+        let seat = state.members.get(&peer);
+        let sent = seat.is_some_and(|seat| seat.queue.try_send(Command::Send(message)).is_ok());
+        if sent {
+            state.stats.sent += 1;
+        } else {
+            state.stats.dropped += 1;
+        }
+        sent
+    }
+
+    /// Says goodbye to a member and closes; its `MemberDown` follows.
+    pub fn close(&self, peer: IpAddr, reason: &str) {
+        if let Some(seat) = self.shared.state().members.get(&peer) {
+            let _ = seat.queue.try_send(Command::Close(reason.to_owned()));
+        }
+    }
+
+    /// Says goodbye to all members and stops; waits for that at most 0.2 s.
+    pub async fn stop(self, reason: &str) {
+        let until = Instant::now() + limits::FAREWELL;
+        {
+            let mut state = self.shared.state();
+            state.stopping = true;
+            for seat in state.members.values() {
+                let _ = seat.queue.try_send(Command::Close(reason.to_owned()));
+            }
+        }
+        // A connection is one of its tasks until its last words have left.
+        while Arc::strong_count(&self.shared) > 2 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What it has done, and how many are connected.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let state = self.shared.state();
+        Stats { members: state.members.len(), pending: state.pending.len(), ..state.stats.clone() }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Counts the end of a connection, and writes its line.
+    fn ended(&mut self, peer: IpAddr, closed: &Closed) {
+        *self.stats.closed.entry(closed.name()).or_default() += 1;
+        if !closed.is_fault() {
+            return;
+        }
+        match self.lines.allow(closed.name(), Instant::now().into_std()) {
+            None => {}
+            Some(0) => tracing::warn!("%CLB-4-FEED: connection from {peer} closed: {closed}"),
+            Some(held) => tracing::warn!(
+                "%CLB-4-FEED: connection from {peer} closed: {closed} ({held} more like it since the last line)"
+            ),
+        }
+    }
+
+    /// Makes room for a connection from `source` that has not said hello.
+    fn make_room(&mut self, source: IpAddr) {
+        let of_source = |pending: &Pending| pending.source == source;
+        while self.pending.iter().filter(|pending| of_source(pending)).count() >= limits::MAX_PENDING_OF_ONE {
+            let oldest = self.pending.iter().position(of_source);
+            self.push_out(oldest);
+        }
+        while self.pending.len() >= limits::MAX_PENDING {
+            let oldest = self.pending.iter().position(|pending| !pending.knocked).or(Some(0));
+            self.push_out(oldest);
+        }
+    }
+
+    fn push_out(&mut self, place: Option<usize>) {
+        if let Some(pending) = place.and_then(|place| self.pending.remove(place)) {
+            pending.abort.abort();
+            self.ended(pending.source, &Closed::PushedOut);
+        }
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Pending> {
+        let place = self.pending.iter().position(|pending| pending.id == id)?;
+        self.pending.remove(place)
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, events: mpsc::Sender<FeedEvent>) {
+    // Dropped with this task, it ends all connections.
+    let mut tasks = JoinSet::new();
+    let mut accepted = 0u32;
+    loop {
+        tokio::select! {
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            connection = listener.accept() => match connection {
+                Ok((stream, from)) => {
+                    admit(stream, from.ip(), &shared, &events, &mut tasks);
+                    accepted = accepted.wrapping_add(1);
+                    if accepted.is_multiple_of(limits::ACCEPTS_AT_ONCE) {
+                        tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                    }
+                }
+                Err(error) => {
+                    if shared.state().lines.allow("accept", Instant::now().into_std()).is_some() {
+                        tracing::warn!("%CLB-4-FEED: a connection cannot be accepted: {error}: raise the limit of open files");
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+fn admit(
+    stream: TcpStream,
+    peer: IpAddr,
+    shared: &Arc<Shared>,
+    events: &mpsc::Sender<FeedEvent>,
+    tasks: &mut JoinSet<()>,
+) {
+    let mut state = shared.state();
+    state.stats.accepted += 1;
+    let allowed = &shared.settings.allowed;
+    if !allowed.is_empty() && !allowed.iter().any(|prefix| prefix.covers(peer)) {
+        return state.ended(peer, &Closed::NotAllowed);
+    }
+    if !state.sources.allow(peer, Instant::now().into_std()) {
+        return state.ended(peer, &Closed::TooOften);
+    }
+    let _ = stream.set_nodelay(true);
+    state.make_room(peer);
+    let id = state.next_id;
+    state.next_id += 1;
+    let abort = tasks.spawn(connection(stream, peer, id, shared.clone(), events.clone()));
+    state.pending.push_back(Pending { id, source: peer, knocked: false, abort });
+}
+
+/// One connection, from its opening to its end.
+async fn connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    id: u64,
+    shared: Arc<Shared>,
+    events: mpsc::Sender<FeedEvent>,
+) {
+    let channel = Channel::primary(shared.settings.key.as_ref(), peer);
+    let mut talk = Talk { line: Line::new(stream, channel, Vec::new()), peer, id, shared, events };
+    let closed = match talk.run().await {
+        Err(closed) => closed,
+        Ok(never) => match never {},
+    };
+    let was_member = {
+        let shared = &talk.shared;
+        let mut state = shared.state();
+        state.forget(id);
+        let was_member = state.members.get(&peer).is_some_and(|seat| seat.id == id);
+        if was_member {
+            state.members.remove(&peer);
+        }
+        state.ended(peer, &closed);
+        was_member
+    };
+    if was_member {
+        let _ = talk.tell(FeedEvent::MemberDown { peer, reason: closed.clone() }).await;
+    }
+    talk.line.part(&closed).await;
+}
+
+struct Talk {
+    line: Line,
+    peer: IpAddr,
+    id: u64,
+    shared: Arc<Shared>,
+    events: mpsc::Sender<FeedEvent>,
+}
+
+impl Talk {
+    async fn run(&mut self) -> Result<std::convert::Infallible, Closed> {
+        let (queue, mut commands) = mpsc::channel(limits::QUEUE);
+        let mut rate = Bucket::new(limits::MESSAGES_A_SECOND, limits::MESSAGES_AT_ONCE);
+        let mut until = Instant::now() + limits::OPENING;
+        let mut seated = false;
+        loop {
+            match self.line.step()? {
+                Step::Knock => self.answer().await?,
+                Step::Open => {}
+                Step::More => {
+                    let late = if seated { Closed::Idle(self.shared.settings.idle) } else { Closed::NoHello };
+                    match self.line.turn(&mut commands, until, late).await? {
+                        None => {}
+                        Some(Command::Send(message)) => self.say(&message)?,
+                        Some(Command::Close(reason)) => return Err(Closed::Local(reason)),
+                    }
+                }
+                Step::Frame(parsed) => {
+                    let now = Instant::now();
+                    if !rate.allow(now.into_std()) {
+                        return Err(Closed::TooFast);
+                    }
+                    match parsed.message {
+                        None => self.shared.state().stats.skipped += 1,
+                        Some(Message::Hello(hello)) if hello.address != self.peer => {
+                            return Err(ChannelError::WrongAddress(hello.address).into());
+                        }
+                        Some(message) => {
+                            if !seated {
+                                let Message::Hello(hello) = &message else {
+                                    return Err(Closed::OutOfPlace("a message before the hello"));
+                                };
+                                self.sit(hello, &queue, parsed.version).await?;
+                                seated = true;
+                            }
+                            self.heard(message, now).await?;
+                        }
+                    }
+                    if seated {
+                        until = now + self.shared.settings.idle;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers the member's opening when its turn has come.
+    async fn answer(&mut self) -> Result<(), Closed> {
+        let wait = {
+            let mut state = self.shared.state();
+            if let Some(pending) = state.pending.iter_mut().find(|pending| pending.id == self.id) {
+                pending.knocked = true;
+            }
+            let now = Instant::now().into_std();
+            let wait = state.openings.wait(now);
+            if wait > limits::OPENING {
+                return Err(Closed::Busy);
+            }
+            if self.line.channel.keyed() {
+                state.openings.take(now);
+            }
+            wait
+        };
+        if self.line.channel.keyed() && !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        self.line.answer()
+    }
+
+    /// Becomes the member's connection.
+    async fn sit(
+        &mut self,
+        hello: &Hello,
+        queue: &mpsc::Sender<Command>,
+        version: u32,
+    ) -> Result<(), Closed> {
+        let (peer, authenticated) = (self.peer, self.line.channel.keyed());
+        let replaced = {
+            let mut state = self.shared.state();
+            let now = Instant::now();
+            let most = self.shared.settings.max_members;
+            if state.stopping {
+                return Err(Closed::Local("the feed stops".to_owned()));
+            }
+            match state.members.get(&peer) {
+                Some(old) if !authenticated && now < old.heard + old.hello * 2 => return Err(Closed::Taken),
+                Some(_) => {}
+                None if state.members.len() >= most => return Err(Closed::Full(most)),
+                None => {}
+            }
+            let Some(pending) = state.forget(self.id) else { return Err(Closed::PushedOut) };
+            let seat = Seat {
+                id: self.id,
+                queue: queue.clone(),
+                abort: pending.abort,
+                heard: now,
+                hello: Duration::from_millis(u64::from(hello.hello_ms)),
+            };
+            let old = state.members.insert(peer, seat);
+            if let Some(old) = &old {
+                old.abort.abort();
+                state.ended(peer, &Closed::Replaced);
+            }
+            old.is_some()
+        };
+        if replaced {
+            self.tell(FeedEvent::MemberDown { peer, reason: Closed::Replaced }).await?;
+        }
+        self.tell(FeedEvent::MemberUp { peer, authenticated, version }).await
+    }
+
+    async fn heard(&mut self, message: Message, now: Instant) -> Result<(), Closed> {
+        {
+            let mut state = self.shared.state();
+            state.stats.heard += 1;
+            if let Some(seat) = state.members.get_mut(&self.peer).filter(|seat| seat.id == self.id) {
+                seat.heard = now;
+                if let Message::Hello(hello) = &message {
+                    seat.hello = Duration::from_millis(u64::from(hello.hello_ms));
+                }
+            }
+        }
+        match message {
+            Message::Bye { reason } => Err(Closed::Bye(reason)),
+            Message::Ack(_) => Err(Closed::OutOfPlace("an acknowledgement")),
+            message => self.tell(FeedEvent::FromMember { peer: self.peer, message }).await,
+        }
+    }
+
+    async fn tell(&mut self, event: FeedEvent) -> Result<(), Closed> {
+        self.events.send(event).await.map_err(|_| Closed::Local("nobody listens to the feed".to_owned()))
+    }
+
+    fn say(&mut self, message: &Message) -> Result<(), Closed> {
+        if let Err(error) = self.line.push(message)? {
+            let mut state = self.shared.state();
+            if state.lines.allow("unsendable", Instant::now().into_std()).is_some() {
+                tracing::warn!("%CLB-4-FEED: a message to {} is not sent: {error}", self.peer);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,281 @@
+//! Nodes that talk to each other under a virtual clock; who is active is told to them as HSRP would.
+
+use super::*;
+use std::collections::VecDeque;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn at(host: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, host])
+}
+
+fn settings(host: u8) -> Settings {
+    Settings {
+        own: at(host),
+        holdtime: 3 * SECOND,
+        hello: SECOND,
+        update: 3 * SECOND,
+        rules: Rules::default(),
+        max_session: 1000,
+        max_in_negotiation: 40,
+        priority: 100,
+        load_normalization: 5,
+        selection: Selection::Spread,
+        fqdn: String::new(),
+        max_nodes: 10,
+        statics: BTreeMap::new(),
+        shutdown: false,
+    }
+}
+
+fn sample(ike: u32) -> Sample {
+    Sample { ike, child: ike, ..Sample::default() }
+}
+
+/// The nodes of a cluster on one LAN.
+struct World {
+    now: u64,
+    nodes: BTreeMap<IpAddr, Node>,
+    /// Who is active, and whom the members' connections lead to
+    active: Option<IpAddr>,
+    connected: BTreeMap<IpAddr, IpAddr>,
+    /// These are dead: they say and hear nothing
+    dead: BTreeSet<IpAddr>,
+    logs: Vec<(IpAddr, Log)>,
+    kept: BTreeMap<IpAddr, Order>,
+    moving: BTreeMap<IpAddr, bool>,
+}
+
+impl World {
+    fn new(hosts: &[u8]) -> World {
+        let nodes = hosts.iter().map(|host| (at(*host), Node::new(settings(*host), Order::default(), 1)));
+        let mut world = World {
+            now: 100 * SECOND,
+            nodes: nodes.collect(),
+            active: None,
+            connected: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            logs: Vec::new(),
+            kept: BTreeMap::new(),
+            moving: BTreeMap::new(),
+        };
+        for host in hosts {
+            world.tell(at(*host), Event::Local(Ok(sample(100))));
+        }
+        world
+    }
+
+    fn tell(&mut self, to: IpAddr, event: Event) {
+        let mut queue = VecDeque::from([(to, event)]);
+        while let Some((to, event)) = queue.pop_front() {
+            if self.dead.contains(&to) {
+                continue;
+            }
+            let now = self.now;
+            let Some(node) = self.nodes.get_mut(&to) else { continue };
+            for action in node.handle(event.clone(), now) {
+                match action {
+                    Action::Send(member, message) if self.connected.get(&member) == Some(&to) => {
+                        queue.push_back((member, Event::Primary(message)));
+                    }
+                    Action::SendPrimary(message) => {
+                        if let Some(primary) = self.connected.get(&to) {
+                            queue.push_back((*primary, Event::Member(to, message)));
+                        }
+                    }
+                    Action::Connect(true) | Action::Reconnect => {
+                        self.connected.remove(&to);
+                        if let Some(active) = self.active.filter(|active| !self.dead.contains(active)) {
+                            self.connected.insert(to, active);
+                            queue.push_back((to, Event::PrimaryUp));
+                        }
+                    }
+                    Action::Connect(false) => drop(self.connected.remove(&to)),
+                    Action::Keep(order) => drop(self.kept.insert(to, order)),
+                    Action::Move(on) => drop(self.moving.insert(to, on)),
+                    Action::Log(log) => self.logs.push((to, log)),
+                    Action::Send(..) | Action::Listen(_) => {}
+                }
+            }
+        }
+    }
+
+    /// HSRP has settled on this active router.
+    fn elect(&mut self, host: u8) {
+        self.active = Some(at(host));
+        let others: Vec<IpAddr> = self.nodes.keys().copied().collect();
+        self.tell(at(host), Event::Role(Role::Primary));
+        for other in others.into_iter().filter(|other| *other != at(host)) {
+            self.tell(other, Event::Role(Role::Secondary(Some(at(host)))));
+        }
+    }
+
+    fn run(&mut self, time: u64) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += 50 * MS;
+            for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+                self.tell(node, Event::Tick);
+            }
+        }
+    }
+
+    fn weights(&self, host: u8) -> BTreeMap<IpAddr, u32> {
+        let chosen = self.nodes[&at(host)].choice(self.now);
+        chosen.into_iter().filter(|chosen| chosen.weight > 0).map(|c| (c.address, c.weight)).collect()
+    }
+
+    fn chosen(&self, host: u8) -> Vec<IpAddr> {
+        self.weights(host).into_keys().collect()
+    }
+}
+
+#[test]
+fn the_primary_hears_the_members_and_they_learn_the_table() {
+    let mut world = World::new(&[1, 2, 3]);
+    world.elect(1);
+    world.tell(at(2), Event::Local(Ok(sample(200))));
+    world.run(4 * SECOND);
+    assert_eq!(world.chosen(1), [at(1), at(3)], "20 % is beyond 5 points over 40 %");
+    for host in [1, 2, 3] {
+        let standings = world.nodes[&at(host)].standings(world.now);
+        let seen: Vec<_> = standings.iter().map(|s| (s.address, s.load.map(|load| load.1))).collect();
+        let percent = |tenths: u64| Some(Percent::hundredths(tenths * 10));
+        assert_eq!(seen, [(at(1), percent(200)), (at(2), percent(400)), (at(3), percent(200))], "at {host}");
+        assert!(standings.iter().all(|s| s.alive && s.usable));
+        assert_eq!(standings.iter().filter(|s| s.is_primary).map(|s| s.address).collect::<Vec<_>>(), [at(1)]);
+    }
+    assert!(world.weights(2).is_empty(), "a member that is well serves its own address");
+}
+
+#[test]
+fn a_silent_member_is_dead_after_holdtime_and_back_at_its_first_word() {
+    let mut world = World::new(&[1, 2, 3]);
+    world.elect(1);
+    world.run(2 * SECOND);
+    world.dead.insert(at(3));
+    world.run(2 * SECOND);
+    assert_eq!(world.chosen(1), [at(1), at(2), at(3)], "within holdtime");
+    world.run(1500 * MS);
+    assert_eq!(world.chosen(1), [at(1), at(2)]);
+    assert!(world.logs.contains(&(at(1), Log::MemberDead(at(3)))));
+    world.dead.clear();
+    world.run(1100 * MS);
+    assert_eq!(world.chosen(1), [at(1), at(2), at(3)]);
+}
+
+#[test]
+fn the_next_primary_starts_warm_and_without_the_dead_one() {
+    let mut world = World::new(&[1, 2, 3]);
+    world.elect(1);
+    world.tell(at(3), Event::Local(Ok(sample(120))));
+    world.run(4 * SECOND);
+    world.dead.insert(at(1));
+    // With the timers 3 and 10 of HSRP it takes longer than holdtime until somebody is active again.
+    world.run(8 * SECOND);
+    world.elect(2);
+    assert_eq!(world.chosen(2), [at(2), at(3)], "at once");
+    world.run(10 * SECOND);
+    assert_eq!(world.chosen(2), [at(2), at(3)], "and for good");
+    // The old primary comes back as a member.
+    world.dead.clear();
+    world.tell(at(1), Event::Role(Role::Secondary(Some(at(2)))));
+    world.run(SECOND);
+    assert_eq!(world.chosen(2), [at(1), at(2), at(3)]);
+}
+
+#[test]
+fn the_primarys_shutdown_is_everyones_and_outlives_it() {
+    let mut world = World::new(&[1, 2]);
+    world.elect(1);
+    world.run(4 * SECOND);
+    world.tell(at(1), Event::Shutdown(true));
+    // The primary speaks last: it answers hellos as long as it is the active router.
+    world.run(2 * SECOND);
+    assert!(!world.nodes[&at(1)].is_up() && !world.nodes[&at(2)].is_up());
+    world.dead.insert(at(1));
+    world.elect(2);
+    world.run(5 * SECOND);
+    assert!(!world.nodes[&at(2)].is_up(), "a new primary does not lift it");
+    world.tell(at(2), Event::Shutdown(false));
+    assert!(world.nodes[&at(2)].is_up(), "`no shutdown` there does");
+    assert_eq!(world.kept[&at(2)].epoch, 2);
+}
+
+#[test]
+fn orders_reach_a_primary_that_starts_cold() {
+    let mut world = World::new(&[1, 2]);
+    world.elect(1);
+    world.run(2 * SECOND);
+    world.tell(at(1), Event::Drain(at(2), true));
+    world.run(2 * SECOND);
+    assert_eq!(world.moving.get(&at(2)), Some(&true), "the member moves its sessions away");
+    assert_eq!(world.chosen(1), [at(1)]);
+    world.nodes.insert(at(1), Node::new(settings(1), Order::default(), 2));
+    world.tell(at(1), Event::Local(Ok(sample(100))));
+    world.connected.clear();
+    world.elect(2);
+    world.elect(1);
+    world.run(SECOND);
+    assert!(world.nodes[&at(1)].order().draining.contains(&at(2)));
+    world.tell(at(1), Event::Drain(at(2), false));
+    world.run(2 * SECOND);
+    assert_eq!((world.moving.get(&at(2)), world.chosen(1).len()), (Some(&false), 2));
+}
+
+#[test]
+fn a_member_that_cannot_serve_sheds_to_the_others() {
+    let mut world = World::new(&[1, 2, 3]);
+    world.elect(1);
+    world.run(4 * SECOND);
+    world.tell(at(2), Event::Local(Err("charon does not answer".to_owned())));
+    world.run(50 * MS);
+    assert_eq!(world.chosen(1), [at(1), at(3)], "the primary knows at once");
+    assert_eq!(world.chosen(2), [at(1), at(3)], "and the member sheds");
+    world.tell(at(2), Event::Local(Ok(sample(600))));
+    world.run(50 * MS);
+    assert_eq!(world.chosen(2), [at(1), at(3)], "120 % of max-session is overloaded");
+    world.tell(at(2), Event::Local(Ok(sample(100))));
+    world.run(4 * SECOND);
+    assert_eq!((world.chosen(1).len(), world.chosen(2).len()), (3, 0));
+}
+
+#[test]
+fn when_all_are_overloaded_nobody_is_chosen_and_it_is_said_once() {
+    let mut world = World::new(&[1, 2]);
+    for host in [1, 2] {
+        world.tell(at(host), Event::Local(Ok(sample(500))));
+    }
+    world.elect(1);
+    world.run(4 * SECOND);
+    assert!(world.chosen(1).is_empty());
+    assert_eq!(world.logs.iter().filter(|(_, log)| *log == Log::NobodyLeft).count(), 1);
+}
+
+#[test]
+fn a_member_speaks_only_for_itself_and_only_to_a_primary() {
+    let mut world = World::new(&[1, 2]);
+    world.elect(1);
+    world.run(SECOND);
+    let report = Report { version: (9, 9), priority: 100, ..Report::default() };
+    world.tell(at(2), Event::Member(at(3), Message::Update(report.clone())));
+    assert!(world.nodes[&at(2)].standings(world.now).iter().all(|s| s.address != at(3)));
+    world.tell(at(1), Event::Member(at(1), Message::Update(report)));
+    let own = world.nodes[&at(1)].standings(world.now);
+    assert_ne!(own[0].report.as_ref().unwrap().version, (9, 9), "nobody reports in our name");
+}
+
+#[test]
+fn static_gateways_come_and_go_with_their_probe() {
+    let mut world = World::new(&[1]);
+    world.elect(1);
+    let mut with = settings(1);
+    with.statics = BTreeMap::from([(at(50), 100), (at(51), 50)]);
+    world.tell(at(1), Event::Configure(with));
+    world.run(SECOND);
+    assert_eq!(world.chosen(1), [at(1), at(50), at(51)], "no probe: taken to be there");
+    world.tell(at(1), Event::Probe(at(50), false));
+    assert_eq!(world.chosen(1), [at(1), at(51)]);
+    world.tell(at(1), Event::Probe(at(50), true));
+    assert_eq!(world.chosen(1).len(), 3);
+}

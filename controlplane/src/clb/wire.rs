@@ -1,0 +1,720 @@
+//! What nodes of a cluster say to each other: protobuf messages, one a frame.
+//!
+//! | frame | field |
+//! |---|---|
+//! | 1 | version of the sender |
+//! | 2 | its capabilities, one a bit |
+//! | 3 | Hello: member to primary, at every `secondary hello` |
+//! | 4 | Update: member to primary, at every `secondary update` |
+//! | 5 | Ack: primary to member, with the table of all members |
+//! | 6 | Bye: either, before it closes |
+//!
+//! A later version only adds: a field that this one does not know is skipped, a body that it does not know is counted
+//! and skipped, and the connection stays, so that nodes can be upgraded one by one. What is known is checked: a value
+//! out of its range closes the connection.
+
+use super::load::Rules;
+use super::member::{Health, Load, Percent, Report};
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, OnceLock};
+
+/// The version that this node sends in every frame.
+pub const VERSION: u32 = 1;
+/// Capabilities of this node; none is defined yet.
+pub const CAPABILITIES: u64 = 0;
+/// Members in an acknowledgement, at most: the greatest `max-nodes`.
+pub const MAX_MEMBERS: usize = 64;
+/// Longest FQDN and longest reason of a Bye, in bytes.
+pub const MAX_TEXT: usize = 255;
+/// Longest interval that a member may name, in milliseconds: an hour.
+pub const MAX_INTERVAL_MS: u32 = 3_600_000;
+
+/// Why a frame is not understood, or may not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// No protobuf
+    #[error("the frame is no protobuf message of this protocol ({0})")]
+    Undecodable(String),
+    /// A number out of its range
+    #[error("{field} is {value}, not {least} to {most}")]
+    Range {
+        /// Which field
+        field: &'static str,
+        /// Its value
+        value: u64,
+        /// Least value
+        least: u64,
+        /// Greatest value
+        most: u64,
+    },
+    /// An address of neither 4 nor 16 bytes
+    #[error("{field} has {length} bytes, not 4 or 16")]
+    Address {
+        /// Which field
+        field: &'static str,
+        /// Its bytes
+        length: usize,
+    },
+    /// A text that is too long, or that could steer a terminal
+    #[error("{field} is not a text of at most {MAX_TEXT} bytes without control characters")]
+    Text {
+        /// Which field
+        field: &'static str,
+    },
+    /// A message that is there only as a whole
+    #[error("{field} is missing")]
+    Missing {
+        /// Which field
+        field: &'static str,
+    },
+}
+
+/// A member presents itself, first of all and then as a keepalive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// When the member's usherd started, in its own count
+    pub incarnation: u64,
+    /// The address that it believes it connects from; [`super::feed::Client`] fills it in
+    pub address: IpAddr,
+    /// `secondary hello`, milliseconds, 1 to [`MAX_INTERVAL_MS`]
+    pub hello_ms: u32,
+    /// `secondary update`, milliseconds, 1 to [`MAX_INTERVAL_MS`]
+    pub update_ms: u32,
+    /// The orders that it knows, so that a primary that starts cold learns them
+    pub order: Order,
+}
+
+/// What the operator has ordered for the whole cluster. Of two orders the greater counts; members keep it over a
+/// takeover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Order {
+    /// How many orders came before
+    pub epoch: u64,
+    /// The cluster is shut down
+    pub shutdown: bool,
+    /// Members to be taken out of service, at most [`MAX_MEMBERS`]
+    pub draining: BTreeSet<IpAddr>,
+}
+
+/// One row of the member table: address, last report, milliseconds since it was heard.
+pub type Row = (IpAddr, Report, u32);
+
+/// The member table as an acknowledgement carries it. Clones share one table, and its encoding is made once however
+/// many members it is sent to.
+#[derive(Clone, Debug, Default)]
+pub struct Members(Arc<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: Vec<Row>,
+    encoded: OnceLock<Vec<u8>>,
+}
+
+impl From<Vec<Row>> for Members {
+    fn from(rows: Vec<Row>) -> Members {
+        Members(Arc::new(Table { rows, encoded: OnceLock::new() }))
+    }
+}
+
+impl std::ops::Deref for Members {
+    type Target = [Row];
+    fn deref(&self) -> &[Row] {
+        &self.0.rows
+    }
+}
+
+impl PartialEq for Members {
+    fn eq(&self, other: &Members) -> bool {
+        self.0.rows == other.0.rows
+    }
+}
+
+impl Eq for Members {}
+
+impl Members {
+    /// The rows as repeated fields of an acknowledgement.
+    fn encoded(&self) -> &[u8] {
+        self.0.encoded.get_or_init(|| {
+            let members = self.iter().map(proto::Row::from).collect();
+            proto::Ack { members, ..proto::Ack::default() }.encode_to_vec()
+        })
+    }
+}
+
+/// The primary has heard a Hello or an Update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The count of the last report that it has of this member (`Report::version.1`); 0 before the first
+    pub seq: u64,
+    /// The primary's own address
+    pub primary: IpAddr,
+    /// What the operator ordered
+    pub order: Order,
+    /// How composite loads are made and judged
+    pub rules: Rules,
+    /// All members, the primary included, at most [`MAX_MEMBERS`]
+    pub members: Members,
+}
+
+/// What a frame carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Member to primary
+    Hello(Hello),
+    /// Member to primary
+    Update(Report),
+    /// Primary to member
+    Ack(Ack),
+    /// Either, before it closes
+    Bye {
+        /// Why, at most [`MAX_TEXT`] bytes
+        reason: String,
+    },
+}
+
+/// A frame as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The sender's version
+    pub version: u32,
+    /// What the sender can do
+    pub capabilities: u64,
+    /// What it says; `None`: a body that only a later version knows
+    pub message: Option<Message>,
+}
+
+mod proto {
+    use prost::{Message, Oneof};
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Frame {
+        #[prost(uint32, tag = "1")]
+        pub version: u32,
+        #[prost(uint64, tag = "2")]
+        pub capabilities: u64,
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6")]
+        pub body: Option<Body>,
+    }
+
+    #[derive(Clone, PartialEq, Oneof)]
+    pub enum Body {
+        #[prost(message, tag = "3")]
+        Hello(Hello),
+        #[prost(message, tag = "4")]
+        Update(Report),
+        #[prost(message, tag = "5")]
+        Ack(Ack),
+        #[prost(message, tag = "6")]
+        Bye(Bye),
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Hello {
+        #[prost(uint64, tag = "1")]
+        pub incarnation: u64,
+        #[prost(bytes = "vec", tag = "2")]
+        pub address: Vec<u8>,
+        #[prost(uint32, tag = "3")]
+        pub hello_ms: u32,
+        #[prost(uint32, tag = "4")]
+        pub update_ms: u32,
+        #[prost(message, optional, tag = "5")]
+        pub order: Option<Order>,
+    }
+
+    /// Percentages in hundredths.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Report {
+        #[prost(uint64, tag = "1")]
+        pub incarnation: u64,
+        #[prost(uint64, tag = "2")]
+        pub count: u64,
+        #[prost(uint32, tag = "3")]
+        pub in_neg: u32,
+        #[prost(uint32, tag = "4")]
+        pub crypto: u32,
+        #[prost(uint32, tag = "5")]
+        pub cpu: u32,
+        #[prost(uint32, tag = "6")]
+        pub mem: u32,
+        #[prost(uint32, tag = "7")]
+        pub ike: u32,
+        #[prost(uint32, tag = "8")]
+        pub child: u32,
+        #[prost(uint32, tag = "9")]
+        pub max_session: u32,
+        #[prost(uint32, tag = "10")]
+        pub priority: u32,
+        #[prost(uint32, tag = "11")]
+        pub load_normalization: u32,
+        /// 0: healthy; anything else is not
+        #[prost(uint32, tag = "12")]
+        pub health: u32,
+        #[prost(bool, tag = "13")]
+        pub draining: bool,
+        #[prost(uint32, tag = "14")]
+        pub to_move: u32,
+        #[prost(string, tag = "15")]
+        pub fqdn: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Ack {
+        #[prost(uint64, tag = "1")]
+        pub seq: u64,
+        #[prost(bytes = "vec", tag = "2")]
+        pub primary: Vec<u8>,
+        #[prost(message, optional, tag = "3")]
+        pub order: Option<Order>,
+        #[prost(message, repeated, tag = "4")]
+        pub members: Vec<Row>,
+        #[prost(message, optional, tag = "5")]
+        pub rules: Option<Rules>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Rules {
+        #[prost(uint32, tag = "1")]
+        pub crypto_weight: u32,
+        #[prost(uint32, tag = "2")]
+        pub system_weight: u32,
+        #[prost(uint32, tag = "3")]
+        pub overload_limit: u32,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Order {
+        #[prost(uint64, tag = "1")]
+        pub epoch: u64,
+        #[prost(bool, tag = "2")]
+        pub shutdown: bool,
+        #[prost(bytes = "vec", repeated, tag = "3")]
+        pub draining: Vec<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Row {
+        #[prost(bytes = "vec", tag = "1")]
+        pub address: Vec<u8>,
+        #[prost(message, optional, tag = "2")]
+        pub report: Option<Report>,
+        #[prost(uint32, tag = "3")]
+        pub age_ms: u32,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Bye {
+        #[prost(string, tag = "1")]
+        pub reason: String,
+    }
+}
+
+use proto::Body;
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn address(field: &'static str, bytes: &[u8]) -> Result<IpAddr, WireError> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
+    let v6 = || <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)));
+    v4.or_else(|_| v6()).map_err(|_| WireError::Address { field, length: bytes.len() })
+}
+
+fn within(field: &'static str, value: u64, least: u64, most: u64) -> Result<u64, WireError> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(WireError::Range { field, value, least, most })
+    }
+}
+
+fn percent(field: &'static str, hundredths: u32) -> Result<Percent, WireError> {
+    let most = u64::from(Percent::FULL.as_hundredths());
+    within(field, u64::from(hundredths), 0, most).map(Percent::hundredths)
+}
+
+fn hundred(field: &'static str, value: u32) -> Result<u8, WireError> {
+    within(field, u64::from(value), 1, 100).map(|value| value as u8)
+}
+
+fn text<'a>(field: &'static str, text: &'a str) -> Result<&'a str, WireError> {
+    let good = text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    good.then_some(text).ok_or(WireError::Text { field })
+}
+
+fn interval(field: &'static str, ms: u32) -> Result<u32, WireError> {
+    within(field, u64::from(ms), 1, u64::from(MAX_INTERVAL_MS)).map(|_| ms)
+}
+
+fn count(field: &'static str, rows: usize) -> Result<(), WireError> {
+    within(field, rows as u64, 0, MAX_MEMBERS as u64).map(|_| ())
+}
+
+impl From<&Report> for proto::Report {
+    fn from(report: &Report) -> proto::Report {
+        let hundredths = |percent: Percent| u32::from(percent.as_hundredths());
+        proto::Report {
+            incarnation: report.version.0,
+            count: report.version.1,
+            in_neg: hundredths(report.load.in_neg),
+            crypto: hundredths(report.load.crypto),
+            cpu: hundredths(report.load.cpu),
+            mem: hundredths(report.load.mem),
+            ike: report.ike,
+            child: report.child,
+            max_session: report.max_session,
+            priority: u32::from(report.priority),
+            load_normalization: u32::from(report.load_normalization),
+            health: u32::from(report.health != Health::Healthy),
+            draining: report.draining,
+            to_move: report.to_move,
+            fqdn: report.fqdn.clone(),
+        }
+    }
+}
+
+impl TryFrom<proto::Report> for Report {
+    type Error = WireError;
+
+    fn try_from(report: proto::Report) -> Result<Report, WireError> {
+        text("fqdn", &report.fqdn)?;
+        Ok(Report {
+            version: (report.incarnation, report.count),
+            load: Load {
+                in_neg: percent("in-neg", report.in_neg)?,
+                crypto: percent("crypto", report.crypto)?,
+                cpu: percent("cpu", report.cpu)?,
+                mem: percent("mem", report.mem)?,
+            },
+            ike: report.ike,
+            child: report.child,
+            max_session: report.max_session,
+            priority: hundred("priority", report.priority)?,
+            load_normalization: hundred("load-normalization", report.load_normalization)?,
+            // A state that only a later version knows is no reason to send clients there.
+            health: if report.health == 0 { Health::Healthy } else { Health::Unhealthy },
+            draining: report.draining,
+            to_move: report.to_move,
+            fqdn: report.fqdn,
+        })
+    }
+}
+
+/// That a report can be read where it goes.
+fn check(report: &Report) -> Result<(), WireError> {
+    hundred("priority", u32::from(report.priority))?;
+    hundred("load-normalization", u32::from(report.load_normalization))?;
+    text("fqdn", &report.fqdn).map(|_| ())
+}
+
+impl From<&Row> for proto::Row {
+    fn from((address, report, age_ms): &Row) -> proto::Row {
+        proto::Row { address: octets(*address), report: Some(report.into()), age_ms: *age_ms }
+    }
+}
+
+impl TryFrom<proto::Row> for Row {
+    type Error = WireError;
+
+    fn try_from(row: proto::Row) -> Result<Row, WireError> {
+        let report = row.report.ok_or(WireError::Missing { field: "a member's report" })?;
+        Ok((address("a member's address", &row.address)?, report.try_into()?, row.age_ms))
+    }
+}
+
+impl From<&Order> for proto::Order {
+    fn from(order: &Order) -> proto::Order {
+        proto::Order {
+            epoch: order.epoch,
+            shutdown: order.shutdown,
+            draining: order.draining.iter().map(|address| octets(*address)).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Order> for Order {
+    type Error = WireError;
+
+    fn try_from(order: proto::Order) -> Result<Order, WireError> {
+        count("draining members", order.draining.len())?;
+        let draining = order.draining.iter().map(|bytes| address("a draining member's address", bytes));
+        Ok(Order {
+            epoch: order.epoch,
+            shutdown: order.shutdown,
+            draining: draining.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&Rules> for proto::Rules {
+    fn from(rules: &Rules) -> proto::Rules {
+        proto::Rules {
+            crypto_weight: rules.crypto_weight.into(),
+            system_weight: rules.system_weight.into(),
+            overload_limit: rules.overload_limit.into(),
+        }
+    }
+}
+
+impl TryFrom<proto::Rules> for Rules {
+    type Error = WireError;
+
+    fn try_from(rules: proto::Rules) -> Result<Rules, WireError> {
+        let share = |field, value: u32| within(field, value.into(), 0, 100).map(|value| value as u8);
+        Ok(Rules {
+            crypto_weight: share("crypto-load weight", rules.crypto_weight)?,
+            system_weight: share("system-load weight", rules.system_weight)?,
+            overload_limit: share("overload-limit", rules.overload_limit)?,
+        })
+    }
+}
+
+impl TryFrom<Body> for Message {
+    type Error = WireError;
+
+    fn try_from(body: Body) -> Result<Message, WireError> {
+        Ok(match body {
+            Body::Hello(hello) => Message::Hello(Hello {
+                incarnation: hello.incarnation,
+                address: address("the hello's address", &hello.address)?,
+                hello_ms: interval("hello", hello.hello_ms)?,
+                update_ms: interval("update", hello.update_ms)?,
+                order: hello.order.unwrap_or_default().try_into()?,
+            }),
+            Body::Update(report) => Message::Update(report.try_into()?),
+            Body::Ack(ack) => {
+                count("members", ack.members.len())?;
+                let rows = ack.members.into_iter().map(Row::try_from).collect::<Result<Vec<_>, _>>()?;
+                Message::Ack(Ack {
+                    seq: ack.seq,
+                    primary: address("the primary's address", &ack.primary)?,
+                    order: ack.order.unwrap_or_default().try_into()?,
+                    rules: ack.rules.ok_or(WireError::Missing { field: "the rules" })?.try_into()?,
+                    members: rows.into(),
+                })
+            }
+            Body::Bye(bye) => Message::Bye { reason: text("the reason", &bye.reason)?.to_owned() },
+        })
+    }
+}
+
+/// Reads one frame.
+///
+/// # Errors
+/// When it is no message of this protocol, or a value of it is out of its range.
+pub fn parse(frame: &[u8]) -> Result<Parsed, WireError> {
+    let frame = proto::Frame::decode(frame).map_err(|error| WireError::Undecodable(error.to_string()))?;
+    let message = frame.body.map(Message::try_from).transpose()?;
+    Ok(Parsed { version: frame.version, capabilities: frame.capabilities, message })
+}
+
+impl Message {
+    /// Appends the frame to `out`: at most 30,000 bytes.
+    ///
+    /// # Errors
+    /// When a value is out of the range in which [`parse`] takes it; nothing is appended then.
+    pub fn emit(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let frame = |body| proto::Frame { version: VERSION, capabilities: CAPABILITIES, body };
+        let body = match self {
+            Message::Hello(hello) => Body::Hello(proto::Hello {
+                incarnation: hello.incarnation,
+                address: octets(hello.address),
+                hello_ms: interval("hello", hello.hello_ms)?,
+                update_ms: interval("update", hello.update_ms)?,
+                order: Some((&hello.order).into()),
+            }),
+            Message::Update(report) => {
+                check(report)?;
+                Body::Update(report.into())
+            }
+            Message::Ack(ack) => {
+                count("members", ack.members.len())?;
+                count("draining members", ack.order.draining.len())?;
+                ack.members.iter().try_for_each(|(_, report, _)| check(report))?;
+                let head = proto::Ack {
+                    seq: ack.seq,
+                    primary: octets(ack.primary),
+                    order: Some((&ack.order).into()),
+                    members: Vec::new(),
+                    rules: Some((&ack.rules).into()),
+                };
+                // The fields of a message in any order are the message: the table's own are the same for every member.
+                let rows = ack.members.encoded();
+                out.extend_from_slice(&frame(None).encode_to_vec());
+                encode_key(5, WireType::LengthDelimited, out);
+                encode_varint((head.encoded_len() + rows.len()) as u64, out);
+                out.extend_from_slice(&head.encode_to_vec());
+                out.extend_from_slice(rows);
+                return Ok(());
+            }
+            Message::Bye { reason } => {
+                Body::Bye(proto::Bye { reason: text("the reason", reason)?.to_owned() })
+            }
+        };
+        out.extend_from_slice(&frame(Some(body)).encode_to_vec());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
+
+    fn report() -> Report {
+        let percent = Percent::hundredths;
+        Report {
+            version: (1_700_000_000_000_000_000, 42),
+            load: Load { in_neg: percent(250), crypto: percent(4300), cpu: percent(1), mem: Percent::FULL },
+            ike: 1,
+            child: 2,
+            max_session: 100_000,
+            priority: 100,
+            load_normalization: 5,
+            health: Health::Unhealthy,
+            draining: true,
+            to_move: 9,
+            fqdn: "gw.example.net".to_owned(),
+        }
+    }
+
+    fn messages() -> Vec<Message> {
+        let order = Order { epoch: 3, shutdown: true, draining: [A, B].into() };
+        let rules = Rules { crypto_weight: 0, system_weight: 100, overload_limit: 99 };
+        let none = (Order::default(), Members::default());
+        let members = vec![(A, report(), 0), (B, report(), u32::MAX)].into();
+        vec![
+            Message::Hello(Hello {
+                incarnation: 5,
+                address: A,
+                hello_ms: 1000,
+                update_ms: 3000,
+                order: Order { epoch: 3, ..Order::default() },
+            }),
+            Message::Update(report()),
+            Message::Ack(Ack { seq: 7, primary: B, order, rules, members }),
+            Message::Ack(Ack { seq: 0, primary: A, order: none.0, rules, members: none.1 }),
+            Message::Bye { reason: "resigns".to_owned() },
+        ]
+    }
+
+    fn emitted(message: &Message) -> Vec<u8> {
+        let mut out = vec![0xa5];
+        message.emit(&mut out).unwrap();
+        assert_eq!(out.remove(0), 0xa5, "appended");
+        out
+    }
+
+    #[test]
+    fn a_message_reads_as_it_was_sent() {
+        for message in messages() {
+            let parsed = parse(&emitted(&message)).unwrap();
+            assert_eq!(parsed, Parsed { version: 1, capabilities: 0, message: Some(message) });
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_hello() {
+        let bytes = emitted(&messages()[0]);
+        // version 1; body 3 of 18 bytes: incarnation 5, address, 1000, 3000; order of 2 bytes: epoch 3
+        assert_eq!(
+            bytes,
+            [8, 1, 0x1a, 18, 8, 5, 0x12, 4, 192, 0, 2, 1, 0x18, 0xe8, 7, 0x20, 0xb8, 0x17, 0x2a, 2, 8, 3]
+        );
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_skipped() {
+        // Field 15 of the frame, and field 100 of the body, which is therefore four bytes longer.
+        for message in messages() {
+            let bytes = emitted(&message);
+            let mut later = vec![0x7a, 2, 0xff, 0xff];
+            later.extend_from_slice(&bytes[..3]);
+            let (body, length_bytes) = match bytes[3] {
+                low if low < 0x80 => (usize::from(low), 1),
+                low => (usize::from(low & 0x7f) | usize::from(bytes[4]) << 7, 2),
+            };
+            encode_varint((body + 4) as u64, &mut later);
+            later.extend_from_slice(&bytes[3 + length_bytes..]);
+            later.extend_from_slice(&[0xa2, 6, 1, 0xff]);
+            assert_eq!(parse(&later).unwrap().message, Some(message));
+        }
+        // Version 7, capability 2, body 9.
+        let parsed = parse(&[8, 7, 0x10, 4, 0x4a, 2, 8, 1]).unwrap();
+        assert_eq!(parsed, Parsed { version: 7, capabilities: 4, message: None });
+    }
+
+    #[test]
+    fn values_out_of_their_range_are_neither_read_nor_sent() {
+        let update = |change: fn(&mut proto::Report)| {
+            let mut report = proto::Report::from(&report());
+            change(&mut report);
+            let frame = proto::Frame { body: Some(Body::Update(report)), ..proto::Frame::default() };
+            parse(&frame.encode_to_vec()).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(update(|_| ()), Ok(()));
+        assert_eq!(update(|r| r.cpu = 10_001).unwrap_err(), "cpu is 10001, not 0 to 10000");
+        assert_eq!(update(|r| r.priority = 0).unwrap_err(), "priority is 0, not 1 to 100");
+        assert_eq!(update(|r| r.priority = 256 + 5).unwrap_err(), "priority is 261, not 1 to 100");
+        assert_eq!(
+            update(|r| r.load_normalization = 101).unwrap_err(),
+            "load-normalization is 101, not 1 to 100"
+        );
+        for fqdn in ["x".repeat(256), "a\x1b[2J".to_owned()] {
+            let message = Message::Update(Report { fqdn: fqdn.clone(), ..report() });
+            let error = WireError::Text { field: "fqdn" };
+            assert_eq!(message.emit(&mut Vec::new()), Err(error.clone()));
+            let frame = Body::Update(proto::Report { fqdn, ..(&report()).into() });
+            let frame = proto::Frame { body: Some(frame), ..proto::Frame::default() };
+            assert_eq!(parse(&frame.encode_to_vec()), Err(error));
+        }
+        let crowd = vec![(A, report(), 0); MAX_MEMBERS + 1];
+        let ack = Ack {
+            seq: 0,
+            primary: A,
+            order: Order::default(),
+            rules: Rules::default(),
+            members: crowd.into(),
+        };
+        let mut out = Vec::new();
+        let error = Message::Ack(ack).emit(&mut out).unwrap_err();
+        assert_eq!((error.to_string().as_str(), out.len()), ("members is 65, not 0 to 64", 0));
+        assert!(matches!(parse(&[0x1a, 200]), Err(WireError::Undecodable(_))));
+    }
+
+    #[test]
+    fn the_greatest_acknowledgement_keeps_its_bound() {
+        let wide = Report {
+            version: (u64::MAX, u64::MAX),
+            load: Load {
+                in_neg: Percent::FULL,
+                crypto: Percent::FULL,
+                cpu: Percent::FULL,
+                mem: Percent::FULL,
+            },
+            ike: u32::MAX,
+            child: u32::MAX,
+            max_session: u32::MAX,
+            to_move: u32::MAX,
+            fqdn: "x".repeat(MAX_TEXT),
+            ..report()
+        };
+        let draining = (0..MAX_MEMBERS as u128).map(|n| IpAddr::from(Ipv6Addr::from(n))).collect();
+        let order = Order { epoch: u64::MAX, shutdown: true, draining };
+        let members = vec![(B, wide.clone(), u32::MAX); MAX_MEMBERS].into();
+        let ack = Ack { seq: u64::MAX, primary: B, order, rules: Rules::default(), members };
+        let bytes = emitted(&Message::Ack(ack));
+        assert!(bytes.len() <= 30_000, "{}", bytes.len());
+        assert!(emitted(&Message::Update(wide)).len() <= 400);
+    }
+}

@@ -1,0 +1,84 @@
+//! Log lines that a peer, a flapping device or a busy operator can repeat: so many in a time, and what was held back is
+//! counted. Each kind of line has its own limit in each place, so that one that floods hides no other.
+
+use std::collections::BTreeMap;
+
+/// Lets so many lines through in 10 s.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limiter {
+    since: u64,
+    passed: u32,
+    held: u64,
+}
+
+const WINDOW: u64 = 10_000_000_000;
+/// Places that are kept apart; what is beyond shares one limit of its kind. Groups, ports and devices of the
+/// configuration are fewer: this bounds what a mistake here could cost.
+const MOST_PLACES: usize = 4096;
+
+/// One limit a kind and place.
+#[derive(Debug, Default)]
+pub struct Limits {
+    all: BTreeMap<(&'static str, String), Limiter>,
+}
+
+impl Limits {
+    /// Whether a line of this `kind` (its mnemonic) about `place` may be written now (ns): `most` in 10 s. A line that
+    /// ends a silence is preceded by one that says how many were held back.
+    pub fn allow(&mut self, kind: &'static str, place: &str, most: u32, now: u64) -> bool {
+        let room = self.all.len() < MOST_PLACES;
+        let mut key = (kind, place.to_owned());
+        if !room && !self.all.contains_key(&key) {
+            key.1 = "other places".to_owned();
+        }
+        let limiter = self.all.entry(key).or_insert(Limiter { since: now, ..Limiter::default() });
+        if now.saturating_sub(limiter.since) >= WINDOW {
+            if limiter.held > 0 {
+                tracing::warn!(
+                    "%HSRP-4-SUPPRESSED: {place}: {} lines %{kind} were not written",
+                    limiter.held
+                );
+            }
+            *limiter = Limiter { since: now, ..Limiter::default() };
+        }
+        if limiter.passed < most {
+            limiter.passed += 1;
+            return true;
+        }
+        limiter.held += 1;
+        false
+    }
+
+    /// Forgets places that are no more.
+    pub fn keep(&mut self, exists: impl Fn(&str) -> bool) {
+        self.all.retain(|(_, place), _| exists(place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_floods_hides_no_other_and_no_other_group() {
+        let mut limits = Limits::default();
+        let written = (0..1000).filter(|_| limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 1", 5, 1)).count();
+        assert_eq!(written, 5);
+        assert!(limits.allow("HSRP-4-DUPADDR", "Te0/0/0 Grp 1", 5, 1));
+        assert!(limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 2", 5, 1));
+        assert!(!limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 1", 5, WINDOW));
+        assert!(limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 1", 5, WINDOW + 1));
+    }
+
+    #[test]
+    fn places_are_bounded_and_forgotten_with_the_configuration() {
+        let mut limits = Limits::default();
+        for place in 0..MOST_PLACES + 100 {
+            limits.allow("X", &place.to_string(), 1, 1);
+        }
+        assert_eq!(limits.all.len(), MOST_PLACES + 1);
+        assert!(!limits.allow("X", "one more", 1, 1), "it shares the limit of those beyond");
+        limits.keep(|place| place == "7");
+        assert_eq!(limits.all.len(), 1);
+    }
+}

@@ -1,0 +1,150 @@
+//! `load-source script PATH`: a program that prints one line, `half_open=N ike=N child=N [cpu=PCT] [mem=PCT]`.
+//!
+//! Numbers are 0 to 4294967295, percentages 0 to 100, with decimals if it likes. Words that are not known are left for later
+//! versions. It is run every interval, without arguments, and has to end with exit code 0 in time.
+
+use super::{Counts, command};
+use crate::clb::member::Percent;
+use std::path::Path;
+use std::time::Duration;
+
+/// What it may write, in bytes.
+const MAX_OUTPUT: usize = 4096;
+const FORM: &str = "print one line `half_open=N ike=N child=N [cpu=PCT] [mem=PCT]`";
+
+pub(super) async fn counts(path: &Path, limit: Duration) -> Result<Counts, String> {
+    parse(&command::output::<&str>(path, &[], MAX_OUTPUT, limit).await?)
+}
+
+fn parse(output: &str) -> Result<Counts, String> {
+    let mut lines = output.lines().filter(|line| !line.trim().is_empty());
+    let line = match (lines.next(), lines.next()) {
+        (Some(line), None) => line,
+        (None, _) => return Err(format!("printed nothing: {FORM}")),
+        (Some(_), Some(_)) => return Err(format!("printed more than one line: {FORM}")),
+    };
+    let mut numbers = [None; 3];
+    let mut shares = [None; 2];
+    for word in line.split_ascii_whitespace() {
+        let (name, value) =
+            word.split_once('=').ok_or_else(|| format!("printed `{}`: {FORM}", shown(word)))?;
+        let wrong = || format!("printed `{}`: {FORM}", shown(word));
+        let twice = || format!("printed `{}` twice: {FORM}", shown(name));
+        if let Some(at) = ["half_open", "ike", "child"].iter().position(|known| *known == name) {
+            let before = numbers[at].replace(value.parse::<u32>().map_err(|_| wrong())?);
+            before.map_or(Ok(()), |_| Err(twice()))?;
+        } else if let Some(at) = ["cpu", "mem"].iter().position(|known| *known == name) {
+            let before = shares[at].replace(percent(value).ok_or_else(wrong)?);
+            before.map_or(Ok(()), |_| Err(twice()))?;
+        }
+    }
+    let [Some(half_open), Some(ike), Some(child)] = numbers else {
+        return Err(format!("printed `{}`, in which a count is missing: {FORM}", shown(line)));
+    };
+    let [cpu, mem] = shares;
+    Ok(Counts { half_open, ike, child, cpu, mem })
+}
+
+/// 0 to 100, with decimals.
+fn percent(text: &str) -> Option<Percent> {
+    let value: f64 = text.parse().ok()?;
+    (0.0..=100.0).contains(&value).then(|| Percent::hundredths((value * 100.0).round() as u64))
+}
+
+/// As much of it as a log line bears.
+fn shown(text: &str) -> String {
+    text.chars().take(60).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn the_line_is_read() {
+        let counts = Counts { half_open: 1, ike: 20, child: 40, ..Counts::default() };
+        assert_eq!(parse("half_open=1 ike=20 child=40\n"), Ok(counts));
+        let full = Counts { cpu: Some(Percent::hundredths(1250)), mem: Some(Percent::FULL), ..counts };
+        assert_eq!(parse("\n child=40 later=x cpu=12.5  ike=20 mem=100 half_open=1 "), Ok(full));
+    }
+
+    #[test]
+    fn anything_else_is_named() {
+        for (output, wanted) in [
+            ("", "nothing"),
+            ("half_open=1 ike=2\n", "missing"),
+            ("half_open=1 ike=2 child=3\nhalf_open=1 ike=2 child=3\n", "more than one line"),
+            ("half_open=-1 ike=2 child=3", "`half_open=-1`"),
+            ("half_open=1 ike=4294967296 child=3", "`ike=4294967296`"),
+            ("half_open=1 ike=2 child=3 cpu=101", "`cpu=101`"),
+            ("half_open=1 ike=2 child=3 mem=NaN", "`mem=NaN`"),
+            ("half_open=1 ike=2 child=3 ike=3", "`ike` twice"),
+            ("load 3", "`load`"),
+        ] {
+            let error = parse(output).unwrap_err();
+            assert!(error.contains(wanted) && error.contains("print one line"), "{output:?}: {error}");
+        }
+    }
+
+    /// Runs a shell script, in a folder of its own that it may use.
+    fn run(text: &str, limit: Duration) -> (Result<Counts, String>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("load");
+        std::fs::write(&path, format!("#!/bin/sh\ncd {}\n{text}\n", dir.path().display())).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // A program that another test starts at this moment holds the file open for writing until it runs.
+        let busy =
+            |result: &Result<_, String>| matches!(result, Err(error) if error.contains("Text file busy"));
+        let mut result = runtime.block_on(counts(&path, limit));
+        while busy(&result) {
+            result = runtime.block_on(counts(&path, limit));
+        }
+        (result, dir)
+    }
+
+    #[test]
+    fn a_script_is_run_and_its_exit_code_counts() {
+        let line = "echo half_open=1 ike=20 child=40";
+        assert_eq!(run(line, LIMIT).0.unwrap().child, 40);
+        let error = run(&format!("{line}; echo no gateway here >&2; exit 3"), LIMIT).0.unwrap_err();
+        assert!(error.contains("exit status: 3: no gateway here"), "{error}");
+        let error = run("kill -9 $$", LIMIT).0.unwrap_err();
+        assert!(error.contains("signal: 9"), "{error}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(counts(Path::new("/nowhere/load"), LIMIT)).unwrap_err();
+        assert!(error.contains("cannot be started: No such file"), "{error}");
+    }
+
+    #[test]
+    fn output_without_end_is_cut() {
+        let start = Instant::now();
+        let error = run("yes half_open=1", LIMIT).0.unwrap_err();
+        assert!(error.contains("more than 4096 bytes"), "{error}");
+        // What it complains of does not hold it up either.
+        assert!(run("yes no >&2 & echo half_open=1 ike=2 child=3; kill $!", LIMIT).0.is_ok());
+        assert!(start.elapsed() < LIMIT);
+    }
+
+    #[test]
+    fn a_late_script_is_killed_with_all_that_it_started() {
+        let start = Instant::now();
+        let (result, dir) =
+            run("sleep 60 & echo $! >child; echo $$ >parent; wait", Duration::from_millis(500));
+        assert!(result.unwrap_err().contains("not done within 500 ms, killed"));
+        assert!(start.elapsed() < Duration::from_secs(5));
+        for name in ["child", "parent"] {
+            let pid = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            // Dead, even if nobody has waited for it yet.
+            while !state().is_empty() && !state().contains(") Z ") {
+                assert!(start.elapsed() < LIMIT, "{name} lives: {}", state());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}

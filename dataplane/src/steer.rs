@@ -1,0 +1,44 @@
+//! What the XDP program of a port that the kernel keeps is to do with each virtual address: from the snapshot and its
+//! leases, as [`crate::View`] derives what a worker does.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use dpdk::steer::{Rule, Rules};
+use platform::snapshot::{ANY_PORT, Copy, Reader, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16};
+
+/// What the XDP program of port number `index` is to do with the virtual addresses on it.
+pub fn rules(copy: &Copy, reader: &Reader, index: usize, now_ns: u64) -> Rules {
+    let mut rules = Rules::default();
+    let here = |vip: &&Vip| {
+        (vip.port == ANY_PORT || usize::from(vip.port) == index) && vip.state() != VipState::Inactive
+    };
+    let mut unfenced = BTreeSet::new();
+    for vip in copy.body.vips().iter().filter(here) {
+        let lease = reader.lease(usize::from(vip.group));
+        let ours = copy.instance == reader.instance();
+        let rule = match vip.state() {
+            VipState::Active if ours && !lease.runs(now_ns) && lease.peer_known => Rule::Fence,
+            _ if vip.flags & VIP_REDIRECT_INIT != 0 => Rule::Steer,
+            _ => {
+                unfenced.insert(vip.mac);
+                continue;
+            }
+        };
+        rules.addresses.insert((vip.addr, vip.family), rule);
+        if rule == Rule::Fence && vip.flags & VIP_OWN == 0 {
+            rules.macs.insert(vip.mac);
+        } else {
+            unfenced.insert(vip.mac);
+        }
+    }
+    // A MAC that a group in force shares, and the port's own, which an address without a virtual one has.
+    rules.macs.retain(|mac| !unfenced.contains(mac) && *mac != [0; 6]);
+    rules
+}
+
+/// The rules of static mode: every address, for ever.
+pub fn static_rules(addresses: &[IpAddr]) -> Rules {
+    let rule = |address: &IpAddr| ((addr16(*address), if address.is_ipv4() { 4 } else { 6 }), Rule::Steer);
+    Rules { addresses: addresses.iter().map(rule).collect(), ..Rules::default() }
+}

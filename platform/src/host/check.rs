@@ -1,0 +1,237 @@
+//! `usher platform check`: each thing that a profile misses on a machine, with the one command that mends it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::cores::{CorePlan, Topology, show_ranges};
+use super::{HostError, devices, nics, survey};
+use crate::profile::{Attach, Device, ExceptionKind, Idle, PortProfile, Profile};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The data plane does not start, or does not answer.
+    Missing,
+    /// It works, and slower than it could.
+    Slow,
+}
+
+/// One thing that is not as the profile wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub level: Level,
+    /// The port, the core, the file.
+    pub what: String,
+    /// What is wrong.
+    pub problem: String,
+    /// The command or the key that mends it.
+    pub remedy: String,
+}
+
+/// What is found, the worst first, and where the workers would run.
+pub fn check(profile: &Profile, root: &Path) -> (Vec<Finding>, Option<CorePlan>) {
+    let mut profile = profile.clone();
+    let (plan, errors) = survey(&mut profile, root);
+    let mut found: Vec<Finding> = errors.into_iter().map(|error| error.finding(Level::Missing)).collect();
+    // What the service gets from systemd, an operator who only asks has not.
+    if !is_root(root) {
+        let capability = |finding: &&mut Finding| finding.problem.contains("CAP_");
+        found.iter_mut().filter(capability).for_each(|finding| finding.level = Level::Slow);
+    }
+    let mut add = |level, what: &str, problem: String, remedy: String| {
+        found.push(Finding { level, what: what.to_owned(), problem, remedy });
+    };
+    vfio(&profile, root, &mut add);
+    for port in &profile.port {
+        interface(port, root, &mut add);
+    }
+    let nic = |port: &PortProfile| {
+        matches!(port.device, Device::Pci(_))
+            && port.attach == Attach::Owned
+            && port.exception().is_some()
+            && port.exception_kind == ExceptionKind::Auto
+    };
+    if profile.port.iter().any(nic) && !root.join(devices::VHOST_NET.trim_start_matches('/')).exists() {
+        let problem = "is missing: exception devices are TAPs, with a system call for each burst".to_owned();
+        add(Level::Slow, devices::VHOST_NET, problem, "modprobe vhost-net".to_owned());
+    }
+    let topology = Topology::read(root).unwrap_or_default();
+    match &plan {
+        Ok(plan) => {
+            cores(&profile, plan, &topology, root, &mut add);
+            for warning in &plan.warnings {
+                add(Level::Slow, "cores", warning.problem.clone(), warning.remedy.clone());
+            }
+        }
+        Err(error) => found.push(error.finding(Level::Missing)),
+    }
+    found.sort_by_key(|finding| finding.level);
+    (found, plan.ok())
+}
+
+type Add<'a> = &'a mut dyn FnMut(Level, &str, String, String);
+
+/// vfio and the IOMMU, where a NIC is to be taken from the kernel; verbs, where it is shared.
+fn vfio(profile: &Profile, root: &Path, add: Add<'_>) {
+    let all = nics::all(root);
+    let named = |port: &PortProfile| all.iter().find(|nic| Device::Pci(nic.address.clone()) == port.device);
+    let wanted: Vec<_> = profile.port.iter().filter_map(named).collect();
+    let (shared, taken): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|nic| nic.family().is_some_and(|family| family.shares));
+    if !taken.is_empty() {
+        if !root.join("sys/bus/pci/drivers/vfio-pci").exists() {
+            add(Level::Missing, "vfio-pci", "is not loaded".into(), "modprobe vfio-pci".into());
+        }
+        if !has_iommu(root) && taken.iter().any(|nic| !nic.iommu) {
+            let problem = "is off or absent: vfio takes no NIC without it".into();
+            add(Level::Missing, "IOMMU", problem, devices::no_iommu(root));
+        }
+    }
+    let verbs = fs::read_dir(root.join("sys/class/infiniband")).is_ok_and(|mut dir| dir.next().is_some());
+    if !shared.is_empty() && !verbs {
+        let problem = "is not loaded: DPDK reaches these NICs through verbs".into();
+        add(
+            Level::Missing,
+            "mlx5_ib",
+            problem,
+            "modprobe mlx5_ib && apt-get install ibverbs-providers".into(),
+        );
+    }
+}
+
+/// Whether the machine has an IOMMU in use, or does without one by will.
+pub(super) fn has_iommu(root: &Path) -> bool {
+    let unsafe_mode = root.join("sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
+    fs::read_dir(root.join("sys/class/iommu")).is_ok_and(|mut dir| dir.next().is_some())
+        || fs::read_to_string(unsafe_mode).is_ok_and(|text| matches!(text.trim(), "1" | "Y"))
+}
+
+/// The kernel's interface of a port: its link, and queues that nobody would read.
+fn interface(port: &PortProfile, root: &Path, add: Add<'_>) {
+    let Some(name) = port.netdev() else { return };
+    let dir = nics::netdevs(root).join(name);
+    if !dir.exists() {
+        return;
+    }
+    let what = format!("port {} ({name})", port.interface);
+    // An interface that is down has no carrier to read.
+    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let down = read("carrier").trim().is_empty();
+    if down {
+        add(Level::Missing, &what, "is down".into(), format!("ip link set dev {name} up"));
+    } else if read("carrier").trim() == "0" {
+        let remedy = format!("ethtool {name} (then cable, optics and the switch's port)");
+        add(Level::Missing, &what, "has no link".into(), remedy);
+    }
+    let entries = fs::read_dir(dir.join("queues")).into_iter().flatten().flatten();
+    let queues = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count();
+    if matches!(port.device, Device::Vdev(_)) && queues > usize::from(port.queues) {
+        let wanted = port.queues;
+        let problem = format!(
+            "has {queues} receive queues, {wanted} of them are read: the others' requests stay unanswered"
+        );
+        add(Level::Missing, &what, problem, format!("ethtool -L {name} combined {wanted}"));
+    }
+}
+
+/// What else runs on the workers' cores, and how fast they are.
+fn cores(profile: &Profile, plan: &CorePlan, topology: &Topology, root: &Path, add: Add<'_>) {
+    let workers: BTreeSet<usize> = plan.workers.iter().map(|worker| worker.core).collect();
+    let of = |wanted: &dyn Fn(usize) -> bool| -> BTreeSet<usize> {
+        workers.iter().copied().filter(|core| wanted(*core)).collect()
+    };
+    let boot = |arguments: String| {
+        format!("sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{arguments} /' /etc/default/grub && update-grub && reboot")
+    };
+    let core = |number: usize| topology.cores.get(&number).copied().unwrap_or_default();
+    let all = show_ranges(&workers);
+    // A worker that sleeps has no core of its own to defend.
+    if profile.worker.idle == Idle::Spin && workers.len() < topology.cores.len() {
+        let shared = of(&|number| !core(number).isolated);
+        if !shared.is_empty() {
+            let problem =
+                "not isolated: the scheduler puts other work on workers' cores (isolcpus)".to_owned();
+            let remedy = boot(format!("isolcpus=managed_irq,domain,{all}"));
+            add(Level::Slow, &format!("cores {}", show_ranges(&shared)), problem, remedy);
+        }
+        let ticking = of(&|number| !core(number).nohz);
+        if !ticking.is_empty() {
+            let problem =
+                "interrupted by the kernel's tick, some microseconds each time (nohz_full)".to_owned();
+            let remedy = boot(format!("nohz_full={all} rcu_nocbs={all}"));
+            add(Level::Slow, &format!("cores {}", show_ranges(&ticking)), problem, remedy);
+        }
+    }
+    let governor = |number: usize| {
+        let file = format!("sys/devices/system/cpu/cpu{number}/cpufreq/scaling_governor");
+        fs::read_to_string(root.join(file)).ok().map(|text| text.trim().to_owned())
+    };
+    let slow = of(&|number| governor(number).is_some_and(|governor| governor != "performance"));
+    if let Some(first) = slow.first() {
+        let problem = format!("the frequency governor is {}", governor(*first).unwrap_or_default());
+        let files = format!(
+            "for c in {}; do echo performance > /sys/devices/system/cpu/cpu$c/cpufreq/scaling_governor; done",
+            slow.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+        );
+        add(Level::Slow, &format!("cores {}", show_ranges(&slow)), problem, files);
+    }
+}
+
+fn is_root(root: &Path) -> bool {
+    let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+    uid == Some("0")
+}
+
+impl HostError {
+    /// The same as a row of `check`. One of [`HostError::Several`] never comes here.
+    fn finding(&self, level: Level) -> Finding {
+        let (what, problem, remedy) = match self {
+            HostError::Hugepages { needed_mib, free_mib, on, pages, file } => (
+                format!("hugepages{on}"),
+                format!("{needed_mib} MiB are needed, {free_mib} MiB are free"),
+                format!("echo {pages} > {}", file.display()),
+            ),
+            HostError::Device { user, device, problem, remedy } => {
+                (user.clone(), format!("{device} {problem}"), remedy.clone())
+            }
+            HostError::Privilege { user, capability } => (
+                user.clone(),
+                format!("needs {capability}, which this process lacks"),
+                "systemctl start usher-dataplane (the service has them), or sudo".into(),
+            ),
+            HostError::Core { core, problem, usable } => {
+                ("[worker] cores".into(), format!("core {core} {problem}"), format!("choose among {usable}"))
+            }
+            HostError::IdleCores { cores, queues } => (
+                "[worker] cores".into(),
+                format!("{cores} cores for {queues} receive queue(s)"),
+                "list fewer cores or raise `queues` of a port".into(),
+            ),
+            other => ("the machine".into(), other.to_string(), "mount -t sysfs sysfs /sys".into()),
+        };
+        Finding { level, what, problem, remedy }
+    }
+}
+
+/// The findings as text, and the sum of them in the last line.
+pub fn render(found: &[Finding], plan: Option<&CorePlan>) -> String {
+    let mut text = String::new();
+    for finding in found {
+        let level = match finding.level {
+            Level::Missing => "missing",
+            Level::Slow => "slow",
+        };
+        text += &format!("{level:<8} {}: {}\n         {}\n", finding.what, finding.problem, finding.remedy);
+    }
+    for reason in plan.iter().flat_map(|plan| &plan.reasons) {
+        text += &format!("plan     {reason}\n");
+    }
+    let count = |level| found.iter().filter(|finding| finding.level == level).count();
+    text + &format!("{} missing, {} slower than it could be\n", count(Level::Missing), count(Level::Slow))
+}
