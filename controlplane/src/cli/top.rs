@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -160,7 +160,7 @@ impl Top {
             Constraint::Length(2 + groups.len() as u16),
             Constraint::Min(4),
             Constraint::Length(drops.len().clamp(1, 6) as u16 + 1),
-            Constraint::Length(1),
+            Constraint::Length(if self.error.is_some() { 3 } else { 1 }),
         ])
         .areas(area);
 
@@ -194,7 +194,7 @@ impl Top {
         let lines: Vec<Line<'_>> = std::iter::once(title).chain(drops).collect();
         frame.render_widget(Paragraph::new(lines), below);
         let foot_text = self.error.as_ref().map_or("q quits".to_owned(), |error| format!("q quits; {error}"));
-        frame.render_widget(Paragraph::new(foot_text), foot);
+        frame.render_widget(Paragraph::new(foot_text).wrap(Wrap { trim: true }), foot);
     }
 
     /// The busiest first, at most six.
