@@ -351,7 +351,6 @@ crypto ikev2 redirect gateway init
 !
 crypto ikev2 cluster
  standby-group vpn
- slave max-session 1000
 ${USHER_GATEWAYS:-$(printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW2_4 $GW2_6)}
  no shutdown
 !
@@ -408,7 +407,7 @@ cluster_node() {
     on "$1" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
 }
 # cluster_files NODE LINE...: its profile and configuration; the lines are of the interface, as ` standby 1 preempt`.
-# CLUSTER_V6: a second group of the same priority for the IPv6 virtual address.
+# CLUSTER_LINES: lines of the cluster in place of the two static gateways. CLUSTER_V6: a second group of the same priority for the IPv6 virtual address.
 cluster_files() {
     local node=$1 number=${1#n} dir=$RUN/$1
     shift
@@ -422,8 +421,8 @@ cluster_files() {
         printf ' standby version 2\n standby 1 ip %s\n standby 1 name vpn\n' $VIP4
         [ -z "${CLUSTER_V6:-}" ] || printf ' standby 2 ipv6 %s/64\n standby 2 name vpn\n' $VIP6
         printf '%s\n' "$@"
-        printf '!\ncrypto ikev2 redirect gateway init\n!\ncrypto ikev2 cluster\n standby-group vpn\n slave max-session 1000\n'
-        printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW2_4 $GW2_6
+        printf '!\ncrypto ikev2 redirect gateway init\n!\ncrypto ikev2 cluster\n standby-group vpn\n'
+        if [ -n "${CLUSTER_LINES:-}" ]; then printf '%s\n' "$CLUSTER_LINES"; else printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW2_4 $GW2_6; fi
         printf ' no shutdown\n!\nend\n'
     } >"$dir/usher.conf"
 }

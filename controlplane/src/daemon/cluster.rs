@@ -54,6 +54,8 @@ pub(super) struct One {
     pub authenticated: Option<bool>,
     /// Clients sent to each gateway, as the data planes have counted
     sent: BTreeMap<IpAddr, u64>,
+    /// HSRP has been told that the member table is here: `preempt delay sync` waits for it
+    synced: bool,
     /// Events counted for `show`
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -223,6 +225,7 @@ impl Daemon {
                 members: Vec::new(),
                 authenticated: None,
                 sent: BTreeMap::new(),
+                synced: true,
                 counts: BTreeMap::new(),
             };
             self.clusters.all.insert(key.clone(), one);
@@ -336,9 +339,20 @@ impl Daemon {
             self.cluster_event(key, Event::ToMove(to_move), now);
             self.listen_again(key, now);
             self.choose(key, now);
+            self.sync(key, now);
         }
         if let Some(drain) = &self.clusters.drain {
             drain.order(self.drain_orders());
+        }
+    }
+
+    /// Tells HSRP whether the member table is here, so that a node that preempts does not start with an empty one.
+    fn sync(&mut self, key: &GroupKey, now: u64) {
+        let feeds = self.config.cluster.as_ref().is_some_and(|cluster| cluster.max_session.is_some());
+        let Some(one) = self.clusters.all.get_mut(key) else { return };
+        let ready = !feeds || !matches!(one.node.role(), Role::Secondary(_)) || one.node.last_ack().is_some();
+        if std::mem::replace(&mut one.synced, ready) != ready {
+            self.synced(key, ready, now);
         }
     }
 
@@ -379,8 +393,10 @@ impl Daemon {
         for gateway in one.members.iter().map(|member| member.address) {
             totals.entry(gateway).or_default();
         }
-        let news: Vec<(IpAddr, u64)> =
-            totals.into_iter().filter(|(gateway, total)| one.sent.insert(*gateway, *total) != Some(*total)).collect();
+        let news: Vec<(IpAddr, u64)> = totals
+            .into_iter()
+            .filter(|(gateway, total)| one.sent.insert(*gateway, *total) != Some(*total))
+            .collect();
         for (gateway, total) in news {
             self.cluster_event(key, Event::Sent(gateway, total), now);
         }
@@ -399,7 +415,11 @@ impl Daemon {
                 one.authenticated = Some(authenticated);
                 return;
             }
-            FeedEvent::FromMember { peer, message } => {
+            FeedEvent::FromMember { peer, mut message } => {
+                // In the clear anybody on the LAN can call itself a member: it gives no orders.
+                if let (Some(false), clb::wire::Message::Hello(hello)) = (one.authenticated, &mut message) {
+                    hello.order = clb::wire::Order::default();
+                }
                 count(match &message {
                     clb::wire::Message::Hello(_) => "hellos_heard",
                     clb::wire::Message::Update(_) => "updates_heard",

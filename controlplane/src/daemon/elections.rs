@@ -830,7 +830,6 @@ impl Daemon {
     /// The clients of a group's role (its cluster's member table) are ready for it, or not any more: what
     /// `preempt delay sync` waits for, also for a group that has not begun yet. A group that nobody ever calls unready
     /// does not wait.
-    #[allow(dead_code)] // the wiring of load balancing calls it
     pub(super) fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
         if let Some(role) = self.roles.get_mut(key) {
             role.synced = synced;

@@ -1,0 +1,119 @@
+#!/bin/bash
+# Three nodes that report their load to each other over the load feed: who is primary, how clients are shared, what happens
+# when a member is overloaded, unhealthy, drained, dead, when the primary dies, and when the cluster is shut down. The loads
+# come from `load-source script`, so that this script can set them. About one minute.
+. "$(dirname "$0")/lib.sh"
+lab_start cluster
+NODES=(n1 n2 n3)
+make_cluster "${NODES[@]}"
+# load NODE SESSIONS: IKE SAs of 1000, so 10 are one percent
+load() { echo "half_open=0 ike=$2 child=0 cpu=1 mem=1" >"$RUN/$1/load.new"; mv "$RUN/$1/load.new" "$RUN/$1/load"; }
+for node in "${NODES[@]}"; do
+    cluster_node "$node"
+    CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 200\n secondary update 200\n holdtime 1000\n load-source script %s\n fqdn %s.example\n' \
+        "cluster-secret" "$RUN/$node/load.sh" "$node") \
+        cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 100 msec 400" " standby delay minimum 0 reload 0"
+    printf '#!/bin/sh\nexec cat %s/load\n' "$RUN/$node" >"$RUN/$node/load.sh"
+    chmod +x "$RUN/$node/load.sh"
+    load "$node" 200
+done
+cluster_start "${NODES[@]}"
+A1=192.0.2.11 A2=192.0.2.12 A3=192.0.2.13
+gateway() { usher_at "$1" --json show crypto ikev2 cluster 2>/dev/null | "$PY" -c "
+import json, sys
+view = json.load(sys.stdin)
+print([str(g['$3']) for g in view['gateways'] if g['address'] == '$2'][0])"; }
+view() { usher_at "$1" --json show crypto ikev2 cluster 2>/dev/null | "$PY" -c "import json, sys; print(json.load(sys.stdin)['$2'])"; }
+members() { [ "$(view "$1" secondaries)" = "$2" ]; }
+usable() { [ "$(gateway "$1" "$2" usable)" = "$3" ]; }
+slots() { gateway "$1" "$2" slots; }
+# share NAME COUNT: knocks from the client, then how many were sent to each gateway, in $RUN/NAME
+share() {
+    knock client --count "$2" --timeout 1 $VIP4 >"$RUN/$1" 2>&1
+    say "$(awk '{n[$1 " " $2]++} END {for (k in n) printf "%s: %d  ", k, n[k]}' "$RUN/$1")"
+}
+to() { grep -c "^redirect $2 " "$RUN/$1"; }
+
+story "One primary, two secondaries, an authenticated feed"
+need 20 "a settled group" settled "${NODES[@]}"
+need 15 "two members at the primary" members n1 2
+for node in n1 n2 n3; do need 15 "n1's view of $node" usable n1 192.0.2.1${node#n} True; done
+usher_at n1 show crypto ikev2 cluster | indent
+usher_at n2 show crypto ikev2 cluster | indent
+usher_at n1 show crypto ikev2 cluster details | indent
+equal "role of n1" primary "$(view n1 role)"
+equal "role of n2" secondary "$(view n2 role)"
+equal "the feed is authenticated at n1" True "$(view n1 authenticated)"
+equal "the feed is authenticated at n3" True "$(view n3 authenticated)"
+
+story "Equal loads: every member gets its share, the primary among them"
+share equal 240
+for address in $A1 $A2 $A3; do check "$address gets clients" [ "$(to equal $address)" -ge 40 ]; done
+equal "all were redirected" 240 "$(grep -c '^redirect' "$RUN/equal")"
+
+story "A member that becomes overloaded gets nobody, at once, and sheds what comes to its own address"
+load n2 995
+need 5 "n1 to see that n2 is overloaded" usable n1 $A2 False
+share overloaded 60
+equal "clients sent to n2" 0 "$(to overloaded $A2)"
+knock client --count 20 --timeout 1 $A2 >"$RUN/shed" 2>&1
+say "$(awk '{n[$1 " " $2]++} END {for (k in n) printf "%s: %d  ", k, n[k]}' "$RUN/shed")"
+equal "requests to n2's own address go on to the others" 20 "$(($(to shed $A1) + $(to shed $A3)))"
+knock client --count 5 --timeout 1 --redirected-from $VIP4 $A2 >"$RUN/hop" 2>&1
+equal "one further hop for a client that the cluster sent there" 5 "$(grep -c '^redirect' "$RUN/hop")"
+knock client --count 1 --timeout 0.3 --redirected-from $A3 $A2 >"$RUN/hops" 2>&1
+equal "and no more after a hop" 0 "$(grep -c '^redirect' "$RUN/hops")"
+load n2 200
+need 5 "n2 to be back" usable n1 $A2 True
+
+story "A load source that fails makes its member unhealthy"
+rm "$RUN/n3/load"
+need 5 "n1 to see that n3 is unhealthy" usable n1 $A3 False
+share unhealthy 60
+equal "clients sent to n3" 0 "$(to unhealthy $A3)"
+usher_at n1 show crypto ikev2 cluster | grep -E '13' | indent
+load n3 200
+need 5 "n3 to be back" usable n1 $A3 True
+
+story "Drained from the primary, and back"
+usher_at n1 cluster drain $A3 | indent
+share drained 60
+equal "clients sent to n3" 0 "$(to drained $A3)"
+need 5 "n3 to know of it" sh -c "ip netns exec $(ns n3) $USHER_BIN/usher --run-dir $RUN/n3/run show crypto ikev2 cluster | grep -q 'Draining'"
+check "a secondary cannot drain another" sh -c "! ip netns exec $(ns n2) $USHER_BIN/usher --run-dir $RUN/n2/run cluster drain $A1"
+usher_at n1 no cluster drain $A3 | indent
+need 15 "n3 to hold slots again" sh -c "[ \"\$(ip netns exec $(ns n1) $USHER_BIN/usher --run-dir $RUN/n1/run --json show crypto ikev2 cluster | $PY -c \"import json,sys; print([g['slots'] for g in json.load(sys.stdin)['gateways'] if g['address']=='$A3'][0])\")\" -gt 200 ]"
+
+story "The primary dies: the next one starts warm"
+kill -9 "$(pid_of usherd-n1)" "$(pid_of dataplane-n1)"
+need 10 "n2 to be active" sh -c "[ \"\$(ip netns exec $(ns n2) $USHER_BIN/usher --run-dir $RUN/n2/run show standby brief | grep -c Active)\" -ge 1 ]"
+need 5 "the first redirect" knock client --timeout 0.3 $VIP4
+share warm 60
+equal "all are redirected from the table that n2 had" 60 "$(grep -c '^redirect' "$RUN/warm")"
+equal "none to the dead primary" 0 "$(to warm $A1)"
+check "n3 gets its share" [ "$(to warm $A3)" -ge 10 ]
+usher_at n2 show crypto ikev2 cluster | indent
+spawn usherd-n1 n1 "$USHER_BIN/usherd" --config "$RUN/n1/usher.conf" --run-dir "$RUN/n1/run" --profile "$RUN/n1/profile.toml"
+spawn dataplane-n1 n1 "$USHER_BIN/usher-dataplane" run --profile "$RUN/n1/profile.toml" --socket "$RUN/n1/run/dataplane.sock"
+need 20 "n1 to be a member again" usable n2 $A1 True
+
+story "A silent member is dead after holdtime"
+kill -STOP "$(pid_of usherd-n3)"
+need 4 "n2 to give n3 up" usable n2 $A3 False
+share dead 60
+equal "clients sent to n3" 0 "$(to dead $A3)"
+kill -CONT "$(pid_of usherd-n3)"
+need 10 "n3 to be back" usable n2 $A3 True
+
+story "shutdown on the primary shuts the cluster, and outlives it"
+printf 'configure terminal\ncrypto ikev2 cluster\nshutdown\nend\n' | usher_at n2 | indent
+need 5 "n3 to be down as well" sh -c "[ \"\$(ip netns exec $(ns n3) $USHER_BIN/usher --run-dir $RUN/n3/run show crypto ikev2 cluster | grep -c 'Status *: Down')\" = 1 ]"
+knock client --count 3 --timeout 0.3 $VIP4 >"$RUN/down" 2>&1
+equal "redirects while it is down" 0 "$(grep -c '^redirect' "$RUN/down")"
+printf 'configure terminal\ncrypto ikev2 cluster\nno shutdown\nend\n' | usher_at n2 | indent
+need 5 "redirects again" knock client --timeout 0.3 $VIP4
+
+story "What the logs say"
+for node in n1 n2 n3; do grep -hoE '%CLB-[0-9]-[A-Z]+: .*' "$RUN/usherd-$node.log" | cut -c 1-150 | awk '!seen[$0]++' | head -n 20 | sed "s/^/    | $node /"; done
+hasnt "no panic anywhere" 'panicked' "$(cat "$RUN"/usherd-*.log "$RUN"/dataplane-*.log)"
+lab_end
