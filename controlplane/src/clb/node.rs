@@ -367,6 +367,19 @@ impl Node {
         all
     }
 
+    /// Whether clients may be sent to a member now.
+    #[must_use]
+    pub fn takes(&self, address: IpAddr, now: u64) -> bool {
+        self.table.get(address).is_some_and(|entry| {
+            let report = &entry.report;
+            self.table.alive(address, now)
+                && report.health == Health::Healthy
+                && !report.draining
+                && !self.order.draining.contains(&address)
+                && !load::overloaded(load::composite(&report.load, &self.rules()), &self.rules())
+        })
+    }
+
     /// Who is chosen with which weight: on the primary for the virtual address; on another member that is overloaded,
     /// draining or unhealthy for requests to its own address, which it sheds to the others. Empty where this node
     /// serves its own address itself.
@@ -622,16 +635,7 @@ impl Node {
             out.push(Action::Move(moving));
             self.next_update = now;
         }
-        if up && now >= self.next_update && self.local.is_some() && self.role != Role::None {
-            self.next_update = now.saturating_add(self.settings.update);
-            let report = self.report();
-            let own = self.settings.own;
-            self.pending.reported(own, &report, now);
-            self.table.hear(own, report.clone(), now);
-            if self.connected {
-                out.push(Action::SendPrimary(Message::Update(report)));
-            }
-        }
+        // The hello comes first: it is what a connection begins with.
         if up && self.connected && now >= self.next_hello {
             self.next_hello = now.saturating_add(self.settings.hello);
             let ms = |ns: u64| (ns / MS) as u32;
@@ -642,6 +646,16 @@ impl Node {
                 update_ms: ms(self.settings.update),
                 order: self.order.clone(),
             })));
+        }
+        if up && now >= self.next_update && self.local.is_some() && self.role != Role::None {
+            self.next_update = now.saturating_add(self.settings.update);
+            let report = self.report();
+            let own = self.settings.own;
+            self.pending.reported(own, &report, now);
+            self.table.hear(own, report.clone(), now);
+            if self.connected {
+                out.push(Action::SendPrimary(Message::Update(report)));
+            }
         }
         if self.role == Role::Primary {
             self.watch(now, out);

@@ -27,8 +27,9 @@ use tokio::sync::mpsc;
 const TURN: u64 = 50_000_000;
 /// Messages of the feed that wait for the loop.
 const HEARD: usize = 256;
-/// A connection to the primary that takes longer is tried anew.
-const CONNECT: Duration = Duration::from_secs(1);
+/// A connection to the primary that takes longer is tried anew: the address may have been on its way to the new primary when
+/// the first segment left, and the kernel would repeat that only after a second.
+const CONNECT: Duration = Duration::from_millis(300);
 /// Pause before the second attempt to connect, and the longest one.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// A source has this long for its first answer before the node calls itself unhealthy, ns.
@@ -37,8 +38,13 @@ const FIRST_ANSWER: u64 = 1_500_000_000;
 const LISTEN_AGAIN: u64 = 1_000_000_000;
 /// Requests to an own address are shed for so long after this node's last sign of life, ns.
 const SHED_LEASE: u64 = 10_000_000_000;
+/// A primary that has started waits at least this long for its members before slots move slowly, ns.
+const SETTLE: u64 = 3_000_000_000;
 /// Lines of one kind about one group in 10 s.
 const FEW_LINES: u32 = 10;
+
+/// Where the load feed is and this node's address, the cluster key, how long a peer may be silent, and `max-nodes`.
+type Opened = (Option<(SocketAddr, IpAddr)>, Option<config::Secret>, Duration, Option<usize>);
 
 /// One node with its connections.
 pub(super) struct One {
@@ -48,6 +54,9 @@ pub(super) struct One {
     wants_server: bool,
     listen_at: u64,
     client: Option<Client>,
+    opened: Opened,
+    /// Since when it is primary, ns
+    primary_since: u64,
     /// The members for the data plane, as chosen last; of a secondary those that its own address sheds to
     pub members: Vec<Member>,
     /// Held a connection with the cluster key; `None`: none yet
@@ -222,6 +231,8 @@ impl Daemon {
                 wants_server: false,
                 listen_at: 0,
                 client: None,
+                opened: self.opened_with(&key),
+                primary_since: now,
                 members: Vec::new(),
                 authenticated: None,
                 sent: BTreeMap::new(),
@@ -233,12 +244,14 @@ impl Daemon {
                 self.cluster_event(&key, Event::Local(reading), now);
             }
         }
-        self.start_source(&cluster, now);
+        self.start_source(now);
         self.start_probes(&cluster.static_gateways);
         self.clusters.turn_at = now;
     }
 
-    fn start_source(&mut self, cluster: &Cluster, now: u64) {
+    /// Starts the load source, anew where the configuration or the cores that poll have changed.
+    pub(super) fn start_source(&mut self, now: u64) {
+        let Some(cluster) = self.config.cluster.clone() else { return };
         if cluster.max_session.is_none() || self.clusters.all.is_empty() {
             self.clusters.source = None;
             self.clusters.reading = None;
@@ -306,6 +319,9 @@ impl Daemon {
             })
             .collect();
         for (key, role) in changed {
+            if let Some(one) = self.clusters.all.get_mut(&key) {
+                one.primary_since = now;
+            }
             self.cluster_event(&key, Event::Role(role), now);
             self.choose(&key, now);
         }
@@ -361,11 +377,7 @@ impl Daemon {
         let (.., source) = self.clusters.source.as_ref()?;
         let reading = match source.latest() {
             Reading::Ok { sample, .. } => Ok(sample),
-            Reading::Unhealthy { .. }
-                if self.clusters.reading.is_none() && now < self.clusters.source_since + FIRST_ANSWER =>
-            {
-                return None;
-            }
+            Reading::Unhealthy { .. } if now < self.clusters.source_since + FIRST_ANSWER => return None,
             Reading::Unhealthy { reason, .. } => Err(reason),
         };
         let same = match (&self.clusters.reading, &reading) {
@@ -451,7 +463,20 @@ impl Daemon {
                 Event::PrimaryDown
             }
         };
+        let peer = match &event {
+            Event::Member(peer, _) => Some(*peer),
+            _ => None,
+        };
+        let takes = |clusters: &Clusters| {
+            let one = clusters.all.get(key).zip(peer);
+            one.map(|(one, peer)| one.node.takes(peer, now))
+        };
+        let before = takes(&self.clusters);
         self.cluster_event(key, event, now);
+        // A member that cannot take clients any more gets none from this moment on, not from the next turn on.
+        if before != takes(&self.clusters) {
+            self.choose(key, now);
+        }
     }
 
     /// Tells a node something and does what it asks for.
@@ -653,15 +678,31 @@ impl Daemon {
         }
     }
 
-    /// Opens the connections anew where the configuration has changed what they are opened with.
+    /// Opens the connections anew where the configuration has changed what they were opened with.
     fn open_again(&mut self, key: &GroupKey, now: u64) {
+        let with = self.opened_with(key);
         let Some(one) = self.clusters.all.get_mut(key) else { return };
+        if one.opened == with {
+            return;
+        }
+        one.opened = with;
+        // The socket is free when the server's task has ended: the next turn opens it.
         one.server = None;
-        let connected = one.client.take().is_some();
-        self.listen_again(key, now);
-        if connected {
+        one.listen_at = now + TURN;
+        if one.client.take().is_some() {
             self.connect(key);
         }
+    }
+
+    /// What the connections are opened with.
+    fn opened_with(&self, key: &GroupKey) -> Opened {
+        let cluster = self.config.cluster.as_ref();
+        (
+            self.target(key),
+            cluster.and_then(|cluster| cluster.key.clone()),
+            self.idle(),
+            cluster.map(Cluster::max_nodes),
+        )
     }
 
     /// Makes the choice, and has it published where it moves a slot or a gateway.
@@ -688,7 +729,6 @@ impl Daemon {
         };
         let moved = flags(&one.members) != flags(&members);
         let primary = one.node.role() == Role::Primary;
-        let reports = standings.iter().any(|standing| !standing.is_static);
         one.members = members;
         if moved {
             self.dirty = true;
@@ -700,7 +740,6 @@ impl Daemon {
                 self.state.assignments.get(&vip.address).cloned().unwrap_or_else(Assignment::default);
             let mut left = match self.clusters.budgets.get_mut(&vip.address) {
                 Some(budget) => budget.left(now),
-                None if reports => 0,
                 None => platform::snapshot::SLOTS,
             };
             self.dirty |= assign(&current, &members, &mut left).slots != current.slots;
@@ -801,11 +840,17 @@ impl Daemon {
         self.dirty = true;
     }
 
-    /// Budgets for the addresses that are published: moves are held back where members report their load.
-    pub(super) fn keep_budgets(&mut self, vips: &[VipInput]) {
+    /// Budgets for the addresses that are published: moves are held back where members report their load. Not while the
+    /// members of a primary that has started may still be on their way: nothing that they share is worth keeping yet.
+    pub(super) fn keep_budgets(&mut self, vips: &[VipInput], now: u64) {
+        let settled = |vip: &&VipInput| {
+            let one = self.clusters.all.get(&vip.key);
+            one.is_some_and(|one| now >= one.primary_since + one.node.settings().holdtime.max(SETTLE))
+        };
         let paced: BTreeSet<IpAddr> = vips
             .iter()
             .filter(|vip| vip.members.iter().any(|member| member.origin == Origin::Reported))
+            .filter(settled)
             .map(|vip| vip.address)
             .collect();
         self.clusters.budgets.retain(|address, _| paced.contains(address));

@@ -382,6 +382,7 @@ impl Daemon {
         self.reminded = None;
         tracing::info!("%DATAPLANE-5-ATTACHED: process {pid}, {workers} workers, {ports} ports");
         self.all_devices();
+        self.start_source(monotonic_ns());
     }
 
     fn tick(&mut self) {
@@ -599,7 +600,7 @@ impl Daemon {
 
     fn publish_vips(&mut self, vips: Vec<VipInput>) {
         let now_ns = monotonic_ns();
-        self.keep_budgets(&vips);
+        self.keep_budgets(&vips, now_ns);
         let body = publish::body(
             self.state.hash_key,
             now_ns,

@@ -115,6 +115,9 @@ impl Daemon {
         for (name, total) in self.clusters.all.values().flat_map(|one| &one.counts) {
             *counters.entry(name).or_default() += total;
         }
+        let of_group = |warning: &str| {
+            self.plan.groups.iter().any(|group| warning.starts_with(&group.key.interface.to_string()))
+        };
         Some(ClusterView {
             role,
             status: if up { "Up" } else { "Down" },
@@ -137,7 +140,8 @@ impl Daemon {
                 .map(|(name, total)| CounterView { name: name.to_owned(), total })
                 .collect(),
             not_redirected: not_redirected(&views),
-            notes: self.plan.warnings.clone(),
+            // What is said of a group stands in its own place.
+            notes: self.plan.warnings.iter().filter(|warning| !of_group(warning)).cloned().collect(),
         })
     }
 
