@@ -457,8 +457,10 @@ impl Daemon {
             }
             FeedEvent::PrimaryDown(reason) => {
                 count("primary_disconnected");
-                if self.election.limits.allow("CLB-4-FEED", &key.to_string(), FEW_LINES, now) {
-                    tracing::warn!("%CLB-4-FEED: {key}: no connection to the primary: {reason}");
+                // The connection itself has told of a fault.
+                let ordinary = !reason.is_fault();
+                if ordinary && self.election.limits.allow("CLB-5-FEED", &key.to_string(), FEW_LINES, now) {
+                    tracing::info!("%CLB-5-FEED: {key}: the connection to the primary has ended: {reason}");
                 }
                 Event::PrimaryDown
             }

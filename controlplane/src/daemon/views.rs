@@ -223,12 +223,16 @@ impl Daemon {
             let to_move = standing.report.as_ref().map_or(0, |report| report.to_move);
             DrainView {
                 address: standing.address,
-                moved: progress.as_ref().map_or(0, |progress| progress.moved.into()),
+                moved: standing
+                    .is_self
+                    .then(|| progress.as_ref().map_or(0, |progress| progress.moved.into())),
                 waiting: progress
                     .as_ref()
                     .map_or(to_move, |progress| progress.waiting + progress.asked)
                     .into(),
-                staying: progress.as_ref().map_or(0, |progress| progress.staying.into()),
+                staying: standing
+                    .is_self
+                    .then(|| progress.as_ref().map_or(0, |progress| progress.staying.into())),
                 examples: progress
                     .iter()
                     .flat_map(|progress| &progress.stay)

@@ -25,8 +25,9 @@ use tokio::task::AbortHandle;
 pub const MAX_LISTED: usize = 1000;
 /// Who is still here so long after being asked stays: a little more than charon's own `half_open_timeout`.
 pub const PATIENCE: Duration = Duration::from_secs(40);
-/// The daemon's sessions are listed this often, or so much less often that it costs a twentieth of the time.
-const RELIST: Duration = Duration::from_secs(5);
+/// The daemon's sessions are listed this often, or so much less often that it costs a twentieth of the time. Only a list
+/// shows who has gone, so this is also how fresh the progress is.
+const RELIST: Duration = Duration::from_secs(1);
 const RELIST_SHARE: u32 = 20;
 /// A pace that was not kept is made up for, as far as it was missed within this time.
 const CATCH_UP_NS: u64 = 100_000_000;

@@ -180,12 +180,12 @@ fn number<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::E
 pub struct DrainView {
     /// The member
     pub address: IpAddr,
-    /// Sessions that were asked to go elsewhere
-    pub moved: u64,
+    /// Sessions that have gone elsewhere; `None`: only the member itself knows
+    pub moved: Option<u64>,
     /// Sessions that still wait for their turn
     pub waiting: u64,
-    /// Sessions whose client did not say that it can be redirected: they stay
-    pub staying: u64,
+    /// Sessions whose client cannot be redirected: they stay; `None`: only the member itself knows
+    pub staying: Option<u64>,
     /// Some of those that stay: client address and identity
     pub examples: Vec<String>,
 }
@@ -221,16 +221,14 @@ pub fn summary(view: Option<&ClusterView>) -> String {
         line("Load feed", "unauthenticated: add `key STRING` under `crypto ikev2 cluster`");
     }
     for drain in &view.drains {
-        line(
-            "Draining",
-            &format!(
-                "{}: {} sessions moved, {} waiting, {} stay (no redirect support)",
-                shown(&drain.address),
-                drain.moved,
-                drain.waiting,
-                drain.staying
-            ),
-        );
+        let (address, waiting) = (shown(&drain.address), drain.waiting);
+        let text = match (drain.moved, drain.staying) {
+            (Some(moved), Some(staying)) => {
+                format!("{address}: {moved} sessions moved, {waiting} waiting, {staying} stay (no redirect support)")
+            }
+            _ => format!("{address}: {waiting} sessions waiting (which moved and which stay, {address} shows)"),
+        };
+        line("Draining", &text);
     }
     for note in &view.notes {
         line("Note", note);
@@ -400,7 +398,7 @@ pub fn stats(view: Option<&ClusterView>) -> String {
         for example in &drain.examples {
             let _ = writeln!(out, "  {example}");
         }
-        let more = drain.staying.saturating_sub(drain.examples.len() as u64);
+        let more = drain.staying.unwrap_or(0).saturating_sub(drain.examples.len() as u64);
         if more > 0 {
             let _ = writeln!(out, "  and {more} more");
         }
@@ -584,10 +582,17 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         view.gateways.push(gateway("10.1.0.1", GatewayRole::Static, None, None));
         view.drains.push(DrainView {
             address: "2001:db8::3".parse().unwrap(),
-            moved: 120,
+            moved: Some(120),
             waiting: 30,
-            staying: 2,
+            staying: Some(2),
             examples: vec!["198.51.100.7 alice".to_owned()],
+        });
+        view.drains.push(DrainView {
+            address: "2001:db8::2".parse().unwrap(),
+            moved: None,
+            waiting: 7,
+            staying: None,
+            examples: Vec::new(),
         });
         insta::assert_snapshot!(summary(Some(&view)), @r"
         Role           : CLB Primary
@@ -598,6 +603,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         Overload limit : 80%
         Load feed      : unauthenticated: add `key STRING` under `crypto ikev2 cluster`
         Draining       : 2001:DB8::3: 120 sessions moved, 30 waiting, 2 stay (no redirect support)
+        Draining       : 2001:DB8::2: 7 sessions waiting (which moved and which stay, 2001:DB8::2 shows)
         Codes          : '*' Least loaded, '-' Overloaded, '!' Not chosen
 
         Load statistics:

@@ -128,7 +128,7 @@ impl Closed {
     }
 
     /// Whether it is worth a line in the log: what ends in order is not.
-    fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         !matches!(
             self,
             Closed::Bye(_)
