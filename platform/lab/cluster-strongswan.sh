@@ -59,7 +59,7 @@ connect() {
     local where=$1 prefix=$2 k
     export SWANCTL_DIR=$RUN/$where/swanctl STRONGSWAN_CONF=$RUN/$where/strongswan.conf
     for ((k = $3; k <= $4; k++)); do echo "$k"; [ -z "${5:-}" ] || sleep "$("$PY" -c "print(1 / $5)")"; done | xargs -P 8 -I{} sh -c \
-        "timeout 60 swanctl --initiate --ike $prefix{} --child net --timeout 30 --uri unix://$RUN/$where/vici >>$RUN/$where-$prefix-{}.txt 2>&1"
+        "timeout 30 swanctl --initiate --ike $prefix{} --child net --timeout 12 --uri unix://$RUN/$where/vici >>$RUN/$where-$prefix-{}.txt 2>&1"
 }
 # sas NAME: established IKE SAs (a knock that was served leaves a half-open one)
 sas() { swan "$1" --stats 2>/dev/null | sed -n 's/^IKE_SAs: \([0-9]*\) total, \([0-9]*\) half-open.*/\1 \2/p' | awk '{print $1 - $2}'; }
