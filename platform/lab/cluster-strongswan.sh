@@ -4,9 +4,10 @@
 # gateway that has just become overloaded; a session outlives its gateway's HSRP role; a drain moves sessions; and the primary dies while
 # clients connect. `--short` has a fifth of the sessions.
 . "$(dirname "$0")/lib.sh"
-COUNT=300 EARLY=60 MAX=400 RATE=8 SPREAD=10 LATE=40
+# SPREAD: load-normalization (5) and two deviations of so many clients by chance; equal shares would end 30 points apart.
+COUNT=300 EARLY=60 MAX=400 RATE=8 SPREAD=15 LATE=40
 case ${1:-} in
---short) COUNT=60 EARLY=12 MAX=80 RATE=4 SPREAD=15 LATE=16 ;;
+--short) COUNT=60 EARLY=12 MAX=80 RATE=4 SPREAD=28 LATE=16 ;;
 "") ;;
 *) echo "usage: $0 [--short]" >&2; exit 2 ;;
 esac
