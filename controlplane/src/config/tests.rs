@@ -478,6 +478,29 @@ fn over_ipv6_a_cluster_has_one_global_address_in_the_wans_subnet() {
 }
 
 #[test]
+fn every_command_is_explained_and_can_be_undone() {
+    for (place, syntax, no, help) in change::manual() {
+        assert!(!help.is_empty() && !help.ends_with('.'), "{place} {syntax}");
+        // `no track OBJECT` is one for all kinds of it.
+        assert!(!no.is_empty() || syntax.starts_with("track OBJECT {"), "{place} {syntax}");
+    }
+    let places =
+        ["", "interface Te0/0/0", "crypto ikev2 cluster", "crypto ikev2 profile p", "crypto ikev2 keyring k"];
+    for place in places {
+        let place: Vec<String> = [place].into_iter().filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        let mut open = vec![String::new()];
+        while let Some(line) = open.pop() {
+            for offer in change::offers(&place, &line) {
+                assert!(offer.word == "<cr>" || !offer.help.is_empty(), "{place:?} {line}{}", offer.word);
+                if offer.keyword && line.split(' ').count() < 6 {
+                    open.push(format!("{line}{} ", offer.word));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_later_active_reconnect_key_takes_over_with_a_warning() {
     let loaded = loaded("crypto ikev2 reconnect key 1 active one\ncrypto ikev2 reconnect key 2 two active\n");
     let keys = &loaded.config.reconnect_keys;
