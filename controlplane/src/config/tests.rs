@@ -785,6 +785,25 @@ proptest! {
     }
 
     #[test]
+    fn every_line_of_the_running_config_can_be_undone_by_no(config in config()) {
+        let text = render(&config, Keys::Shown);
+        let mut outer: Vec<&str> = Vec::new();
+        let mut undone: Vec<String> = Vec::new();
+        for line in text.lines().filter(|line| *line != "!" && *line != "end") {
+            outer.truncate(line.len() - line.trim_start().len());
+            // `shutdown` and `no shutdown` undo each other; the cluster goes with its last line.
+            if !line.trim_start().starts_with("no ") {
+                undone.push(format!("{}\nno {}\n", outer.join("\n"), line.trim_start()));
+            }
+            outer.push(line);
+        }
+        let all: String = undone.into_iter().rev().collect();
+        let left = parse(&format!("{text}{all}"));
+        prop_assert!(left.is_ok(), "{}\n{:?}", all, left);
+        prop_assert_eq!(left.unwrap().config, Config::default(), "{}", all);
+    }
+
+    #[test]
     fn no_text_panics_and_every_error_points_into_the_text(text in "(\\PC{0,40}\n|interface Te0/0/0\n|standby [0-9a-z ]{0,20}\n|crypto ikev2 cluster\n|[a-z ]{0,30}\n){0,6}") {
         if let Err(remarks) = parse(&text) {
             let lines = text.lines().count();
