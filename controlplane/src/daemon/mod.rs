@@ -265,7 +265,7 @@ fn ports(profile: &Profile) -> Vec<Port> {
             mtu: u32::from(port.mtu),
             tap,
             shared: !owned,
-            below: port.netdev().filter(|_| owned).map(str::to_owned),
+            below: port.netdev().map(str::to_owned),
         })
     };
     profile.port.iter().enumerate().filter_map(port).collect()
