@@ -73,7 +73,7 @@ pub fn decide(request: &Request, view: &View) -> Decision {
 }
 
 /// The keyed hash of SPIi and source address.
-#[inline]
+#[inline(always)]
 fn hash(request: &Request, key: [u64; 2]) -> u64 {
     let [a, b, c, d] = *request.source.as_chunks::<4>().0 else { return 0 };
     let word = |bytes: [u8; 4]| u64::from(u32::from_ne_bytes(bytes));
