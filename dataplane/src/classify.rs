@@ -161,7 +161,8 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
         };
         return fragment(info, gate);
     }
-    let found = Found { vip, gate, family: 4, source, ip: eth.payload_offset(), payload };
+    let clb_port = view.body().clb_port;
+    let found = Found { vip, gate, family: 4, source, ip: eth.payload_offset(), payload, clb_port };
     let verdict = upper(&found, ip.protocol(), ip.payload(), ip.addresses(), checksums_good);
     unmetered_if_own(verdict, view, vip)
 }
@@ -209,6 +210,7 @@ fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
         source,
         ip: eth.payload_offset(),
         payload: eth.payload_offset() + end.offset,
+        clb_port: view.body().clb_port,
     };
     let verdict = upper(&found, end.protocol, payload, ip.addresses(), checksum_good);
     unmetered_if_own(verdict, view, vip)
@@ -286,12 +288,13 @@ struct Found {
     source: [u8; 16],
     ip: usize,
     payload: usize,
+    clb_port: u16,
 }
 
 #[inline]
 fn upper(found: &Found, protocol: u8, payload: &[u8], addresses: &[u8], checksum_good: bool) -> Verdict {
     if protocol != udp::PROTOCOL {
-        return other_protocol(protocol, payload);
+        return other_protocol(protocol, payload, found.clb_port);
     }
     let Ok(datagram) = udp::Datagram::new_checked(payload) else { return Drop(Reason::BadUdp) };
     let destination_port = datagram.destination_port();
@@ -318,12 +321,11 @@ fn upper(found: &Found, protocol: u8, payload: &[u8], addresses: &[u8], checksum
     request(found, message, start)
 }
 
-fn other_protocol(protocol: u8, payload: &[u8]) -> Verdict {
+fn other_protocol(protocol: u8, payload: &[u8], clb_port: u16) -> Verdict {
     const TCP: u8 = 6;
     const ESP: u8 = 50;
     match (protocol, payload) {
-        // The default port of the load feed; a cluster on another port is metered with the rest of its address.
-        (TCP, [_, _, high, low, ..]) if u16::from_be_bytes([*high, *low]) == 2012 => {
+        (TCP, [_, _, high, low, ..]) if u16::from_be_bytes([*high, *low]) == clb_port => {
             Pass(Class::Clb, Reason::Clb)
         }
         (ESP, _) => Pass(Class::Session, Reason::OtherProtocol),

@@ -353,6 +353,8 @@ impl Daemon {
                 self.cluster_event(key, Event::Probe(*address, *up), now);
             }
             self.cluster_event(key, Event::ToMove(to_move), now);
+            // The virtual address may have been learned anew.
+            self.open_again(key, now);
             self.listen_again(key, now);
             self.choose(key, now);
             self.sync(key, now);

@@ -603,6 +603,7 @@ impl Daemon {
         self.keep_budgets(&vips, now_ns);
         let body = publish::body(
             self.state.hash_key,
+            self.config.cluster.as_ref().map_or(0, config::Cluster::port),
             now_ns,
             &vips,
             &mut self.state.assignments,
