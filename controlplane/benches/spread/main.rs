@@ -98,7 +98,7 @@ fn plot(path: &Path, panels: &[(String, Vec<(&str, Row)>)]) -> Result<(), Box<dy
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(44)
-            .build_cartesian_2d((0.1f64..1000.0).log_scale(), 0.0f64..1.0)?;
+            .build_cartesian_2d((0.02f64..1000.0).log_scale(), 0.0f64..1.0)?;
         chart
             .configure_mesh()
             .x_desc("worst gateway's overshoot over its fair share, %")
@@ -108,7 +108,7 @@ fn plot(path: &Path, panels: &[(String, Vec<(&str, Row)>)]) -> Result<(), Box<dy
         for ((name, row), colour) in rows.iter().zip([RED, BLUE, BLACK, RGBColor(150, 150, 150)]) {
             let count = row.overshoots.len() as f64;
             let points = row.overshoots.iter().enumerate();
-            let points = points.map(|(index, x)| (x.clamp(0.1, 1000.0), (index + 1) as f64 / count));
+            let points = points.map(|(index, x)| (x.clamp(0.02, 1000.0), (index + 1) as f64 / count));
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
                 .label(*name)
