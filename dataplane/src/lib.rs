@@ -32,6 +32,7 @@ pub mod reassemble;
 pub mod replay;
 pub mod run;
 pub mod siphash;
+pub mod stages;
 pub mod view;
 pub mod worker;
 

@@ -28,7 +28,7 @@ const MAX_REPLY: u64 = 16 << 20;
     after_help = "\
 Commands:
   show crypto ikev2 cluster [details|stats]    the cluster and its gateways
-  show dataplane [counters [all]|workers|ports]
+  show dataplane [counters [all]|workers|stages|ports]
   show standby [brief|all] [INTERFACE] [GROUP] the HSRP groups; all: leases and refused messages too
   standby [INTERFACE] GROUP failover           hand the role over to the standby router
   [no] debug standby [packets|events|errors]   tell more of HSRP in usherd's log

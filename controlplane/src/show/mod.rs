@@ -28,6 +28,8 @@ pub enum Question {
     AllCounters,
     /// `show dataplane workers`
     Workers,
+    /// `show dataplane stages`
+    Stages,
     /// `show dataplane ports`
     Ports,
     /// `show running-config`
@@ -98,6 +100,7 @@ const QUESTIONS: &[(&str, Question)] = &[
     ("show dataplane counters", Question::Counters),
     ("show dataplane counters all", Question::AllCounters),
     ("show dataplane workers", Question::Workers),
+    ("show dataplane stages", Question::Stages),
     ("show dataplane ports", Question::Ports),
     ("show running-config", Question::RunningConfig),
     ("show standby [GROUP|IFNAME [GROUP]]", Question::Standby),
@@ -199,7 +202,7 @@ mod tests {
     fn a_wrong_question_is_answered_with_a_caret() {
         assert_eq!(
             question("show dataplane coutners").unwrap_err(),
-            "show dataplane coutners\n               ^\n\"coutners\" is not understood here\nexpected here: counters, ports, workers"
+            "show dataplane coutners\n               ^\n\"coutners\" is not understood here\nexpected here: counters, ports, stages, workers"
         );
     }
 
