@@ -90,6 +90,8 @@ struct Load<'a> {
     size: &'a str,
     seconds: f64,
     more: Vec<String>,
+    /// The data plane times its stages, which costs it.
+    stages: bool,
 }
 
 /// A run and its figures.
@@ -132,6 +134,8 @@ struct Summary {
     busy: f64,
     /// Counter by name: action, total, share of each worker.
     counters: BTreeMap<String, (String, u64, Vec<u64>)>,
+    /// Name, cycles a frame and frames of each timed stage.
+    stages: Vec<(String, f64, u64)>,
 }
 
 impl Summary {
@@ -142,6 +146,10 @@ impl Summary {
             match words.as_slice() {
                 ["worker", _, "core", _, "busy", _, "%,", busy, "of", ..] => {
                     summary.busy += busy.parse::<f64>().unwrap_or_default();
+                }
+                ["stage", name, cycles, "cycles", "a", "frame,", frames, "frames"] => {
+                    let figures = (cycles.parse().unwrap_or_default(), frames.parse().unwrap_or_default());
+                    summary.stages.push(((*name).into(), figures.0, figures.1));
                 }
                 [action, name, total, "by", "worker", shares @ ..] => {
                     let shares = shares.iter().filter_map(|share| share.parse().ok()).collect();
@@ -226,6 +234,7 @@ impl Bench {
         self.pairs()?;
         if !self.args.short {
             self.sizes()?;
+            self.stages()?;
             self.latency()?;
             self.hold()?;
             self.mixture()?;
@@ -254,6 +263,18 @@ impl Bench {
             command.args(["--redirect-to", gateway]);
         }
         command
+    }
+
+    /// The profile of the data plane on this link.
+    fn profile(&self, stages: bool) -> Result<PathBuf, Failure> {
+        let path = self.args.root.join("platform/profiles/bench.toml");
+        if !stages {
+            return Ok(path);
+        }
+        let text = fs::read_to_string(&path)?.replace("[worker]", "[worker]\nstages = true");
+        let path = self.folder.path().join("stages.toml");
+        fs::write(&path, text)?;
+        Ok(path)
     }
 
     fn testpmd(&self, mode: &str, vdev: &str) -> Command {
@@ -304,7 +325,7 @@ impl Bench {
         }
         let vdev = format!("net_virtio_user0,path={},{VIRTIO}", socket.display());
         let mut command = match dut {
-            Dut::Usher => self.usher(&self.args.root.join("platform/profiles/bench.toml"), &vdev, load.v6),
+            Dut::Usher => self.usher(&self.profile(load.stages)?, &vdev, load.v6),
             Dut::FiveTupleSwap | Dut::MacSwap => self.testpmd(dut.name(), &vdev),
         };
         let under_test = Process::start(dut.name(), &mut command, self.folder.path())?;
@@ -389,7 +410,7 @@ impl Bench {
 
     /// The pair at 186 bytes over IPv4, again and again.
     fn pairs(&mut self) -> Result<(), Failure> {
-        let load = Load { v6: false, size: "186", seconds: self.args.seconds, more: vec![] };
+        let load = Load { v6: false, size: "186", seconds: self.args.seconds, more: vec![], stages: false };
         for _ in 0..self.args.repeats {
             for dut in [Dut::Usher, Dut::FiveTupleSwap, Dut::MacSwap] {
                 let (run, ..) = self.vhost(dut, &load)?;
@@ -435,7 +456,7 @@ impl Bench {
             (true, "922"),
             (true, "pair"),
         ] {
-            let load = Load { v6, size, seconds: self.args.seconds.min(1.5), more: vec![] };
+            let load = Load { v6, size, seconds: self.args.seconds.min(1.5), more: vec![], stages: false };
             // testpmd sends halves of a datagram back as they are: nothing to compare.
             let duts: &[Dut] = if size == "pair" { &[Dut::Usher] } else { &[Dut::Usher, Dut::FiveTupleSwap] };
             for dut in duts {
@@ -446,12 +467,28 @@ impl Bench {
         Ok(())
     }
 
+    /// Where the cycles go: the same load with the stages timed.
+    fn stages(&mut self) -> Result<(), Failure> {
+        let load = Load { v6: false, size: "186", seconds: 1.5, more: vec![], stages: true };
+        let (run, _, summary) = self.vhost(Dut::Usher, &load)?;
+        let timed: Vec<String> = (summary.stages.iter())
+            .filter(|(_, _, frames)| *frames > 0)
+            .map(|(name, cycles, _)| format!("{name} {cycles:.0}"))
+            .collect();
+        let all = run.cycles.unwrap_or(f64::NAN);
+        self.notes.push(format!(
+            "cycles of each stage a frame, with the clock's own: {}; the whole loop with it {all:.0}",
+            timed.join(", ")
+        ));
+        Ok(())
+    }
+
     /// Latency at half of what the pair brought.
     fn latency(&mut self) -> Result<(), Failure> {
         for dut in [Dut::Usher, Dut::FiveTupleSwap] {
             let rate = median(&self.of(dut.name(), |run| Some(run.answers_per_second))) / 2.0;
             let more = vec!["--rate".into(), format!("{rate:.0}")];
-            let load = Load { v6: false, size: "186", seconds: 4.0, more };
+            let load = Load { v6: false, size: "186", seconds: 4.0, more, stages: false };
             let (run, ..) = self.vhost(dut, &load)?;
             let at = |name: &str| run.latency_ns[name].as_f64().unwrap_or(f64::NAN) / 1000.0;
             self.notes.push(format!(
@@ -474,7 +511,13 @@ impl Bench {
         let ceiling = format!("{:.0}", reached * 1.2);
         let more =
             ["--search", "--trial", "1.5", "--resolution", "8", "--rate", &ceiling, "--timeout", "200"];
-        let load = Load { v6: false, size: "186", seconds: 2.0, more: more.map(str::to_owned).to_vec() };
+        let load = Load {
+            v6: false,
+            size: "186",
+            seconds: 2.0,
+            more: more.map(str::to_owned).to_vec(),
+            stages: false,
+        };
         let rate = match self.vhost(Dut::Usher, &load) {
             Ok((_, result, _)) => result["no_drop_rate"].as_f64(),
             // A machine that takes its cores away for long loses at every rate: ikegun says so by its status.
@@ -484,8 +527,13 @@ impl Bench {
         self.notes.push(format!("no-drop rate (RFC 2544, trials of 1.5 s): {found}"));
         let rate = rate.unwrap_or(reached / 4.0) * 0.8;
         let more = ["--rate", &format!("{rate:.0}"), "--sources", "64", "--timeout", "200"];
-        let load =
-            Load { v6: false, size: "186", seconds: self.args.hold, more: more.map(str::to_owned).to_vec() };
+        let load = Load {
+            v6: false,
+            size: "186",
+            seconds: self.args.hold,
+            more: more.map(str::to_owned).to_vec(),
+            stages: false,
+        };
         let (run, result, summary) = self.vhost(Dut::Usher, &load)?;
         let of = |name: &str| result[name].as_u64().unwrap_or_default();
         let taken = of("frames_ever");
@@ -518,7 +566,7 @@ impl Bench {
         for _ in 0..2 {
             for (index, share) in ["0", "10"].iter().enumerate() {
                 let more = vec!["--unsignalled".into(), (*share).into()];
-                let load = Load { v6: false, size: "186", seconds: 1.5, more };
+                let load = Load { v6: false, size: "186", seconds: 1.5, more, stages: false };
                 let (run, ..) = self.vhost(Dut::Usher, &load)?;
                 cycles[index].extend(run.cycles);
             }
@@ -542,7 +590,13 @@ impl Bench {
             ),
         )?;
         let more = ["--rate", "20k", "--queues", "2", "--copies", "2", "--sources", "64", "--timeout", "500"];
-        let load = Load { v6: false, size: "186", seconds: 3.0, more: more.map(str::to_owned).to_vec() };
+        let load = Load {
+            v6: false,
+            size: "186",
+            seconds: 3.0,
+            more: more.map(str::to_owned).to_vec(),
+            stages: false,
+        };
         let mut gun = self.gun(&load);
         gun.args(["--vdev", &format!("net_vhost0,iface={},queues=2", socket.display())]);
         let mut gun = Process::start("ikegun", &mut gun, self.folder.path())?;
@@ -593,7 +647,7 @@ impl Bench {
         let [first, second] = gateways;
         let mut body =
             dataplane::fixed::body(&[VIPS[0].parse()?], &[first?, second?], [2, 0, 0, 0, 0, 1], [1, 2])?;
-        let load = Load { v6: false, size: "186", seconds: 2.0, more: vec![] };
+        let load = Load { v6: false, size: "186", seconds: 2.0, more: vec![], stages: false };
         let mut gun = self.gun(&load);
         gun.args(["--vdev", &format!("net_vhost0,iface={}", socket.display())]);
         let mut gun = Process::start("ikegun", &mut gun, self.folder.path())?;
@@ -650,7 +704,7 @@ impl Bench {
         let veth = Veth::make()?;
         let load = |more: &[&str]| {
             let more = more.iter().map(|word| (*word).to_owned()).collect();
-            Load { v6: false, size: "186", seconds: 3.0, more }
+            Load { v6: false, size: "186", seconds: 3.0, more, stages: false }
         };
         let profile = self.folder.path().join("veth.toml");
         fs::write(
@@ -963,11 +1017,13 @@ mod tests {
     #[test]
     fn the_data_planes_summary_is_read() {
         let text = "worker 0 core 1 busy 93.2 %, 1000 of 1073 cycles\nworker 1 core 2 busy 1.0 %, 10 of 1000 cycles\n\
+                    stage rx           12.5 cycles a frame, 7 frames\n\
                     answer redirected                     7  by worker 4 3\ndrop   bad_ike                        2  by worker 2 0\n\
                     info   fragment_held                  1  by worker 1 0\ninfo   fragment_joined                1  by worker 1 0\n";
         let summary = Summary::parse(text);
         assert_eq!((summary.busy, summary.frames(), summary.total("redirected")), (1010.0, 10, 7));
         assert_eq!(summary.counters["redirected"].2, [4, 3]);
+        assert_eq!(summary.stages, [("rx".to_owned(), 12.5, 7)]);
     }
 
     #[test]
