@@ -82,7 +82,7 @@ fn a_person_configures_and_writes() {
 
     // The caret stands under the word behind the prompt, and the words expected are named.
     type_line(&mut session, "show dataplane coutners");
-    let error = expect(&mut session, "expected here: counters, ports, workers");
+    let error = expect(&mut session, "expected here: counters, ports, stages, workers");
     let caret = error.lines().find(|line| line.trim() == "^").unwrap_or_else(|| panic!("{error}"));
     assert_eq!(caret.find('^'), Some("R1#show dataplane ".len()), "{error}");
     expect(&mut session, "R1#");

@@ -69,8 +69,38 @@ pub(super) struct One {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
+/// A thread for what talks to others: the feed, load sources, probes and drains. However long one of them computes, the loop
+/// that owns the roles keeps its time.
+struct Background(Option<tokio::runtime::Runtime>);
+
+impl Background {
+    fn start() -> std::io::Result<Background> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .thread_name("usherd-peers")
+            .enable_all()
+            .build()
+            .map(|runtime| Background(Some(runtime)))
+    }
+
+    /// What is spawned until the guard is dropped runs there.
+    fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
+        self.0.as_ref().map(tokio::runtime::Runtime::enter)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// All of the cluster.
 pub struct Clusters {
+    background: Background,
     pub(super) all: BTreeMap<GroupKey, One>,
     source: Option<(SourceSpec, Duration, Vec<usize>, Source)>,
     source_since: u64,
@@ -87,10 +117,13 @@ pub struct Clusters {
 }
 
 impl Clusters {
-    pub(super) fn new() -> Clusters {
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn new() -> std::io::Result<Clusters> {
         let (told, heard) = mpsc::channel(HEARD);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clusters {
+        Ok(Clusters {
+            background: Background::start()?,
             all: BTreeMap::new(),
             source: None,
             source_since: 0,
@@ -103,7 +136,7 @@ impl Clusters {
             turn_at: 0,
             incarnation: since.as_millis() as u64,
             debug: false,
-        }
+        })
     }
 
     /// The members that requests to this group's virtual address may be sent to.
@@ -223,7 +256,9 @@ impl Daemon {
             }
             let order = self.state.orders.get(&key.to_string()).cloned().unwrap_or_default();
             let (heard, events) = mpsc::channel(HEARD);
+            let enter = self.clusters.background.enter();
             tokio::spawn(forward(key.clone(), events, self.clusters.told.clone()));
+            drop(enter);
             let one = One {
                 node: Node::new(settings, order, self.clusters.incarnation),
                 heard,
@@ -266,7 +301,9 @@ impl Daemon {
             .as_ref()
             .is_some_and(|(s, i, p, _)| (s, i, p) == (&spec, &interval, &polling));
         if !same {
+            let enter = self.clusters.background.enter();
             let source = Source::start(spec.clone(), interval, &polling);
+            drop(enter);
             self.clusters.source = Some((spec, interval, polling, source));
             self.clusters.source_since = now;
         }
@@ -293,6 +330,7 @@ impl Daemon {
                 )
             })
             .collect();
+        let _enter = self.clusters.background.enter();
         self.clusters.probes.retain(|address, (spec, _)| wanted.get(address) == Some(spec));
         for (address, spec) in wanted {
             self.clusters.probes.entry(address).or_insert_with(|| (spec, Probe::start(spec)));
@@ -506,6 +544,7 @@ impl Daemon {
                 one.wants_server = on;
                 one.listen_at = 0;
                 if let (false, Some(server)) = (on, one.server.take()) {
+                    let _enter = self.clusters.background.enter();
                     tokio::spawn(server.stop("another router is active"));
                 }
                 self.listen_again(key, now);
@@ -529,7 +568,10 @@ impl Daemon {
                 match daemon {
                     Some(_) if self.clusters.drain.is_some() => {}
                     Some(daemon) => {
-                        self.clusters.drain = Some(Drain::start(daemon, drain::PATIENCE, orders));
+                        let enter = self.clusters.background.enter();
+                        let drain = Drain::start(daemon, drain::PATIENCE, orders);
+                        drop(enter);
+                        self.clusters.drain = Some(drain);
                     }
                     None => tracing::warn!(
                         "%CLB-4-DRAIN: the sessions stay: `load-source` names no IKE daemon that could move them"
@@ -639,6 +681,7 @@ impl Daemon {
             max_backoff: BACKOFF.1,
             idle,
         };
+        let _enter = self.clusters.background.enter();
         one.client = Some(Client::start(settings, one.heard.clone()));
     }
 
@@ -669,6 +712,7 @@ impl Daemon {
             idle,
         };
         let Some(one) = self.clusters.all.get_mut(key) else { return };
+        let _enter = self.clusters.background.enter();
         match Server::start(settings, one.heard.clone()) {
             Ok(server) => one.server = Some(server),
             Err(error) => {
