@@ -32,7 +32,7 @@ pub enum Decision {
 }
 
 /// Decides about a request.
-#[inline]
+#[inline(always)]
 pub fn decide(request: &Request, view: &View) -> Decision {
     let Some(vip) = view.vip(request.vip) else { return Decision::Pass(Reason::GroupInactive) };
     if let Some(from) = &request.redirected_from
