@@ -21,6 +21,8 @@ use crate::{
 
 /// Tries to hand a burst to a full queue before the rest of it is counted lost.
 const SEND_TRIES: usize = 4;
+/// Frames between the one in work and the one whose bytes are fetched: the walk reads all of a request.
+const AHEAD: usize = 3;
 
 /// Is told how each frame ended; production uses `()`, which compiles to nothing.
 pub trait Observer {
@@ -220,7 +222,11 @@ impl<O: Observer> State<O> {
             mbuf.prefetch();
         }
         self.observer.lap(Stage::Rx, count);
-        for mbuf in inbox.drain() {
+        let mut rest = inbox.drain();
+        while let Some(mbuf) = rest.next() {
+            if let Some(later) = rest.ahead(AHEAD) {
+                later.prefetch_more();
+            }
             let frame = self.received;
             self.received += 1;
             self.one(mbuf, frame, queues);

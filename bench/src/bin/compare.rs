@@ -27,6 +27,30 @@ const VIRTIO: &str = "packed_vq=1,in_order=1,mrg_rxbuf=0,queue_size=1024,mac=02:
 const GATEWAYS: [[&str; 2]; 2] = [["192.0.2.10", "192.0.2.11"], ["2001:db8::10", "2001:db8::11"]];
 const VIPS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
+/// Preamble, frame check sequence and gap that a frame has on the wire beside its own bytes.
+const WIRE_OVERHEAD: f64 = 24.0;
+/// Bytes of an answer over IPv4 with a nonce of 32 bytes.
+const ANSWER: f64 = 116.0;
+/// Bytes of descriptors read and written for one frame, with their headers.
+const DESCRIPTOR: f64 = 32.0;
+
+const SCALE: &str = "\
+# From cycles to ports
+
+Written by `make bench`; the figures follow from its run, the formulas are these:
+
+- Line rate of a port: bit rate / 8 / (frame + 24) requests a second; 24 bytes are preamble, check sequence and gap. No
+  server answers more, whatever it is made of.
+- Cores of a port: line rate x cycles / clock, rounded up; a core serves queues of one port. Assumed: the cycles measured here
+  over virtio hold for a NIC's driver (its rings cost less than virtio's copying, its cache misses more), requests spread
+  evenly over the queues, and cores do not share execution units (no hyper-threads of one core).
+- Memory, at most: both frames written and read once, whole cache lines, and a line of mbuf and one of descriptors each way.
+  With DDIO most of it stays in the last-level cache. One channel of DDR4-3200 brings 25.6 GB/s.
+- PCIe each way: frame, 24 bytes of TLP header for every 256, and 32 bytes of descriptors. Usable: 6.9 GB/s of a gen 3 x8
+  slot (a card of four 10G ports needs at most 5.0), 13.8 GB/s of a gen 4 x8 slot, 27.6 GB/s of a gen 4 x16 slot.
+- libreswan: what it answers on one core here, times cores, as if it could spread over them.
+";
+
 /// Measures the data plane beside dpdk-testpmd, a plain server and libreswan; root, and nothing else should run
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
@@ -849,11 +873,50 @@ impl Bench {
         });
         fs::write(file("json"), serde_json::to_string_pretty(&all)? + "\n")?;
         self.plot(&file("svg"))?;
+        if !self.args.short {
+            fs::write(folder.join("scale.md"), self.scale(&date, libreswan))?;
+        }
         println!("\n{text}");
         // Figures are reported, never judged: a wrong answer or a frame that vanished is.
         let wrong: u64 = self.runs.iter().map(|run| run.wrong).sum();
         let exact = self.budgets.iter().filter(|(_, budget, ..)| budget == "0" || budget == "exactly");
         Ok(wrong == 0 && exact.into_iter().all(|(.., met)| *met))
+    }
+
+    /// What the measured cycles mean for ports that this machine does not have.
+    fn scale(&self, date: &str, libreswan: Option<f64>) -> String {
+        let mut text = format!("{SCALE}\nMeasured on {date}, clock {:.2} GHz.\n\n", self.hz / 1e9);
+        text.push_str(
+            "| ports | request | line rate, M/s | cycles a redirect | cores at this clock | at 3.5 GHz | memory, GB/s, at most | PCIe in / out, GB/s | libreswan cores |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
+        );
+        for size in ["186", "256", "400", "922"] {
+            let here = self.runs.iter().filter(|run| {
+                run.who == "usher" && run.link == "vhost" && run.family == 4 && run.size == size
+            });
+            let cycles = median(&here.filter_map(|run| run.cycles).collect::<Vec<_>>());
+            for (name, ports, gbit) in [("12x10G", 12.0, 10.0), ("1x25G", 1.0, 25.0), ("1x100G", 1.0, 100.0)]
+            {
+                let frame: f64 = size.parse().unwrap_or(f64::NAN);
+                let line = gbit * 1e9 / 8.0 / (frame + WIRE_OVERHEAD);
+                let total = line * ports;
+                // A core serves queues of one port: cores of a port are rounded up before they are multiplied.
+                let cores = |hz: f64| ports * (line * cycles / hz).ceil();
+                let lines = |bytes: f64| (bytes / 64.0).ceil() * 64.0;
+                let memory = total * (2.0 * lines(frame) + 2.0 * lines(ANSWER) + 2.0 * 64.0) / 1e9;
+                let tlp = |bytes: f64| bytes + (bytes / 256.0).ceil() * 24.0 + DESCRIPTOR;
+                let (inward, outward) = (total * tlp(frame) / 1e9, total * tlp(ANSWER) / 1e9);
+                let other = libreswan.map_or("-".to_owned(), |rate| format!("{:.0}", (total / rate).ceil()));
+                let _ = writeln!(
+                    text,
+                    "| {name} | {size} B | {:.2} | {cycles:.0} | {:.0} | {:.0} | {memory:.1} | {inward:.1} / {outward:.1} | {other} |",
+                    total / 1e6,
+                    cores(self.hz),
+                    cores(3.5e9),
+                );
+            }
+        }
+        text
     }
 
     fn groups(&self, value: impl Fn(&Run) -> Option<f64>) -> Vec<Group> {
