@@ -263,9 +263,9 @@ swan() { # NAME swanctl arguments
 }
 swan_ready() { need 30 "charon of $1" swan "$1" --stats && swan "$1" --load-all --noprompt >"$RUN/load-$1.txt" 2>&1 || die "swanctl --load-all for $1: $(cat "$RUN/load-$1.txt")"; }
 # Every gateway presents the same identity, as RFC 5685 wants; which one a client reached is seen on the gateway.
-gateway_start() { # NAME, gives inner addresses 10.N.0.1
-    local name=$1 n=${1#gw}
-    [ "$n" != node ] || n=9
+gateway_start() { # NAME (gw1, n1, node...), gives inner addresses 10.N.0.1
+    local name=$1 n=${1//[a-z]/}
+    [ -n "$n" ] || n=9
     charon_start "$name"
     cat >"$RUN/$name/swanctl/swanctl.conf" <<EOC
 connections {
