@@ -32,6 +32,10 @@ takeover: build ## how fast the next node takes over, each fault 30 times, besid
 	@$(LAB)/takeover.sh $(TAKEOVER)
 
 # Under a virtual clock an optimised build shows the same.
+members: build ## what 63 members that report ten times a second cost usherd (root)
+	$(CARGO) build --locked --release -p controlplane --example members
+	@$(LAB)/members.sh
+
 spread: ## how far a burst of 20,000 clients overshoots the fair shares: naive, round robin, usher; kept in bench/results
 	$(CARGO) bench --locked --profile dev -p controlplane --bench spread
 
@@ -48,4 +52,4 @@ lint: ## formatting and clippy, as `make test` wants them
 captures: ## make dataplane/tests/captures anew (root, network; scapy in $$USHER_VENV or .venv)
 	@$(LAB)/captures/make.sh
 
-.PHONY: help deps build demo lab clean-lab test bench takeover spread chaos fmt lint captures
+.PHONY: help deps build demo lab clean-lab test bench takeover members spread chaos fmt lint captures

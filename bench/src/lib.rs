@@ -3,7 +3,7 @@
 //!
 //! * [`request`] builds IKE_SA_INIT requests as templates, [`answer`] checks what comes back.
 //! * [`gun`] sends and keeps the accounts, [`search`] finds the highest rate without loss, [`report`] tells.
-//! * [`lab`] and [`plot`] serve `compare`, which is `make bench`.
+//! * [`stages`] are the packet path's, for callgrind and the wall clock. [`lab`] and [`plot`] serve `compare`, which is `make bench`.
 #![forbid(unsafe_code)]
 
 pub mod answer;
@@ -13,3 +13,4 @@ pub mod plot;
 pub mod report;
 pub mod request;
 pub mod search;
+pub mod stages;

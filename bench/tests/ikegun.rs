@@ -157,3 +157,19 @@ fn the_data_plane_answers_what_ikegun_sends_and_ikegun_accepts_it() {
         assert_eq!(gateway_of.len() * copies, count, "{more:?}");
     }
 }
+
+/// The capture for other generators holds what ikegun makes today.
+#[test]
+fn the_committed_capture_has_not_drifted() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("pktgen/requests.pcap");
+    let folder = tempfile::tempdir().unwrap();
+    let fresh = folder.path().join("requests.pcap");
+    let vdev = format!("net_pcap0,tx_pcap={}", fresh.display());
+    let fixed = ["--vdev", &vdev, "--expect", "nothing", "--seed", "0", "--count", "64", "--sources", "64"];
+    let output = ikegun(&[&fixed[..], &["--from-mac", "02:00:00:00:00:09"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let frames = |path: &Path| -> Vec<Vec<u8>> {
+        capture::read(path).unwrap().into_iter().map(|captured| captured.frame).collect()
+    };
+    assert_eq!(frames(&committed), frames(&fresh), "run bench/pktgen/make.sh and commit what it writes");
+}

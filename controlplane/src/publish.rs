@@ -193,11 +193,12 @@ pub struct VipInput {
     pub members: Vec<Member>,
 }
 
-/// The body of a snapshot, at most [`MAX_VIPS`] addresses. `assignments` holds those of the publish before and
+/// The body of a snapshot, at most [`MAX_VIPS`] addresses. `clb_port` is the load feed's, 0 for none. `assignments` holds those of the publish before and
 /// gets the new ones; addresses that are not published any more leave it. `budgets` holds back moves of slots;
 /// those of addresses that are not in it are made at once.
 pub fn body(
     hash_key: [u64; 2],
+    clb_port: u16,
     now_ns: u64,
     vips: &[VipInput],
     assignments: &mut BTreeMap<IpAddr, Assignment>,
@@ -205,6 +206,7 @@ pub fn body(
 ) -> Box<Body> {
     let mut body = Body::boxed();
     body.hash_key = hash_key;
+    body.clb_port = clb_port;
     body.published_ns = now_ns;
     let published = &vips[..vips.len().min(MAX_VIPS)];
     body.vip_count = published.len() as u32;
@@ -315,9 +317,9 @@ mod tests {
         };
         let v6 = VipInput { address: "2001:db8::1".parse().unwrap(), own: None, port: None, ..input.clone() };
         let mut assignments = BTreeMap::new();
-        let body = body([1, 2], 5, &[input, v6], &mut assignments, &mut BTreeMap::new());
+        let body = body([1, 2], 2012, 5, &[input, v6], &mut assignments, &mut BTreeMap::new());
         let [vip, v6] = body.vips() else { panic!("two addresses") };
-        assert_eq!((body.hash_key, body.published_ns), ([1, 2], 5));
+        assert_eq!((body.hash_key, body.clb_port, body.published_ns), ([1, 2], 2012, 5));
         assert_eq!(vip.ip(), Some("192.0.2.100".parse().unwrap()));
         assert_eq!(vip.own_ip(), Some("192.0.2.1".parse().unwrap()));
         assert_eq!((vip.state(), vip.flags, vip.group, vip.port, vip.epoch), (VipState::Active, 1, 3, 2, 7));

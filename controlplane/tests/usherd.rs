@@ -179,7 +179,8 @@ fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
     until("the new group", || dataplane.states() == [Active, Active]);
     assert!(node.show("show standby brief").contains("10.0.0.201"));
     let prepared = dataplane.seen.lock().unwrap().iter().any(|seen| seen.states.contains(&Prepared));
-    assert!(prepared, "a gained group is prepared first");
+    let all: Vec<_> = dataplane.seen.lock().unwrap().iter().map(|s| (s.at, s.states.clone())).collect();
+    assert!(prepared, "a gained group is prepared first: {all:?} {}", node.log());
     let links = node.ip("-o link show");
     assert!(links.contains("hsrp0-2@") && !links.contains("hsrp0-1v6"), "{links}");
 

@@ -24,6 +24,9 @@ pub fn answer(frame: &mut [u8], request: &Request, gateway: &[u8; 16], mac: ethe
     }
 }
 
+/// Bytes of nonce that strongSwan, libreswan and most others send: copied without a call.
+const COMMON_NONCE: usize = 32;
+
 /// The longest that stands in front of the nonce: IPv6, UDP, marker, IKE.
 const HEAD_MAX: usize = ipv6::HEADER_LEN + udp::HEADER_LEN + ike::MARKER_LEN + redirect::prefix_len(true);
 
@@ -58,7 +61,14 @@ fn write<const N: usize, const MARK: usize>(
         (u16::from_be_bytes([sport_high, sport_low]), u16::from_be_bytes([dport_high, dport_low]));
 
     // The nonce moves to its place first: old and new place may overlap either way (a nonce may stand before SA).
-    frame.copy_within(nonce, nonce_at);
+    let nonce_sum = if request.nonce_len == COMMON_NONCE {
+        let data = *frame.get(nonce.start..)?.first_chunk::<COMMON_NONCE>()?;
+        *frame.get_mut(nonce_at..)?.first_chunk_mut()? = data;
+        checksum::add(0, &data)
+    } else {
+        frame.copy_within(nonce, nonce_at);
+        checksum::add(0, frame.get(nonce_at..end)?)
+    };
 
     let mut head = [0; HEAD_MAX];
     let udp_len = (head_len - udp_at + request.nonce_len) as u16;
@@ -77,8 +87,7 @@ fn write<const N: usize, const MARK: usize>(
         ipv6::emit_header(&mut head, class & DSCP, udp_len, udp::PROTOCOL, TTL, from, to);
     }
     // Everything in front of the nonce has an even length, so that only the nonce may be odd, at the end.
-    let payload_sum =
-        checksum::add(checksum::add(0, &head[udp_at + udp::HEADER_LEN..head_len]), frame.get(nonce_at..end)?);
+    let payload_sum = checksum::add(nonce_sum, &head[udp_at + udp::HEADER_LEN..head_len]);
     let (ip_header, datagram) = head.split_at_mut(udp_at);
     let addresses = if N == 4 { &ip_header[ipv4::ADDRESSES] } else { &ip_header[ipv6::ADDRESSES] };
     udp::emit_header(datagram, dport, sport, udp_len, payload_sum, addresses);

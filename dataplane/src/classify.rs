@@ -7,6 +7,7 @@
 use platform::wire::ethernet::{self, Frame, Mac, ethertype};
 use platform::wire::{Error, arp, icmpv6, ike, ipv4, ipv6, notify, redirect, udp};
 
+use crate::stages::Stage;
 use crate::{Class, Gate, Reason, View};
 
 /// A request that may be answered, as offsets into its frame. It borrows nothing, so that the answer can be written
@@ -97,6 +98,12 @@ use Verdict::{Drop, Pass};
 /// Says what a frame from the wire is.
 #[inline]
 pub fn classify(frame: &[u8], view: &View, port: &PortView) -> Verdict {
+    classify_timed(frame, view, port, &mut |_| ())
+}
+
+/// [`classify()`] with a clock: `lap` is told of the end of [`Stage::Classify`] and [`Stage::Walk`] if there is a walk.
+#[inline]
+pub fn classify_timed(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(eth) = Frame::new_checked(frame) else { return Drop(Reason::BadEthernet) };
     let destination = eth.destination();
     let ours = destination == port.mac || ethernet::is_group(&destination) || port.any_mac;
@@ -107,14 +114,14 @@ pub fn classify(frame: &[u8], view: &View, port: &PortView) -> Verdict {
         return Drop(Reason::Fenced);
     }
     match eth.ethertype() {
-        ethertype::IPV4 => v4(&eth, view, port),
-        ethertype::IPV6 => v6(&eth, view, port),
+        ethertype::IPV4 => v4(&eth, view, port, lap),
+        ethertype::IPV6 => v6(&eth, view, port, lap),
         ethertype::ARP => Pass(Class::ArpNd, Reason::Arp),
         _ => Pass(Class::Rest, Reason::OtherEthertype),
     }
 }
 
-fn v4(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
+fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let ip = match ipv4::Packet::new_checked(eth.payload()) {
         Ok(ip) => ip,
         Err(_) => return Drop(Reason::BadIp),
@@ -161,12 +168,13 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
         };
         return fragment(info, gate);
     }
-    let found = Found { vip, gate, family: 4, source, ip: eth.payload_offset(), payload };
-    let verdict = upper(&found, ip.protocol(), ip.payload(), ip.addresses(), checksums_good);
+    let clb_port = view.body().clb_port;
+    let found = Found { vip, gate, family: 4, source, ip: eth.payload_offset(), payload, clb_port };
+    let verdict = upper(&found, ip.protocol(), ip.payload(), ip.addresses(), checksums_good, lap);
     unmetered_if_own(verdict, view, vip)
 }
 
-fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
+fn v6(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(ip) = ipv6::Packet::new_checked(eth.payload()) else { return Drop(Reason::BadIp) };
     let destination = ip.destination();
     let (vip, checksum_good) = find(view, port, 6, &destination);
@@ -209,8 +217,9 @@ fn v6(eth: &Frame<'_>, view: &View, port: &PortView) -> Verdict {
         source,
         ip: eth.payload_offset(),
         payload: eth.payload_offset() + end.offset,
+        clb_port: view.body().clb_port,
     };
-    let verdict = upper(&found, end.protocol, payload, ip.addresses(), checksum_good);
+    let verdict = upper(&found, end.protocol, payload, ip.addresses(), checksum_good, lap);
     unmetered_if_own(verdict, view, vip)
 }
 
@@ -286,12 +295,20 @@ struct Found {
     source: [u8; 16],
     ip: usize,
     payload: usize,
+    clb_port: u16,
 }
 
 #[inline]
-fn upper(found: &Found, protocol: u8, payload: &[u8], addresses: &[u8], checksum_good: bool) -> Verdict {
+fn upper(
+    found: &Found,
+    protocol: u8,
+    payload: &[u8],
+    addresses: &[u8],
+    checksum_good: bool,
+    lap: &mut impl FnMut(Stage),
+) -> Verdict {
     if protocol != udp::PROTOCOL {
-        return other_protocol(protocol, payload);
+        return other_protocol(protocol, payload, found.clb_port);
     }
     let Ok(datagram) = udp::Datagram::new_checked(payload) else { return Drop(Reason::BadUdp) };
     let destination_port = datagram.destination_port();
@@ -315,15 +332,14 @@ fn upper(found: &Found, protocol: u8, payload: &[u8], addresses: &[u8], checksum
             _ => return Pass(Class::Session, Reason::EspInUdp),
         }
     }
-    request(found, message, start)
+    request(found, message, start, lap)
 }
 
-fn other_protocol(protocol: u8, payload: &[u8]) -> Verdict {
+fn other_protocol(protocol: u8, payload: &[u8], clb_port: u16) -> Verdict {
     const TCP: u8 = 6;
     const ESP: u8 = 50;
     match (protocol, payload) {
-        // The default port of the load feed; a cluster on another port is metered with the rest of its address.
-        (TCP, [_, _, high, low, ..]) if u16::from_be_bytes([*high, *low]) == 2012 => {
+        (TCP, [_, _, high, low, ..]) if u16::from_be_bytes([*high, *low]) == clb_port => {
             Pass(Class::Clb, Reason::Clb)
         }
         (ESP, _) => Pass(Class::Session, Reason::OtherProtocol),
@@ -333,7 +349,7 @@ fn other_protocol(protocol: u8, payload: &[u8]) -> Verdict {
 
 /// The IKE message itself: header, then one walk over all payloads.
 #[inline]
-fn request(found: &Found, message: &[u8], start: usize) -> Verdict {
+fn request(found: &Found, message: &[u8], start: usize, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(ike) = ike::Message::new_checked(message) else { return Drop(Reason::BadIke) };
     if ike.major_version() != ike::VERSION >> 4 {
         return Pass(Class::Ike, Reason::OtherVersion);
@@ -359,7 +375,10 @@ fn request(found: &Found, message: &[u8], start: usize) -> Verdict {
     if let Gate::Pass(reason) = found.gate {
         return Pass(Class::Ike, reason);
     }
-    let contents = match Contents::read(&ike, found.family) {
+    lap(Stage::Classify);
+    let contents = Contents::read(&ike, found.family);
+    lap(Stage::Walk);
+    let contents = match contents {
         Ok(contents) => contents,
         Err(reason) => return Drop(reason),
     };

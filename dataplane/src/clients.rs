@@ -47,7 +47,7 @@ mod tests {
 
     /// A hash as the keyed one is: every bit looks random.
     fn hash(client: u64) -> u64 {
-        crate::siphash::siphash13([1, 2], [client], 0)
+        platform::siphash::siphash13([1, 2], [client], 0)
     }
 
     #[test]

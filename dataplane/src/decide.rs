@@ -26,7 +26,7 @@ pub enum Decision {
 }
 
 /// Decides about a request.
-#[inline]
+#[inline(always)]
 pub fn decide(request: &Request, view: &View) -> Decision {
     let Some(vip) = view.vip(request.vip) else { return Decision::Pass(Reason::GroupInactive) };
     let asking = Asking {

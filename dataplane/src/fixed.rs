@@ -36,6 +36,9 @@ pub enum FixedError {
     },
 }
 
+/// The load feed's TCP port where no configuration says another.
+const CLB_PORT: u16 = 2012;
+
 /// A body in which each virtual address spreads over all gateways of its family, evenly. `mac` becomes the virtual
 /// MAC, the source of the answers; `key` keys the choice.
 ///
@@ -60,6 +63,7 @@ pub fn body(
         }
     }
     let mut body = Body::boxed();
+    body.clb_port = CLB_PORT;
     body.hash_key = key;
     body.vip_count = vips.len() as u32;
     for (slot, address) in body.vips.iter_mut().zip(vips) {

@@ -31,6 +31,7 @@ pub mod reason;
 pub mod reassemble;
 pub mod replay;
 pub mod run;
+pub mod stages;
 pub mod steer;
 pub mod view;
 pub mod worker;

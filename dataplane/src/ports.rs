@@ -234,8 +234,9 @@ fn open_exception(
     let made = tap && host::link::details(name)?.is_none();
     if tap {
         host::link::ensure_tap(name)?;
-        if settings.attach == Attach::Bifurcated {
-            host::link::way_back(name)?;
+        match settings.attach {
+            Attach::Owned => host::link::own_side(name)?,
+            Attach::Bifurcated => host::link::way_back(name)?,
         }
     }
     let open = || -> Result<PortWithQueues, Failure> {
@@ -266,7 +267,7 @@ impl OpenPort {
             name: self.name.clone(),
             mac: self.port.mac(),
             mtu: self.port.mtu(),
-            driver: self.port.driver().to_owned(),
+            driver: format!("{}{}", self.port.driver(), if self.is_steered() { ", bifurcated" } else { "" }),
             exception: self.exception_name.clone(),
         }
     }

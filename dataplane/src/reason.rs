@@ -61,7 +61,7 @@ reasons! {
     Arp, "arp", Pass, "ARP";
     NeighbourDiscovery, "neighbour_discovery", Pass, "IPv6 neighbour discovery";
     Hsrp, "hsrp", Pass, "HSRP hello";
-    Clb, "clb", Pass, "load feed of the cluster (TCP 2012) to a virtual address";
+    Clb, "clb", Pass, "load feed of the cluster (TCP 2012, or its `port`) to a virtual address";
     OtherEthertype, "other_ethertype", Pass, "neither IP nor ARP, or more than two VLAN tags";
     GroupAddress, "group_address", Pass, "multicast or broadcast";
     OtherAddress, "other_address", Pass, "to an address that is no virtual address of ours";

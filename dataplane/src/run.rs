@@ -20,7 +20,8 @@ use crate::idle::Sleeper;
 use crate::limit::AnswerLimit;
 use crate::link::Link;
 use crate::ports::{self, OpenPort};
-use crate::worker::{Settings, Source, Worker};
+use crate::stages::StageClock;
+use crate::worker::{Observer, Settings, Source, Worker};
 use crate::{Police, Reason, View, fixed, steer};
 
 /// The control thread looks after the snapshot's generation this often: it bounds how late a MAC filter is set.
@@ -118,8 +119,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 key,
             ),
         };
-        let worker = Worker::new(queues, view, source, block, settings, ());
-        team.start(&eal, index, place.core, worker, &profile)?;
+        let place = (index, place.core);
+        if profile.worker.stages {
+            let worker = Worker::new(queues, view, source, block, settings, StageClock::default());
+            team.start(&eal, place, worker, &profile)?;
+        } else {
+            let worker = Worker::new(queues, view, source, block, settings, ());
+            team.start(&eal, place, worker, &profile)?;
+        }
     }
     info!(workers = workers, ports = open.len(), r#static = is_static, "data plane up");
     let result = control(args, is_static, &feedback, open, &team);
@@ -146,6 +153,10 @@ fn summary(view: &FeedbackView) -> String {
             "worker {} core {} busy {busy:.1} %, {} of {} cycles\n",
             worker.index, worker.core, worker.busy_cycles, worker.total_cycles
         );
+        for stage in &worker.stages {
+            let each = stage.cycles as f64 / stage.frames.max(1) as f64;
+            text += &format!("stage {:<8} {each:>8.1} cycles a frame, {} frames\n", stage.name, stage.frames);
+        }
     }
     for counter in view.counters.iter().filter(|counter| counter.total > 0) {
         let shares: Vec<String> = counter.per_worker.iter().map(u64::to_string).collect();
@@ -217,12 +228,11 @@ struct Team {
 }
 
 impl Team {
-    fn start(
+    fn start<O: Observer + Send + 'static>(
         &mut self,
         eal: &Eal,
-        index: usize,
-        core: usize,
-        worker: Worker<()>,
+        (index, core): (usize, usize),
+        worker: Worker<O>,
         profile: &Profile,
     ) -> Result<(), Failure> {
         let (new, old) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(4)));
@@ -264,8 +274,8 @@ impl Team {
 }
 
 /// A worker's life.
-fn turn(
-    mut worker: Worker<()>,
+fn turn<O: Observer>(
+    mut worker: Worker<O>,
     _registration: &ThreadRegistration,
     mut sleeper: Option<Sleeper>,
     mailbox: &ArrayQueue<Arc<Reader>>,

@@ -9,10 +9,11 @@ use dpdk::{Burst, Mbuf, RxQueue, TxQueue, rdtsc};
 use platform::snapshot::{Reader, Refresh, WorkerBlock};
 use platform::wire::ethernet::{self, Frame, Mac};
 
-use crate::classify::touches_fenced;
+use crate::classify::{classify_timed, touches_fenced};
 use crate::clients::SeenClients;
 use crate::limit::AnswerLimit;
 use crate::reassemble::{Offer, Reassembler, SCRATCH_LEN, assemble};
+use crate::stages::Stage;
 use crate::{
     Action, Class, Decision, FragmentInfo, Police, PortView, Reason, Request, Verdict, View, answer,
     classify, decide,
@@ -20,11 +21,24 @@ use crate::{
 
 /// Tries to hand a burst to a full queue before the rest of it is counted lost.
 const SEND_TRIES: usize = 4;
+/// Frames between the one in work and the one whose bytes are fetched: the walk reads all of a request.
+const AHEAD: usize = 3;
 
 /// Is told how each frame ended; production uses `()`, which compiles to nothing.
 pub trait Observer {
     /// Frame number `frame` (counted from 0 in the order of reception) ended for `reason`.
     fn ended(&mut self, frame: u64, reason: Reason);
+
+    /// Work on a burst begins.
+    #[inline(always)]
+    fn begin(&mut self) {}
+
+    /// What was done since the last lap, or since the beginning, was this stage of so many frames.
+    #[inline(always)]
+    fn lap(&mut self, _stage: Stage, _frames: usize) {}
+
+    /// Now and then: figures may be told to the control plane.
+    fn hand_over(&mut self, _block: &WorkerBlock) {}
 }
 
 impl Observer for () {
@@ -177,6 +191,7 @@ impl<O: Observer> Worker<O> {
             }
         }
         self.state.counts.flush();
+        self.state.observer.hand_over(&self.state.counts.block);
         self.state.counts.block.set_heartbeat(now_ns);
     }
 }
@@ -198,6 +213,7 @@ impl<O: Observer> State<O> {
 
     #[inline]
     fn take_from_wire(&mut self, queues: &mut Queues, inbox: &mut Burst, burst: usize) -> usize {
+        self.observer.begin();
         let count = queues.rx.burst_at_most(inbox, burst);
         if count == 0 {
             return 0;
@@ -205,13 +221,19 @@ impl<O: Observer> State<O> {
         for mbuf in inbox.as_slice() {
             mbuf.prefetch();
         }
-        for mbuf in inbox.drain() {
+        self.observer.lap(Stage::Rx, count);
+        let mut rest = inbox.drain();
+        while let Some(mbuf) = rest.next() {
+            if let Some(later) = rest.ahead(AHEAD) {
+                later.prefetch_more();
+            }
             let frame = self.received;
             self.received += 1;
             self.one(mbuf, frame, queues);
         }
         self.send(queues);
         self.counts.flush();
+        self.observer.lap(Stage::Tx, count);
         count
     }
 
@@ -221,7 +243,10 @@ impl<O: Observer> State<O> {
             return self.pass(mbuf, frame, Class::Rest, Reason::Scattered);
         }
         queues.port.checksums_good = mbuf.ip_cksum_good() && mbuf.l4_cksum_good();
-        match classify(mbuf.data(), &self.view, &queues.port) {
+        let observer = &mut self.observer;
+        let verdict =
+            classify_timed(mbuf.data(), &self.view, &queues.port, &mut |stage| observer.lap(stage, 1));
+        match verdict {
             Verdict::Request(request) => self.request(mbuf, frame, &request),
             Verdict::Pass(class, reason) => self.pass(mbuf, frame, class, reason),
             Verdict::Drop(reason) => self.ended(frame, reason),
@@ -257,6 +282,7 @@ impl<O: Observer> State<O> {
         {
             return Err(Reason::AnswerLimit);
         }
+        self.observer.lap(Stage::Decide, 1);
         let len = answer(frame, request, &address, mac).ok_or(Reason::AnswerTooLong)?;
         if let Some(gateway) = gateway {
             self.counts.block.add_redirect(request.vip, gateway, 1);
@@ -264,6 +290,7 @@ impl<O: Observer> State<O> {
                 self.counts.block.add_new_client(request.vip, gateway);
             }
         }
+        self.observer.lap(Stage::Answer, 1);
         Ok((len, reason))
     }
 
@@ -339,6 +366,7 @@ impl<O: Observer> State<O> {
         } else {
             self.ended(frame, class.policed());
         }
+        self.observer.lap(Stage::Pass, 1);
     }
 
     #[inline]
@@ -350,6 +378,7 @@ impl<O: Observer> State<O> {
     #[inline]
     fn take_from_kernel(&mut self, queues: &Queues, inbox: &mut Burst, burst: usize) -> usize {
         let Some((rx, _)) = &queues.exception else { return 0 };
+        self.observer.begin();
         let count = rx.burst_at_most(inbox, burst);
         if count == 0 {
             return 0;
@@ -374,6 +403,7 @@ impl<O: Observer> State<O> {
         }
         self.send(queues);
         self.counts.flush();
+        self.observer.lap(Stage::Kernel, count);
         count
     }
 

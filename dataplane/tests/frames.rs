@@ -488,7 +488,11 @@ fn check_answer(what: &str, request: &[u8], out: &[u8], gateway: IpAddr, source_
                 .to_header()
                 .calc_checksum_ipv4_raw(header.source, header.destination, udp.payload())
                 .unwrap();
-            (header.calc_header_checksum() == header.header_checksum && [VIP, OWN].contains(&header.source), sum)
+            (
+                header.calc_header_checksum() == header.header_checksum
+                    && [VIP, OWN].contains(&header.source),
+                sum,
+            )
         }
         etherparse::NetSlice::Ipv6(ip) => {
             let header = ip.header().to_header();

@@ -130,9 +130,10 @@ for node in n1 n2; do kill_wait "dataplane-$node" TERM; kill_wait "usherd-$node"
 row "XDP program left behind" none none program n1
 
 if [ "$USHER_ATTACH" = bifurcated ]; then
-    story "The scenarios of real clients on a bifurcated port"
-    for scenario in redirect-strongswan passes-unsignalled kernel-side restart; do
-        check "$scenario" "$LAB_DIR/$scenario.sh"
+    story "The scenarios of real clients, and takeovers, on a bifurcated port"
+    for scenario in redirect-strongswan passes-unsignalled kernel-side restart 'takeover --short'; do
+        read -ra words <<<"$scenario"
+        check "$scenario" "$LAB_DIR/${words[0]}.sh" "${words[@]:1}"
     done
 fi
 lab_end

@@ -182,4 +182,16 @@ PYTHON
 check "no request has two answers on a whole LAN: $said" test $? = 0
 [ -z "${CHAOS_EVENTS:-}" ] || cp "$RUN"/*.events "$RUN"/*.log "$RUN"/*.before "$RUN"/*.after "$CHAOS_EVENTS/"
 say "seed $SEED"
+if [ "$SECONDS_TO_RUN" -ge 300 ]; then
+    mkdir -p "$ROOT/bench/results"
+    out=$ROOT/bench/results/chaos-$(date -u +%Y%m%dT%H%M%SZ).txt
+    {
+        printf 'chaos: %s seconds, %s faults, seed %s\n' "$SECONDS_TO_RUN" "$count" "$SEED"
+        printf 'commit %s, %s cores, %s, Linux %s\n' "$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown)" "$(nproc)" \
+            "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r)"
+        printf '%s\n%d checks passed, %d failed\n' "$said" "$PASS" "$FAIL"
+        printf 'missed: %s\n' "${MISSED[@]:-nothing}"
+    } >"$out"
+    say "kept as ${out#"$ROOT"/}"
+fi
 lab_end

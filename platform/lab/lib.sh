@@ -28,7 +28,7 @@ USHER_ATTACH=${USHER_ATTACH:-owned}
 NODE_IF=exc0
 [ "$USHER_ATTACH" = owned ] || NODE_IF=v0
 
-PASS=0 FAIL=0 LAB_KEEP=${LAB_KEEP:-} LAB_NAME='' RUN='' PFX=''
+PASS=0 FAIL=0 MISSED=() LAB_KEEP=${LAB_KEEP:-} LAB_NAME='' RUN='' PFX=''
 PIDS=() SPACES=()
 
 # ---- story and checks -------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ story() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 say() { printf '    %s\n' "$*"; }
 indent() { sed 's/^/    | /'; }
 ok() { PASS=$((PASS + 1)); printf '  ok    %s\n' "$*"; }
-bad() { FAIL=$((FAIL + 1)); printf '  FAIL  %s\n' "$*"; }
+bad() { FAIL=$((FAIL + 1)); MISSED+=("$*"); printf '  FAIL  %s\n' "$*"; }
 # check TEXT COMMAND...: the command's exit status decides; what it says is shown only when it fails.
 check() {
     local text=$1 said

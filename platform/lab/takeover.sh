@@ -89,7 +89,7 @@ EOC
             -p "$RUN/k$n/pid" -r "$RUN/k$n/vrrp.pid"
     done
     witness_start keepalived $vip k1,k2 --ping
-    owner_of() { for n in k1 k2; do on $n ip -o addr show | grep -q " $vip/" && { echo $n; return; }; done; return 1; }
+    owner_of() { for n in k1 k2; do on $n ip -o addr show | grep " $vip/" >/dev/null && { echo $n; return; }; done; return 1; }
     one_owner() { [ "$(for n in k1 k2; do on $n ip -o addr show | grep " $vip/"; done | wc -l)" = 1 ]; }
     for _ in $(seq "$COUNT"); do
         wait_for 20 "one owner under keepalived" one_owner || die "keepalived has no single owner"

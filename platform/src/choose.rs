@@ -85,7 +85,7 @@ pub fn choose<'a>(asking: &Asking<'_>, body: &Body, vip: &'a Vip) -> Choice<'a> 
 }
 
 /// The keyed hash of SPIi and source address.
-#[inline]
+#[inline(always)]
 fn hash(asking: &Asking<'_>, key: [u64; 2]) -> u64 {
     let [a, b, c, d] = *asking.source.as_chunks::<4>().0 else { return 0 };
     let word = |bytes: [u8; 4]| u64::from(u32::from_ne_bytes(bytes));

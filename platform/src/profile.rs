@@ -85,6 +85,8 @@ pub struct WorkerProfile {
     /// The longest sleep of `idle = "adaptive"`, microseconds, 1 to 100000.
     #[serde(deserialize_with = "within::<_, _, 1, 100_000>")]
     pub idle_max_us: u64,
+    /// Time each stage of the packet path (`show dataplane stages`); costs each frame some 100 cycles.
+    pub stages: bool,
 }
 
 /// Where workers run.
@@ -205,7 +207,7 @@ impl Default for EalProfile {
 
 impl Default for WorkerProfile {
     fn default() -> Self {
-        WorkerProfile { cores: Cores::Auto, burst: 32, idle: Idle::Spin, idle_max_us: 500 }
+        WorkerProfile { cores: Cores::Auto, burst: 32, idle: Idle::Spin, idle_max_us: 500, stages: false }
     }
 }
 

@@ -39,6 +39,19 @@ fn a_tap_is_made_once_and_nothing_else_is_taken_for_one() {
     let err = link::set_mtu("exc0", 1).unwrap_err().to_string();
     assert!(err.contains("`ip link set dev exc0 mtu 1` failed"), "{err}");
 
+    // The way back for a port that the kernel keeps, and the kernel's side of an owned one again.
+    let mode = || link::details("exc0").unwrap().unwrap()["inet6_addr_gen_mode"].clone();
+    let before = mode();
+    for _ in 0..2 {
+        link::way_back("exc0").unwrap();
+    }
+    assert_eq!((mode(), before.clone()), ("none".into(), "eui64".into()));
+    let addresses = link::ip(&["-4", "-o", "address", "show", "dev", "exc0"]).unwrap();
+    assert!(addresses.contains("192.0.0.8/32 scope host"), "{addresses}");
+    assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/conf/exc0/rp_filter").unwrap().trim(), "2");
+    link::own_side("exc0").unwrap();
+    assert_eq!(mode(), before);
+
     // A TAP with one queue would not let the data plane attach; a veth is none at all.
     link::ip(&["tuntap", "add", "dev", "exc1", "mode", "tap"]).unwrap();
     link::ip(&["link", "add", "exc2", "type", "veth", "peer", "name", "exc3"]).unwrap();

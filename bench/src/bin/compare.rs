@@ -27,6 +27,30 @@ const VIRTIO: &str = "packed_vq=1,in_order=1,mrg_rxbuf=0,queue_size=1024,mac=02:
 const GATEWAYS: [[&str; 2]; 2] = [["192.0.2.10", "192.0.2.11"], ["2001:db8::10", "2001:db8::11"]];
 const VIPS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
+/// Preamble, frame check sequence and gap that a frame has on the wire beside its own bytes.
+const WIRE_OVERHEAD: f64 = 24.0;
+/// Bytes of an answer over IPv4 with a nonce of 32 bytes.
+const ANSWER: f64 = 116.0;
+/// Bytes of descriptors read and written for one frame, with their headers.
+const DESCRIPTOR: f64 = 32.0;
+
+const SCALE: &str = "\
+# From cycles to ports
+
+Written by `make bench`; the figures follow from its run, the formulas are these:
+
+- Line rate of a port: bit rate / 8 / (frame + 24) requests a second; 24 bytes are preamble, check sequence and gap. No
+  server answers more, whatever it is made of.
+- Cores of a port: line rate x cycles / clock, rounded up; a core serves queues of one port. Assumed: the cycles measured here
+  over virtio hold for a NIC's driver (its rings cost less than virtio's copying, its cache misses more), requests spread
+  evenly over the queues, and cores do not share execution units (no hyper-threads of one core).
+- Memory, at most: both frames written and read once, whole cache lines, and a line of mbuf and one of descriptors each way.
+  With DDIO most of it stays in the last-level cache. One channel of DDR4-3200 brings 25.6 GB/s.
+- PCIe each way: frame, 24 bytes of TLP header for every 256, and 32 bytes of descriptors. Usable: 6.9 GB/s of a gen 3 x8
+  slot (a card of four 10G ports needs at most 5.0), 13.8 GB/s of a gen 4 x8 slot, 27.6 GB/s of a gen 4 x16 slot.
+- libreswan: what it answers on one core here, times cores, as if it could spread over them.
+";
+
 /// Measures the data plane beside dpdk-testpmd, a plain server and libreswan; root, and nothing else should run
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
@@ -90,6 +114,8 @@ struct Load<'a> {
     size: &'a str,
     seconds: f64,
     more: Vec<String>,
+    /// The data plane times its stages, which costs it.
+    stages: bool,
 }
 
 /// A run and its figures.
@@ -132,6 +158,8 @@ struct Summary {
     busy: f64,
     /// Counter by name: action, total, share of each worker.
     counters: BTreeMap<String, (String, u64, Vec<u64>)>,
+    /// Name, cycles a frame and frames of each timed stage.
+    stages: Vec<(String, f64, u64)>,
 }
 
 impl Summary {
@@ -142,6 +170,10 @@ impl Summary {
             match words.as_slice() {
                 ["worker", _, "core", _, "busy", _, "%,", busy, "of", ..] => {
                     summary.busy += busy.parse::<f64>().unwrap_or_default();
+                }
+                ["stage", name, cycles, "cycles", "a", "frame,", frames, "frames"] => {
+                    let figures = (cycles.parse().unwrap_or_default(), frames.parse().unwrap_or_default());
+                    summary.stages.push(((*name).into(), figures.0, figures.1));
                 }
                 [action, name, total, "by", "worker", shares @ ..] => {
                     let shares = shares.iter().filter_map(|share| share.parse().ok()).collect();
@@ -226,6 +258,7 @@ impl Bench {
         self.pairs()?;
         if !self.args.short {
             self.sizes()?;
+            self.stages()?;
             self.latency()?;
             self.hold()?;
             self.mixture()?;
@@ -254,6 +287,18 @@ impl Bench {
             command.args(["--redirect-to", gateway]);
         }
         command
+    }
+
+    /// The profile of the data plane on this link.
+    fn profile(&self, stages: bool) -> Result<PathBuf, Failure> {
+        let path = self.args.root.join("platform/profiles/bench.toml");
+        if !stages {
+            return Ok(path);
+        }
+        let text = fs::read_to_string(&path)?.replace("[worker]", "[worker]\nstages = true");
+        let path = self.folder.path().join("stages.toml");
+        fs::write(&path, text)?;
+        Ok(path)
     }
 
     fn testpmd(&self, mode: &str, vdev: &str) -> Command {
@@ -304,7 +349,7 @@ impl Bench {
         }
         let vdev = format!("net_virtio_user0,path={},{VIRTIO}", socket.display());
         let mut command = match dut {
-            Dut::Usher => self.usher(&self.args.root.join("platform/profiles/bench.toml"), &vdev, load.v6),
+            Dut::Usher => self.usher(&self.profile(load.stages)?, &vdev, load.v6),
             Dut::FiveTupleSwap | Dut::MacSwap => self.testpmd(dut.name(), &vdev),
         };
         let under_test = Process::start(dut.name(), &mut command, self.folder.path())?;
@@ -389,7 +434,7 @@ impl Bench {
 
     /// The pair at 186 bytes over IPv4, again and again.
     fn pairs(&mut self) -> Result<(), Failure> {
-        let load = Load { v6: false, size: "186", seconds: self.args.seconds, more: vec![] };
+        let load = Load { v6: false, size: "186", seconds: self.args.seconds, more: vec![], stages: false };
         for _ in 0..self.args.repeats {
             for dut in [Dut::Usher, Dut::FiveTupleSwap, Dut::MacSwap] {
                 let (run, ..) = self.vhost(dut, &load)?;
@@ -435,7 +480,7 @@ impl Bench {
             (true, "922"),
             (true, "pair"),
         ] {
-            let load = Load { v6, size, seconds: self.args.seconds.min(1.5), more: vec![] };
+            let load = Load { v6, size, seconds: self.args.seconds.min(1.5), more: vec![], stages: false };
             // testpmd sends halves of a datagram back as they are: nothing to compare.
             let duts: &[Dut] = if size == "pair" { &[Dut::Usher] } else { &[Dut::Usher, Dut::FiveTupleSwap] };
             for dut in duts {
@@ -446,12 +491,28 @@ impl Bench {
         Ok(())
     }
 
+    /// Where the cycles go: the same load with the stages timed.
+    fn stages(&mut self) -> Result<(), Failure> {
+        let load = Load { v6: false, size: "186", seconds: 1.5, more: vec![], stages: true };
+        let (run, _, summary) = self.vhost(Dut::Usher, &load)?;
+        let timed: Vec<String> = (summary.stages.iter())
+            .filter(|(_, _, frames)| *frames > 0)
+            .map(|(name, cycles, _)| format!("{name} {cycles:.0}"))
+            .collect();
+        let all = run.cycles.unwrap_or(f64::NAN);
+        self.notes.push(format!(
+            "cycles of each stage a frame, with the clock's own: {}; the whole loop with it {all:.0}",
+            timed.join(", ")
+        ));
+        Ok(())
+    }
+
     /// Latency at half of what the pair brought.
     fn latency(&mut self) -> Result<(), Failure> {
         for dut in [Dut::Usher, Dut::FiveTupleSwap] {
             let rate = median(&self.of(dut.name(), |run| Some(run.answers_per_second))) / 2.0;
             let more = vec!["--rate".into(), format!("{rate:.0}")];
-            let load = Load { v6: false, size: "186", seconds: 4.0, more };
+            let load = Load { v6: false, size: "186", seconds: 4.0, more, stages: false };
             let (run, ..) = self.vhost(dut, &load)?;
             let at = |name: &str| run.latency_ns[name].as_f64().unwrap_or(f64::NAN) / 1000.0;
             self.notes.push(format!(
@@ -474,7 +535,13 @@ impl Bench {
         let ceiling = format!("{:.0}", reached * 1.2);
         let more =
             ["--search", "--trial", "1.5", "--resolution", "8", "--rate", &ceiling, "--timeout", "200"];
-        let load = Load { v6: false, size: "186", seconds: 2.0, more: more.map(str::to_owned).to_vec() };
+        let load = Load {
+            v6: false,
+            size: "186",
+            seconds: 2.0,
+            more: more.map(str::to_owned).to_vec(),
+            stages: false,
+        };
         let rate = match self.vhost(Dut::Usher, &load) {
             Ok((_, result, _)) => result["no_drop_rate"].as_f64(),
             // A machine that takes its cores away for long loses at every rate: ikegun says so by its status.
@@ -484,8 +551,13 @@ impl Bench {
         self.notes.push(format!("no-drop rate (RFC 2544, trials of 1.5 s): {found}"));
         let rate = rate.unwrap_or(reached / 4.0) * 0.8;
         let more = ["--rate", &format!("{rate:.0}"), "--sources", "64", "--timeout", "200"];
-        let load =
-            Load { v6: false, size: "186", seconds: self.args.hold, more: more.map(str::to_owned).to_vec() };
+        let load = Load {
+            v6: false,
+            size: "186",
+            seconds: self.args.hold,
+            more: more.map(str::to_owned).to_vec(),
+            stages: false,
+        };
         let (run, result, summary) = self.vhost(Dut::Usher, &load)?;
         let of = |name: &str| result[name].as_u64().unwrap_or_default();
         let taken = of("frames_ever");
@@ -518,7 +590,7 @@ impl Bench {
         for _ in 0..2 {
             for (index, share) in ["0", "10"].iter().enumerate() {
                 let more = vec!["--unsignalled".into(), (*share).into()];
-                let load = Load { v6: false, size: "186", seconds: 1.5, more };
+                let load = Load { v6: false, size: "186", seconds: 1.5, more, stages: false };
                 let (run, ..) = self.vhost(Dut::Usher, &load)?;
                 cycles[index].extend(run.cycles);
             }
@@ -542,7 +614,13 @@ impl Bench {
             ),
         )?;
         let more = ["--rate", "20k", "--queues", "2", "--copies", "2", "--sources", "64", "--timeout", "500"];
-        let load = Load { v6: false, size: "186", seconds: 3.0, more: more.map(str::to_owned).to_vec() };
+        let load = Load {
+            v6: false,
+            size: "186",
+            seconds: 3.0,
+            more: more.map(str::to_owned).to_vec(),
+            stages: false,
+        };
         let mut gun = self.gun(&load);
         gun.args(["--vdev", &format!("net_vhost0,iface={},queues=2", socket.display())]);
         let mut gun = Process::start("ikegun", &mut gun, self.folder.path())?;
@@ -593,7 +671,7 @@ impl Bench {
         let [first, second] = gateways;
         let mut body =
             dataplane::fixed::body(&[VIPS[0].parse()?], &[first?, second?], [2, 0, 0, 0, 0, 1], [1, 2])?;
-        let load = Load { v6: false, size: "186", seconds: 2.0, more: vec![] };
+        let load = Load { v6: false, size: "186", seconds: 2.0, more: vec![], stages: false };
         let mut gun = self.gun(&load);
         gun.args(["--vdev", &format!("net_vhost0,iface={}", socket.display())]);
         let mut gun = Process::start("ikegun", &mut gun, self.folder.path())?;
@@ -650,7 +728,7 @@ impl Bench {
         let veth = Veth::make()?;
         let load = |more: &[&str]| {
             let more = more.iter().map(|word| (*word).to_owned()).collect();
-            Load { v6: false, size: "186", seconds: 3.0, more }
+            Load { v6: false, size: "186", seconds: 3.0, more, stages: false }
         };
         let profile = self.folder.path().join("veth.toml");
         fs::write(
@@ -795,11 +873,50 @@ impl Bench {
         });
         fs::write(file("json"), serde_json::to_string_pretty(&all)? + "\n")?;
         self.plot(&file("svg"))?;
+        if !self.args.short {
+            fs::write(folder.join("scale.md"), self.scale(&date, libreswan))?;
+        }
         println!("\n{text}");
         // Figures are reported, never judged: a wrong answer or a frame that vanished is.
         let wrong: u64 = self.runs.iter().map(|run| run.wrong).sum();
         let exact = self.budgets.iter().filter(|(_, budget, ..)| budget == "0" || budget == "exactly");
         Ok(wrong == 0 && exact.into_iter().all(|(.., met)| *met))
+    }
+
+    /// What the measured cycles mean for ports that this machine does not have.
+    fn scale(&self, date: &str, libreswan: Option<f64>) -> String {
+        let mut text = format!("{SCALE}\nMeasured on {date}, clock {:.2} GHz.\n\n", self.hz / 1e9);
+        text.push_str(
+            "| ports | request | line rate, M/s | cycles a redirect | cores at this clock | at 3.5 GHz | memory, GB/s, at most | PCIe in / out, GB/s | libreswan cores |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
+        );
+        for size in ["186", "256", "400", "922"] {
+            let here = self.runs.iter().filter(|run| {
+                run.who == "usher" && run.link == "vhost" && run.family == 4 && run.size == size
+            });
+            let cycles = median(&here.filter_map(|run| run.cycles).collect::<Vec<_>>());
+            for (name, ports, gbit) in [("12x10G", 12.0, 10.0), ("1x25G", 1.0, 25.0), ("1x100G", 1.0, 100.0)]
+            {
+                let frame: f64 = size.parse().unwrap_or(f64::NAN);
+                let line = gbit * 1e9 / 8.0 / (frame + WIRE_OVERHEAD);
+                let total = line * ports;
+                // A core serves queues of one port: cores of a port are rounded up before they are multiplied.
+                let cores = |hz: f64| ports * (line * cycles / hz).ceil();
+                let lines = |bytes: f64| (bytes / 64.0).ceil() * 64.0;
+                let memory = total * (2.0 * lines(frame) + 2.0 * lines(ANSWER) + 2.0 * 64.0) / 1e9;
+                let tlp = |bytes: f64| bytes + (bytes / 256.0).ceil() * 24.0 + DESCRIPTOR;
+                let (inward, outward) = (total * tlp(frame) / 1e9, total * tlp(ANSWER) / 1e9);
+                let other = libreswan.map_or("-".to_owned(), |rate| format!("{:.0}", (total / rate).ceil()));
+                let _ = writeln!(
+                    text,
+                    "| {name} | {size} B | {:.2} | {cycles:.0} | {:.0} | {:.0} | {memory:.1} | {inward:.1} / {outward:.1} | {other} |",
+                    total / 1e6,
+                    cores(self.hz),
+                    cores(3.5e9),
+                );
+            }
+        }
+        text
     }
 
     fn groups(&self, value: impl Fn(&Run) -> Option<f64>) -> Vec<Group> {
@@ -963,11 +1080,13 @@ mod tests {
     #[test]
     fn the_data_planes_summary_is_read() {
         let text = "worker 0 core 1 busy 93.2 %, 1000 of 1073 cycles\nworker 1 core 2 busy 1.0 %, 10 of 1000 cycles\n\
+                    stage rx           12.5 cycles a frame, 7 frames\n\
                     answer redirected                     7  by worker 4 3\ndrop   bad_ike                        2  by worker 2 0\n\
                     info   fragment_held                  1  by worker 1 0\ninfo   fragment_joined                1  by worker 1 0\n";
         let summary = Summary::parse(text);
         assert_eq!((summary.busy, summary.frames(), summary.total("redirected")), (1010.0, 10, 7));
         assert_eq!(summary.counters["redirected"].2, [4, 3]);
+        assert_eq!(summary.stages, [("rx".to_owned(), 12.5, 7)]);
     }
 
     #[test]

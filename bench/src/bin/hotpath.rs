@@ -1,51 +1,43 @@
-//! `hotpath`: the stages of the packet path, each in a function of its own that callgrind can count.
-//! `bench/instructions.sh` runs it; by itself it only says that it ran.
+//! `hotpath FAMILY`: each stage of the packet path a thousand times, for callgrind to count. `bench/instructions.sh` runs
+//! it; by itself it only says what it did.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
-use std::net::IpAddr;
 
-use bench::request::{Kind, SMALLEST, Size, Spec, Template};
-use dataplane::{Decision, PortView, Request, Verdict, View, answer, classify, decide, fixed};
+use bench::lab::Failure;
+use bench::stages::*;
+use dataplane::{Decision, Verdict};
+use platform::snapshot::Refresh;
 
 /// Calls of each stage.
 const CALLS: u64 = 1000;
 
-#[inline(never)]
-fn stage_classify(frame: &[u8], view: &View, port: &PortView) -> Verdict {
-    classify(frame, view, port)
-}
-
-#[inline(never)]
-fn stage_decide_answer(frame: &mut [u8], request: &Request, view: &View) -> Option<usize> {
-    let Decision::Redirect { address, mac, .. } = decide(request, view) else { return None };
-    answer(frame, request, &address, mac)
-}
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let v6 = std::env::args().nth(1).as_deref() == Some("v6");
-    let addresses = if v6 {
-        ["2001:db8::9", "2001:db8::1", "2001:db8::10", "2001:db8::11"]
-    } else {
-        ["192.0.2.9", "192.0.2.1", "192.0.2.10", "192.0.2.11"]
-    };
-    let [source, vip, first, second] = addresses.map(str::parse::<IpAddr>);
-    let (source, vip) = (source?, vip?);
-    let view = View::fixed(fixed::body(&[vip], &[first?, second?], [2; 6], [1, 2])?);
-    let port = PortView { index: 0, mac: [2; 6], any_mac: false, any_address: false, checksums_good: false };
-    let size = Size::Frame(if v6 { SMALLEST + 20 } else { SMALLEST });
-    let template = Template::new(&Spec::plain(source, vip, size), Kind::Request)?;
-    let mut frame = template.frame.clone();
-    let mut answered = 0;
-    for spi in 1..=CALLS {
-        template.vary(&mut frame, spi.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0);
-        if let Verdict::Request(request) = stage_classify(black_box(&frame), black_box(&view), &port) {
-            let len = stage_decide_answer(black_box(&mut frame), black_box(&request), black_box(&view));
-            answered += u64::from(black_box(len).is_some());
+fn main() -> Result<(), Failure> {
+    let family = std::env::args().nth(1).unwrap_or_else(|| "v4".into());
+    let mut bed = Bed::new(&family)?;
+    let (mut requests, mut copies) = (0, 0);
+    for n in 1..=CALLS {
+        bed.vary(n);
+        match stage_classify(black_box(&bed.frame), black_box(&bed.view), &bed.port) {
+            Verdict::Request(request) => {
+                let Decision::Redirect { hash, .. } = stage_decide(black_box(&request), &bed.view) else {
+                    return Err("a request got no decision".into());
+                };
+                let len = stage_pair_decide_answer(black_box(&mut bed.frame), black_box(&request), &bed.view);
+                requests += u64::from(black_box(len).is_some());
+                black_box(stage_client(&mut bed.seen, black_box(hash)));
+                stage_counters(black_box(&bed.block));
+            }
+            verdict => {
+                black_box(verdict);
+                black_box(stage_police(&mut bed.police, black_box(&bed.frame), n * 1_000_000));
+            }
         }
+        black_box(stage_refresh_same(black_box(&bed.reader), &mut bed.copy));
+        copies += u64::from(stage_refresh_moved(black_box(&bed.reader), &mut bed.copy) == Refresh::Copied);
     }
-    if answered != CALLS {
-        return Err(format!("{answered} of {CALLS} requests answered").into());
+    if copies != CALLS || family.starts_with('v') && requests != CALLS {
+        return Err(format!("{requests} requests answered, {copies} copies made of {CALLS}").into());
     }
     println!("{CALLS} calls");
     Ok(())

@@ -26,7 +26,7 @@ const MAX_BATCH: u64 = 4 << 20;
     after_help = "\
 Commands:
   show crypto ikev2 cluster [details|stats]    the cluster and its gateways
-  show dataplane [counters [all]|workers|ports]
+  show dataplane [counters [all]|workers|stages|ports]
   show standby [brief|all] [INTERFACE] [GROUP] the HSRP groups; all: leases and refused messages too
   show redirect for ADDRESS SPI [from GATEWAY] the gateway that a client would get
   show running-config, startup-config          the configuration, keys masked

@@ -49,8 +49,8 @@ fn main() -> ExitCode {
     } else {
         log.init();
     }
-    // The loop that owns the roles has this thread to itself; sources, probes, the feed and the operators share one more.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    // The loop that owns the roles turns this runtime by itself, so that no task elsewhere delays its timers.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("usherd: the runtime cannot be started: {error}: raise the limit of open files");

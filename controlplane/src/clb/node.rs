@@ -132,6 +132,47 @@ pub enum Log {
     SomebodyAgain,
 }
 
+impl Log {
+    /// Its mnemonic, whose digit is the severity as on IOS (0-3 errors, 4 warnings), and its text.
+    #[must_use]
+    pub fn line(&self) -> (&'static str, String) {
+        match self {
+            Log::Role(Role::Primary) => ("CLB-5-ROLE", "this node is the primary".to_owned()),
+            Log::Role(Role::Secondary(Some(active))) => {
+                ("CLB-5-ROLE", format!("this node is a secondary, {active} is active"))
+            }
+            Log::Role(Role::Secondary(None)) => ("CLB-5-ROLE", "this node is a secondary, no router is active".to_owned()),
+            Log::Role(Role::None) => ("CLB-5-ROLE", "HSRP has not settled".to_owned()),
+            Log::MemberUp(address) => ("CLB-5-MEMBERUP", format!("member {address} is alive")),
+            Log::MemberDead(address) => (
+                "CLB-4-MEMBERDEAD",
+                format!("member {address} has been silent for holdtime: no client is sent there"),
+            ),
+            Log::Full(address) => (
+                "CLB-4-MAXNODES",
+                format!("{address} is one more than `max-nodes` allows: raise it, or take a node out"),
+            ),
+            Log::Unhealthy(reason) => {
+                ("CLB-4-UNHEALTHY", format!("this node takes no new clients, its load is not known: {reason}"))
+            }
+            Log::Healthy => ("CLB-5-HEALTHY", "this node's load source answers again".to_owned()),
+            Log::Shutdown(true) => (
+                "CLB-4-SHUTDOWN",
+                "the cluster is shut down by its primary: `no shutdown` under `crypto ikev2 cluster` there brings it back"
+                    .to_owned(),
+            ),
+            Log::Shutdown(false) => ("CLB-5-UP", "the cluster is up again".to_owned()),
+            Log::Draining(address, true) => ("CLB-5-DRAIN", format!("{address} is taken out of service")),
+            Log::Draining(address, false) => ("CLB-5-DRAIN", format!("{address} is back in service")),
+            Log::NobodyLeft => (
+                "CLB-3-NOGATEWAY",
+                "every member is overloaded, unhealthy, draining or dead: requests go to the local IKE daemon".to_owned(),
+            ),
+            Log::SomebodyAgain => ("CLB-5-GATEWAY", "there is a member again that takes clients".to_owned()),
+        }
+    }
+}
+
 /// How a member stands, as `show` has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {

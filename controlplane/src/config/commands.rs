@@ -245,7 +245,7 @@ pub(super) const COMMANDS: &[Command] = &[
     row(
         G,
         "crypto ikev2 reconnect key KEYINDEX {[active] KEY|ACTIVEKEY active}",
-        "crypto ikev2 reconnect key KEYINDEX",
+        "crypto ikev2 reconnect key KEYINDEX [LINE]",
         RECONNECT,
         "key of the opaque data that lets clients reconnect; the active one encrypts",
         reconnect_key,
@@ -470,7 +470,7 @@ pub(super) const COMMANDS: &[Command] = &[
     row(
         G,
         "track OBJECT interface IFNAME {line-protocol|link}",
-        "track OBJECT",
+        "track OBJECT [LINE]",
         Now,
         "watch an interface: its kernel side (line-protocol) or its link",
         |b, m, no| {
@@ -591,7 +591,7 @@ pub(super) const COMMANDS: &[Command] = &[
     row(
         I,
         "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
-        "standby [GROUP] preempt",
+        "standby [GROUP] preempt [LINE]",
         Now,
         "take the role over from a router of lower priority",
         |b, m, no| {
@@ -672,7 +672,7 @@ pub(super) const COMMANDS: &[Command] = &[
     row(
         I,
         "standby [GROUP] track OBJECT [decrement DECREMENT|shutdown]",
-        "standby [GROUP] track OBJECT",
+        "standby [GROUP] track OBJECT [LINE]",
         Now,
         "lower the priority, or give the role up, while the object is down",
         |b, m, no| {
@@ -831,7 +831,7 @@ pub(super) const COMMANDS: &[Command] = &[
     row(
         C,
         "static-gateway ADDRESS [priority SHARE] [probe [interval PROBEMS] [up UP] [down DOWN]]",
-        "static-gateway ADDRESS [priority [SHARE]|probe [LINE]]",
+        "static-gateway ADDRESS [priority [SHARE] [probe [LINE]]|probe [LINE]]",
         Now,
         "a gateway that reports no load, and whether its health is probed",
         |b, m, no| {
@@ -843,7 +843,8 @@ pub(super) const COMMANDS: &[Command] = &[
                 ));
             }
             let gateways = &mut b.cluster()?.static_gateways;
-            match (no, m.has("probe")) {
+            // `no` with the probe alone leaves the gateway.
+            match (no, m.has("probe") && (!no || !m.has("priority"))) {
                 (true, false) => {
                     gateways.remove(&address);
                 }

@@ -7,8 +7,8 @@ use super::model::{
 };
 use super::{Cluster, IfName};
 use crate::hsrp::DELAY_MINIMUM;
-use crate::hsrp::machine::DEFAULT_TIMERS;
 use crate::hsrp::OWN_LEASE;
+use crate::hsrp::machine::DEFAULT_TIMERS;
 use platform::snapshot::MAX_VIPS;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -478,6 +478,29 @@ fn over_ipv6_a_cluster_has_one_global_address_in_the_wans_subnet() {
 }
 
 #[test]
+fn every_command_is_explained_and_can_be_undone() {
+    for (place, syntax, no, help) in change::manual() {
+        assert!(!help.is_empty() && !help.ends_with('.'), "{place} {syntax}");
+        // `no track OBJECT` is one for all kinds of it.
+        assert!(!no.is_empty() || syntax.starts_with("track OBJECT {"), "{place} {syntax}");
+    }
+    let places =
+        ["", "interface Te0/0/0", "crypto ikev2 cluster", "crypto ikev2 profile p", "crypto ikev2 keyring k"];
+    for place in places {
+        let place: Vec<String> = [place].into_iter().filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        let mut open = vec![String::new()];
+        while let Some(line) = open.pop() {
+            for offer in change::offers(&place, &line) {
+                assert!(offer.word == "<cr>" || !offer.help.is_empty(), "{place:?} {line}{}", offer.word);
+                if offer.keyword && line.split(' ').count() < 6 {
+                    open.push(format!("{line}{} ", offer.word));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_later_active_reconnect_key_takes_over_with_a_warning() {
     let loaded = loaded("crypto ikev2 reconnect key 1 active one\ncrypto ikev2 reconnect key 2 two active\n");
     let keys = &loaded.config.reconnect_keys;
@@ -759,6 +782,25 @@ proptest! {
         let harmless = |r: &Diagnostic| r.severity == Severity::Notice || r.message.starts_with("version 1 has no IPv6");
         prop_assert!(back.remarks.iter().all(harmless), "{}\n{:?}", text, back.remarks);
         prop_assert_eq!(back.config, config, "{}", text);
+    }
+
+    #[test]
+    fn every_line_of_the_running_config_can_be_undone_by_no(config in config()) {
+        let text = render(&config, Keys::Shown);
+        let mut outer: Vec<&str> = Vec::new();
+        let mut undone: Vec<String> = Vec::new();
+        for line in text.lines().filter(|line| *line != "!" && *line != "end") {
+            outer.truncate(line.len() - line.trim_start().len());
+            // `shutdown` and `no shutdown` undo each other; the cluster goes with its last line.
+            if !line.trim_start().starts_with("no ") {
+                undone.push(format!("{}\nno {}\n", outer.join("\n"), line.trim_start()));
+            }
+            outer.push(line);
+        }
+        let all: String = undone.into_iter().rev().collect();
+        let left = parse(&format!("{text}{all}"));
+        prop_assert!(left.is_ok(), "{}\n{:?}", all, left);
+        prop_assert_eq!(left.unwrap().config, Config::default(), "{}", all);
     }
 
     #[test]

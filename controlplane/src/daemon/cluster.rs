@@ -69,8 +69,38 @@ pub(super) struct One {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
+/// A thread for what talks to others: the feed, load sources, probes and drains. However long one of them computes, the loop
+/// that owns the roles keeps its time.
+struct Background(Option<tokio::runtime::Runtime>);
+
+impl Background {
+    fn start() -> std::io::Result<Background> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .thread_name("usherd-peers")
+            .enable_all()
+            .build()
+            .map(|runtime| Background(Some(runtime)))
+    }
+
+    /// What is spawned until the guard is dropped runs there.
+    fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
+        self.0.as_ref().map(tokio::runtime::Runtime::enter)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// All of the cluster.
 pub struct Clusters {
+    background: Background,
     pub(super) all: BTreeMap<GroupKey, One>,
     source: Option<(SourceSpec, Duration, Vec<usize>, Source)>,
     source_since: u64,
@@ -87,10 +117,13 @@ pub struct Clusters {
 }
 
 impl Clusters {
-    pub(super) fn new() -> Clusters {
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn new() -> std::io::Result<Clusters> {
         let (told, heard) = mpsc::channel(HEARD);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clusters {
+        Ok(Clusters {
+            background: Background::start()?,
             all: BTreeMap::new(),
             source: None,
             source_since: 0,
@@ -103,7 +136,7 @@ impl Clusters {
             turn_at: 0,
             incarnation: since.as_millis() as u64,
             debug: false,
-        }
+        })
     }
 
     /// The members that requests to this group's virtual address may be sent to.
@@ -223,7 +256,9 @@ impl Daemon {
             }
             let order = self.state.orders.get(&key.to_string()).cloned().unwrap_or_default();
             let (heard, events) = mpsc::channel(HEARD);
+            let enter = self.clusters.background.enter();
             tokio::spawn(forward(key.clone(), events, self.clusters.told.clone()));
+            drop(enter);
             let one = One {
                 node: Node::new(settings, order, self.clusters.incarnation),
                 heard,
@@ -266,7 +301,9 @@ impl Daemon {
             .as_ref()
             .is_some_and(|(s, i, p, _)| (s, i, p) == (&spec, &interval, &polling));
         if !same {
+            let enter = self.clusters.background.enter();
             let source = Source::start(spec.clone(), interval, &polling);
+            drop(enter);
             self.clusters.source = Some((spec, interval, polling, source));
             self.clusters.source_since = now;
         }
@@ -293,6 +330,7 @@ impl Daemon {
                 )
             })
             .collect();
+        let _enter = self.clusters.background.enter();
         self.clusters.probes.retain(|address, (spec, _)| wanted.get(address) == Some(spec));
         for (address, spec) in wanted {
             self.clusters.probes.entry(address).or_insert_with(|| (spec, Probe::start(spec)));
@@ -353,6 +391,8 @@ impl Daemon {
                 self.cluster_event(key, Event::Probe(*address, *up), now);
             }
             self.cluster_event(key, Event::ToMove(to_move), now);
+            // The virtual address may have been learned anew.
+            self.open_again(key, now);
             self.listen_again(key, now);
             self.choose(key, now);
             self.sync(key, now);
@@ -506,6 +546,7 @@ impl Daemon {
                 one.wants_server = on;
                 one.listen_at = 0;
                 if let (false, Some(server)) = (on, one.server.take()) {
+                    let _enter = self.clusters.background.enter();
                     tokio::spawn(server.stop("another router is active"));
                 }
                 self.listen_again(key, now);
@@ -529,7 +570,10 @@ impl Daemon {
                 match daemon {
                     Some(_) if self.clusters.drain.is_some() => {}
                     Some(daemon) => {
-                        self.clusters.drain = Some(Drain::start(daemon, drain::PATIENCE, orders));
+                        let enter = self.clusters.background.enter();
+                        let drain = Drain::start(daemon, drain::PATIENCE, orders);
+                        drop(enter);
+                        self.clusters.drain = Some(drain);
                     }
                     None => tracing::warn!(
                         "%CLB-4-DRAIN: the sessions stay: `load-source` names no IKE daemon that could move them"
@@ -547,40 +591,7 @@ impl Daemon {
     }
 
     fn cluster_log(&mut self, key: &GroupKey, log: &Log, now: u64) {
-        let (kind, text) = match log {
-            Log::Role(Role::Primary) => ("CLB-5-ROLE", "this node is the primary".to_owned()),
-            Log::Role(Role::Secondary(Some(active))) => {
-                ("CLB-5-ROLE", format!("this node is a secondary, {active} is active"))
-            }
-            Log::Role(Role::Secondary(None)) => ("CLB-5-ROLE", "this node is a secondary, no router is active".to_owned()),
-            Log::Role(Role::None) => ("CLB-5-ROLE", "HSRP has not settled".to_owned()),
-            Log::MemberUp(address) => ("CLB-5-MEMBERUP", format!("member {address} is alive")),
-            Log::MemberDead(address) => (
-                "CLB-4-MEMBERDEAD",
-                format!("member {address} has been silent for holdtime: no client is sent there"),
-            ),
-            Log::Full(address) => (
-                "CLB-4-MAXNODES",
-                format!("{address} is one more than `max-nodes` allows: raise it, or take a node out"),
-            ),
-            Log::Unhealthy(reason) => {
-                ("CLB-4-UNHEALTHY", format!("this node takes no new clients, its load is not known: {reason}"))
-            }
-            Log::Healthy => ("CLB-5-HEALTHY", "this node's load source answers again".to_owned()),
-            Log::Shutdown(true) => (
-                "CLB-4-SHUTDOWN",
-                "the cluster is shut down by its primary: `no shutdown` under `crypto ikev2 cluster` there brings it back"
-                    .to_owned(),
-            ),
-            Log::Shutdown(false) => ("CLB-5-UP", "the cluster is up again".to_owned()),
-            Log::Draining(address, true) => ("CLB-5-DRAIN", format!("{address} is taken out of service")),
-            Log::Draining(address, false) => ("CLB-5-DRAIN", format!("{address} is back in service")),
-            Log::NobodyLeft => (
-                "CLB-3-NOGATEWAY",
-                "every member is overloaded, unhealthy, draining or dead: requests go to the local IKE daemon".to_owned(),
-            ),
-            Log::SomebodyAgain => ("CLB-5-GATEWAY", "there is a member again that takes clients".to_owned()),
-        };
+        let (kind, text) = log.line();
         let name = match log {
             Log::Role(_) => "role_changes",
             Log::MemberDead(_) => "members_dead",
@@ -639,6 +650,7 @@ impl Daemon {
             max_backoff: BACKOFF.1,
             idle,
         };
+        let _enter = self.clusters.background.enter();
         one.client = Some(Client::start(settings, one.heard.clone()));
     }
 
@@ -669,6 +681,7 @@ impl Daemon {
             idle,
         };
         let Some(one) = self.clusters.all.get_mut(key) else { return };
+        let _enter = self.clusters.background.enter();
         match Server::start(settings, one.heard.clone()) {
             Ok(server) => one.server = Some(server),
             Err(error) => {

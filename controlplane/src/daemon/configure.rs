@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// A change has at most so many lines: understanding one takes up to 40 us, and the loop that understands them holds
+/// the roles.
+const MAX_LINES: usize = 2000;
+
 /// One password is tried at a time, and a wrong one costs this: guessing is slow and takes no processor.
 const WRONG_PASSWORD: Duration = Duration::from_secs(1);
 static PASSWORD: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -70,6 +74,12 @@ impl Daemon {
 
     /// Takes lines of configuration, all or none.
     fn configure(&mut self, configure: &Configure, uid: u32) -> Reply {
+        if configure.lines.len() > MAX_LINES {
+            return Reply::error(format!(
+                "{} lines at once would hold up HSRP, the most is {MAX_LINES}: divide the change, or restart usherd with the file",
+                configure.lines.len()
+            ));
+        }
         let changed = match configure.replace {
             true => parse(&configure.lines.join("\n")).map(|loaded| {
                 let shutdown = |config: &crate::config::Config| config.cluster.as_ref().map(|c| c.shutdown);
@@ -108,9 +118,10 @@ impl Daemon {
         let mut remarks = loaded.remarks;
         let hostname = loaded.config.hostname.clone();
         if !configure.dry_run {
-            let lines: &[String] = if configure.replace { &[] } else { &configure.lines };
-            for line in change::mask(&lines.join("\n")).lines().filter(|line| !line.trim().is_empty()) {
-                tracing::info!("%PARSER-5-CFGLOG_LOGGEDCMD: user {uid} logged command:{}", line.trim());
+            if !configure.replace {
+                let lines = configure.lines.join("\n");
+                // Masking takes longer than applying: not in the loop.
+                tokio::task::spawn_blocking(move || log_lines(&lines, uid));
             }
             if configure.replace && !diff.is_empty() {
                 tracing::info!("%SYS-5-CONFIG_R: user {uid} replaced the running configuration");
@@ -142,6 +153,14 @@ impl Daemon {
             tracing::info!("%CLB-5-ORDER: `{word}` was entered under crypto ikev2 cluster");
             self.cluster_shutdown(*shutdown);
         }
+    }
+}
+
+fn log_lines(lines: &str, uid: u32) {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    for line in change::mask(lines).lines().filter(|line| !line.trim().is_empty()) {
+        let line: String = line.trim().chars().take(400).map(clean).collect();
+        tracing::info!("%PARSER-5-CFGLOG_LOGGEDCMD: user {uid} logged command:{line}");
     }
 }
 

@@ -94,6 +94,8 @@ pub enum StartError {
     RunDir { path: PathBuf, step: &'static str, source: std::io::Error },
     #[error("snapshot: {0}")]
     Snapshot(#[from] platform::snapshot::SnapshotError),
+    #[error("a thread cannot be started: {0}: raise the limit of processes")]
+    Thread(std::io::Error),
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
 }
@@ -189,7 +191,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         ports,
         config: Config::default(),
         plan: Plan::default(),
-        clusters: Clusters::new(),
+        clusters: Clusters::new().map_err(StartError::Thread)?,
         started: Instant::now(),
         roles: Roles::new(),
         election: Election::new(monotonic_ns()),
@@ -265,7 +267,7 @@ fn ports(profile: &Profile) -> Vec<Port> {
             mtu: u32::from(port.mtu),
             tap,
             shared: !owned,
-            below: port.netdev().filter(|_| owned).map(str::to_owned),
+            below: port.netdev().map(str::to_owned),
         })
     };
     profile.port.iter().enumerate().filter_map(port).collect()
@@ -603,6 +605,7 @@ impl Daemon {
         self.keep_budgets(&vips, now_ns);
         let body = publish::body(
             self.state.hash_key,
+            self.config.cluster.as_ref().map_or(0, config::Cluster::port),
             now_ns,
             &vips,
             &mut self.state.assignments,

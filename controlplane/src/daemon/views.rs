@@ -45,6 +45,7 @@ impl Daemon {
             Question::Workers => {
                 reply(json, &self.dataplane(now_ns), |view| dataplane::workers(view, now_ns))
             }
+            Question::Stages => reply(json, &self.dataplane(now_ns), dataplane::stages),
             Question::Ports => reply(json, &self.dataplane(now_ns), dataplane::ports),
             Question::RunningConfig => reply(json, &render(&self.config, Keys::Masked), Clone::clone),
             Question::Standby => reply(json, &self.standby(query, now_ns), |view| standby::full(view, false)),

@@ -619,6 +619,34 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         assert!(stats.ends_with("(no redirect support):\n  198.51.100.7 alice\n  and 1 more\n"), "{stats}");
     }
 
+    /// What a script that reads the published samples looks for: of a row, the gateway, role, age, priority, load, SAs and
+    /// name; of a details row, the gateway, priority and six percentages.
+    #[test]
+    fn a_regular_expression_of_the_samples_reads_every_row_of_ours() {
+        let row = r"^(?:[*!-] )?([0-9A-F:.]+) +(Primary|Second|Static) +(--|\d\d:\d\d\.\d{3}) +(\d+) +(--|[\d.]+%) +(--|\d+)(?: +(\S+))?$";
+        let details_row = r"^  ([0-9a-f:.]+) +(\d+) +(--|[\d.]+%) +(--|[\d.]+%) +(--|\d+%) +(--|\d+%) +(--|[\d.]+%) +(--|[\d.]+%)$";
+        let count = |pattern: &str, text: &str| {
+            let pattern = regex_lite::Regex::new(pattern).unwrap();
+            text.lines().filter(|line| pattern.is_match(line)).count()
+        };
+        assert_eq!((count(row, PRIMARY), count(details_row, DETAILS)), (3, 6), "the samples themselves");
+        let mut view = primary();
+        view.gateways[0].mark = Some(Mark::Least);
+        view.gateways[0].fqdn = "gw1.example".to_owned();
+        view.gateways[1].mark = Some(Mark::Overloaded);
+        view.gateways[1].load = Some(load(100_000, 1000));
+        view.gateways[2].last_seen_ms = Some(86_400_000);
+        view.gateways.push(gateway("10.1.0.1", GatewayRole::Static, None, None));
+        view.gateways.push(gateway(
+            "2001:db8:ffff:ffff:ffff:ffff:ffff:fff1",
+            GatewayRole::Second,
+            Some(1),
+            None,
+        ));
+        assert_eq!(count(row, &summary(Some(&view))), 5, "{}", summary(Some(&view)));
+        assert_eq!(count(details_row, &details(Some(&view))), 5, "{}", details(Some(&view)));
+    }
+
     #[test]
     fn long_addresses_widen_the_first_column_only() {
         let long = "2001:db8:ffff:ffff:ffff:ffff:ffff:fff1";

@@ -1,6 +1,6 @@
 //! `show dataplane [counters|workers|ports]`.
 
-use platform::snapshot::FeedbackView;
+use platform::snapshot::{FeedbackView, StageView};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -189,6 +189,35 @@ pub fn workers(view: &DataplaneView, now_ns: u64) -> String {
     if view.attached.is_empty() { NONE.to_owned() } else { out }
 }
 
+/// `show dataplane stages`
+#[must_use]
+pub fn stages(view: &DataplaneView) -> String {
+    let mut out = String::new();
+    for worker in view.attached.iter().flat_map(|attached| &attached.feedback.workers) {
+        if worker.stages.is_empty() {
+            let _ = writeln!(
+                out,
+                "Worker {}: stages are not timed: set `stages = true` under [worker] in the platform profile, \
+                 then restart usher-dataplane",
+                worker.index
+            );
+            continue;
+        }
+        let all: u64 = worker.stages.iter().map(|stage| stage.cycles).sum();
+        let row = |stage: &StageView| {
+            let each = stage.cycles as f64 / stage.frames.max(1) as f64;
+            let share = stage.cycles as f64 * 100.0 / all.max(1) as f64;
+            let frames = stage.frames.to_string();
+            vec![stage.name.to_owned(), frames, format!("{each:.1}"), format!("{share:.1}%")]
+        };
+        let rows: Vec<_> = worker.stages.iter().map(row).collect();
+        let _ = writeln!(out, "Worker {}", worker.index);
+        let head = ["Stage", "Frames", "Cycles/frame", "Share"];
+        out.push_str(&super::table(&head, &[false, true, true, true], &rows));
+    }
+    if view.attached.is_empty() { NONE.to_owned() } else { out }
+}
+
 /// `show dataplane ports`
 #[must_use]
 pub fn ports(view: &DataplaneView) -> String {
@@ -319,6 +348,22 @@ mod tests {
         1 counters are 0: `show dataplane counters all` lists them
         ");
         assert!(counters(&view(), true).contains("not_ours"));
+    }
+
+    #[test]
+    fn stages_are_shown_by_cycles_or_with_how_to_time_them() {
+        let mut view = view();
+        assert!(stages(&view).contains("stages = true"));
+        let stage = |name, cycles, frames| StageView { name, cycles, frames };
+        view.attached[0].feedback.workers[0].stages =
+            vec![stage("rx", 3000, 100), stage("classify", 9000, 100), stage("walk", 0, 0)];
+        insta::assert_snapshot!(stages(&view), @r"
+        Worker 0
+        Stage     Frames  Cycles/frame  Share
+        rx           100          30.0  25.0%
+        classify     100          90.0  75.0%
+        walk           0           0.0   0.0%
+        ");
     }
 
     #[test]

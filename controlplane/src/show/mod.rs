@@ -31,6 +31,8 @@ pub enum Question {
     AllCounters,
     /// `show dataplane workers`
     Workers,
+    /// `show dataplane stages`
+    Stages,
     /// `show dataplane ports`
     Ports,
     /// `show redirect for ADDRESS SPI`: what such a request would get
@@ -164,6 +166,7 @@ pub const QUESTIONS: &[(&str, Question, &str)] = &[
     ("show dataplane counters", Question::Counters, "frames by what became of them, those that are not 0"),
     ("show dataplane counters all", Question::AllCounters, "frames by what became of them"),
     ("show dataplane workers", Question::Workers, "the data plane's workers"),
+    ("show dataplane stages", Question::Stages, "where the cycles of the packet path go"),
     ("show dataplane ports", Question::Ports, "the data plane's ports"),
     (
         "show redirect for ADDRESS SPI [from FROM]",
@@ -333,7 +336,7 @@ mod tests {
     fn a_wrong_question_is_answered_with_a_caret() {
         assert_eq!(
             question("show dataplane coutners").unwrap_err(),
-            "show dataplane coutners\n               ^\n\"coutners\" is not understood here\nexpected here: counters, ports, workers"
+            "show dataplane coutners\n               ^\n\"coutners\" is not understood here\nexpected here: counters, ports, stages, workers"
         );
     }
 

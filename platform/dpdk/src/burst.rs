@@ -182,6 +182,16 @@ pub struct Drain<'a> {
     end: usize,
 }
 
+impl Drain<'_> {
+    /// The mbuf that comes after `ahead` others, if there is one: to prefetch it.
+    #[inline]
+    pub fn ahead(&self, ahead: usize) -> Option<&Mbuf> {
+        let index = self.next + ahead;
+        // SAFETY: slots from next to end are initialised and owned by this iterator.
+        (index < self.end).then(|| unsafe { self.burst.slots[index].assume_init_ref() })
+    }
+}
+
 impl Iterator for Drain<'_> {
     type Item = Mbuf;
 

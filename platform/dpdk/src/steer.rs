@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use dpdk_sys as sys;
 
@@ -124,10 +124,12 @@ pub struct Rules {
 pub struct Steering {
     by: By,
     set: Rules,
+    /// What the program was told of the number of MACs.
+    fences: usize,
 }
 
 enum By {
-    Program { addresses: OwnedFd, macs: OwnedFd },
+    Program { addresses: OwnedFd, macs: OwnedFd, fences: OwnedFd },
     Flows { port: PortId, queues: u16, flows: BTreeMap<Address, Vec<NonNull<c_void>>> },
 }
 
@@ -137,15 +139,19 @@ impl Steering {
     /// # Errors
     /// It is another program, or the kernel does not let this process at the maps (CAP_SYS_ADMIN).
     pub fn open(program: &Program) -> Result<Steering, SteerError> {
-        let by = By::Program { addresses: program.map(c"usher_vips")?, macs: program.map(c"usher_macs")? };
-        Ok(Steering { by, set: Rules::default() })
+        let by = By::Program {
+            addresses: program.map(c"usher_vips")?,
+            macs: program.map(c"usher_macs")?,
+            fences: program.map(c"usher_fences")?,
+        };
+        Ok(Steering { by, set: Rules::default(), fences: 0 })
     }
 
     /// Flow rules of a port that is isolated ([`crate::PortConfig::isolated`]), over its first `queues` queues. They tell ports
     /// and addresses, not messages: later messages on 500 and 4500 come too. A fence is for IP; ARP and MACs it leaves.
     pub fn flows(port: &Port, queues: u16) -> Steering {
         let by = By::Flows { port: port.id(), queues, flows: BTreeMap::new() };
-        Steering { by, set: Rules::default() }
+        Steering { by, set: Rules::default(), fences: 0 }
     }
 
     /// Makes these the rules; what is new comes before what is old goes. Does nothing when they are the rules already.
@@ -154,7 +160,7 @@ impl Steering {
     /// # Errors
     /// The kernel refused one: the rules before it are set, and the next call tries again.
     pub fn set(&mut self, rules: &Rules) -> Result<bool, SteerError> {
-        if self.set == *rules {
+        if self.set == *rules && self.fences == rules.macs.len() {
             return Ok(false);
         }
         for (address, rule) in &rules.addresses {
@@ -177,6 +183,8 @@ impl Steering {
             self.by.mac(mac, None)?;
             self.set.macs.remove(mac);
         }
+        self.by.fences(rules.macs.len())?;
+        self.fences = rules.macs.len();
         Ok(true)
     }
 }
@@ -217,6 +225,15 @@ impl By {
             By::Program { macs, .. } => change(macs, &mac_key(mac), rule),
             By::Flows { .. } => Ok(()),
         }
+    }
+
+    /// Tells the program how many MACs it has to look for.
+    fn fences(&self, count: usize) -> Result<(), SteerError> {
+        let By::Program { fences, .. } = self else { return Ok(()) };
+        let index = 0u32;
+        // SAFETY: the key has the 4 bytes that the program declares for this map.
+        let rc = unsafe { sys::shim_map_set(fences.as_raw_fd(), ptr::from_ref(&index).cast(), count as u32) };
+        if rc == 0 { Ok(()) } else { Err(SteerError::Set { reason: reason(rc) }) }
     }
 }
 

@@ -115,19 +115,32 @@ pub fn ensure_tap(name: &str) -> Result<(), HostError> {
     })
 }
 
-/// Makes a TAP the way back into the kernel for what was steered out of another interface: it has no neighbours, and takes
-/// what the routes to its sources say comes elsewhere.
+/// Makes a TAP the way back into the kernel for what was steered out of another interface: it sends nothing of its own, and
+/// takes what the routes to its sources say comes elsewhere.
 ///
 /// # Errors
 /// `ip` failed, or /proc/sys is not writable.
 pub fn way_back(name: &str) -> Result<(), HostError> {
-    ip(&["link", "set", "dev", named(name)?, "addrgenmode", "none", "arp", "off"])?;
+    ip(&["link", "set", "dev", named(name)?, "addrgenmode", "none"])?;
     // Without any address the kernel would hold even loose filtering strictly: the dummy address of RFC 7600 section 4.8,
     // never a source, for its scope is the host.
     ip(&["address", "replace", "192.0.0.8/32", "dev", name, "scope", "host"])?;
     // Loose, whatever is set for all interfaces: the greater of both numbers holds.
     let path = Path::new("/proc/sys/net/ipv4/conf").join(name).join("rp_filter");
     std::fs::write(&path, "2").map_err(|err| HostError::System { path, reason: err.to_string() })
+}
+
+/// Takes back what [`way_back`] did that would keep a link-local address off the kernel's side of an owned port.
+///
+/// # Errors
+/// `ip` failed.
+pub fn own_side(name: &str) -> Result<(), HostError> {
+    match details(name)? {
+        Some(device) if device["inet6_addr_gen_mode"] == "none" => {
+            ip(&["link", "set", "dev", named(name)?, "addrgenmode", "eui64"]).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes off the XDP program that a killed data plane left on a device. Nothing happens when there is none.

@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use super::HostError;
 use crate::profile::{Device, Profile};
 
-/// A family of NICs: one driver of DPDK's.
+/// A family of NICs: those of one driver.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
     /// The kernel's driver, by which profiles name it (`driver:i40e/0`).
     pub driver: &'static str,
-    /// DPDK's driver.
-    pub pmd: &'static str,
     /// What its NICs are called.
     pub models: &'static str,
     vendor: u16,
@@ -27,7 +25,6 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family {
         driver: "ixgbe",
-        pmd: "net_ixgbe",
         models: "Intel 82599, X540, X550",
         vendor: 0x8086,
         devices: &[
@@ -40,7 +37,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         driver: "i40e",
-        pmd: "net_i40e",
         models: "Intel X710, XL710, XXV710, X722",
         vendor: 0x8086,
         devices: &[
@@ -52,7 +48,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         driver: "ice",
-        pmd: "net_ice",
         models: "Intel E810",
         vendor: 0x8086,
         devices: &[0x1591, 0x1592, 0x1593, 0x1599, 0x159a, 0x159b],
@@ -61,7 +56,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         driver: "mlx5_core",
-        pmd: "mlx5_pci",
         models: "NVIDIA ConnectX-4 to -7, BlueField",
         vendor: 0x15b3,
         devices: &[
@@ -73,7 +67,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         driver: "virtio-pci",
-        pmd: "net_virtio",
         models: "virtio of a virtual machine",
         vendor: 0x1af4,
         devices: &[0x1000, 0x1041],
@@ -82,7 +75,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         driver: "vmxnet3",
-        pmd: "net_vmxnet3",
         models: "VMware vmxnet3",
         vendor: 0x15ad,
         devices: &[0x07b0],

@@ -37,8 +37,10 @@ pub const GATEWAY_SELF: u64 = 1 << 1;
 pub struct Body {
     /// Entries of `vips` in use, at most [`MAX_VIPS`].
     pub vip_count: u32,
+    /// TCP port of the cluster's load feed, 1-65535; 0: there is none.
+    pub clb_port: u16,
     /// Zero.
-    pub _pad: u32,
+    pub _pad: u16,
     /// When this was published, CLOCK_MONOTONIC in ns; for show only.
     pub published_ns: u64,
     /// Key of the hash that picks a slot.

@@ -26,6 +26,9 @@ pub const MAX_PORTS: usize = 32;
 /// Counters a data plane can have.
 pub const MAX_COUNTERS: usize = 256;
 
+/// The stages that a worker can time, by index (`stages` in the profile).
+pub const STAGES: [&str; 8] = ["rx", "classify", "walk", "decide", "answer", "pass", "tx", "kernel"];
+
 /// What a data plane is made of: fixed for its life.
 #[derive(Clone, Debug, Default)]
 pub struct FeedbackSpec<'a> {
@@ -164,7 +167,9 @@ pub(super) mod worker {
     pub(in super::super) const TOTAL_CYCLES: usize = 5;
     pub(in super::super) const LOOPS: usize = 6;
     pub(in super::super) const KEPT: usize = 7;
-    pub(in super::super) const WORDS: usize = 16;
+    /// Cycles and frames of each stage.
+    pub(in super::super) const STAGES: usize = 16;
+    pub(in super::super) const WORDS: usize = STAGES + 2 * super::STAGES.len();
 }
 
 /// Words of the memory's own fields, behind the common header.
@@ -420,6 +425,14 @@ impl WorkerBlock {
     #[inline]
     pub fn add_loops(&self, n: u64) {
         Self::bump(self.state.get(worker::LOOPS), n);
+    }
+
+    /// Adds to a stage the cycles spent and the frames that went through it; an index beyond [`STAGES`] does nothing.
+    pub fn add_stage(&self, stage: usize, cycles: u64, frames: u64) {
+        if stage < STAGES.len() {
+            Self::bump(self.state.get(worker::STAGES + 2 * stage), cycles);
+            Self::bump(self.state.get(worker::STAGES + 2 * stage + 1), frames);
+        }
     }
 
     /// Counts a refresh that ended in [`Refresh::Kept`](super::Refresh::Kept).

@@ -7,7 +7,7 @@ use super::body::{MAX_GATEWAYS, MAX_VIPS};
 use super::error::SnapshotError;
 use super::feedback::{
     ACTION_WORDS, COUNTER_WORDS, DRIVER_WORDS, EXCEPTION_WORDS, HELP_WORDS, Layout, MAC_WORD, MAGIC,
-    NAME_WORDS, PORT_NAME_WORDS, PORT_WORDS, PortIdentity, PortStatus, WHAT, field, hex, worker,
+    NAME_WORDS, PORT_NAME_WORDS, PORT_WORDS, PortIdentity, PortStatus, STAGES, WHAT, field, hex, worker,
 };
 use super::memfd::{self, ReadOnlyWord, ReadOnlyWords};
 use super::seqlock;
@@ -63,6 +63,19 @@ pub struct WorkerView {
     pub loops: u64,
     /// Refreshes of the snapshot copy that were given up after three tries.
     pub kept: u64,
+    /// The stages by index; empty unless the profile has them timed.
+    pub stages: Vec<StageView>,
+}
+
+/// One stage of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StageView {
+    /// Its name, of [`STAGES`].
+    pub name: &'static str,
+    /// Cycles spent in it.
+    pub cycles: u64,
+    /// Frames that went through it.
+    pub frames: u64,
 }
 
 /// One port.
@@ -233,6 +246,15 @@ impl FeedbackReader {
     fn worker_view(&self, index: usize) -> WorkerView {
         let word = |word| self.worker_word(index, word);
         let (applied_instance, applied_generation) = self.worker_applied(index);
+        let stage = |(index, name): (usize, &&'static str)| StageView {
+            name,
+            cycles: word(worker::STAGES + 2 * index),
+            frames: word(worker::STAGES + 2 * index + 1),
+        };
+        let mut stages: Vec<StageView> = STAGES.iter().enumerate().map(stage).collect();
+        if stages.iter().all(|stage| stage.cycles == 0) {
+            stages.clear();
+        }
         WorkerView {
             index,
             core: word(worker::CORE) as u32,
@@ -243,6 +265,7 @@ impl FeedbackReader {
             total_cycles: word(worker::TOTAL_CYCLES),
             loops: word(worker::LOOPS),
             kept: word(worker::KEPT),
+            stages,
         }
     }
 
@@ -335,6 +358,8 @@ mod tests {
         workers[1].add_cycles(10, 40);
         workers[1].add_loops(7);
         workers[1].add_kept();
+        workers[1].add_stage(2, 30, 2);
+        workers[1].add_stage(STAGES.len(), 1, 1);
         workers[1].set_core(3);
         let view = reader.read();
         assert_eq!(view.instance, feedback.instance());
@@ -357,6 +382,8 @@ mod tests {
         let worker = &view.workers[1];
         assert_eq!((worker.busy_cycles, worker.total_cycles, worker.loops), (10, 40, 7));
         assert_eq!((worker.kept, worker.core), (1, 3));
+        assert!(view.workers[0].stages.is_empty() && worker.stages.len() == STAGES.len());
+        assert_eq!(worker.stages[2], StageView { name: "walk", cycles: 30, frames: 2 });
         assert_eq!(view.ports[0].identity, spec(2).ports[0]);
         assert_eq!(view.ports[0].status, None);
     }

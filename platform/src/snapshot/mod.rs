@@ -25,8 +25,10 @@ pub use body::*;
 pub use error::SnapshotError;
 pub use feedback::{
     CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS, PortIdentity, PortStatus,
-    WorkerBlock,
+    STAGES, WorkerBlock,
 };
-pub use feedback_reader::{CounterView, FeedbackReader, FeedbackView, PortView, RedirectView, WorkerView};
+pub use feedback_reader::{
+    CounterView, FeedbackReader, FeedbackView, PortView, RedirectView, StageView, WorkerView,
+};
 pub use reader::{Copy, Lease, Reader, Refresh};
 pub use writer::Writer;

@@ -1,6 +1,6 @@
 //! The IKE header and its chain of payloads (RFC 7296 sections 3.1 and 3.2).
 
-use super::{Error, Field, array, u16_at, u32_at, u64_at};
+use super::{Error, Field, u32_at, u64_at};
 
 mod field {
     use super::Field;
@@ -129,7 +129,8 @@ impl<'a> Message<'a> {
     /// Walks the payloads.
     #[inline]
     pub fn payloads(&self) -> Payloads<'a> {
-        Payloads { data: self.0, next: self.next_payload(), at: HEADER_LEN, left: MAX_PAYLOADS }
+        let rest = self.0.get(HEADER_LEN..).unwrap_or_default();
+        Payloads { len: self.0.len(), rest, next: self.next_payload(), left: MAX_PAYLOADS }
     }
 }
 
@@ -150,9 +151,11 @@ pub struct Payload<'a> {
 /// by at least 4 bytes, so no chain can make it loop. After an error it ends.
 #[derive(Debug, Clone)]
 pub struct Payloads<'a> {
-    data: &'a [u8],
+    /// Bytes of the message.
+    len: usize,
+    /// What the walk has not seen yet.
+    rest: &'a [u8],
     next: u8,
-    at: usize,
     left: usize,
 }
 
@@ -160,7 +163,7 @@ impl Payloads<'_> {
     /// Whether the walk reached the end of the message together with the end of the chain. To be asked after it.
     #[inline]
     pub fn ended_exactly(&self) -> bool {
-        self.next == payload::NONE && self.at == self.data.len()
+        self.next == payload::NONE && self.rest.is_empty()
     }
 }
 
@@ -173,24 +176,24 @@ impl<'a> Iterator for Payloads<'a> {
             return None;
         }
         let kind = self.next;
-        let Some(header) = array::<PAYLOAD_HEADER_LEN>(self.data, self.at) else {
+        let offset = self.len - self.rest.len() + PAYLOAD_HEADER_LEN;
+        let Some(&[next, flags, high, low]) = self.rest.first_chunk::<PAYLOAD_HEADER_LEN>() else {
             self.next = payload::NONE;
             return Some(Err(Error::Truncated));
         };
-        let length = usize::from(u16_at(&header, 2..4));
+        let length = usize::from(u16::from_be_bytes([high, low]));
         if length < PAYLOAD_HEADER_LEN || self.left == 0 {
             self.next = payload::NONE;
             return Some(Err(Error::Malformed));
         }
-        let offset = self.at + PAYLOAD_HEADER_LEN;
-        let Some(body) = self.data.get(offset..self.at + length) else {
+        let Some((whole, rest)) = self.rest.split_at_checked(length) else {
             self.next = payload::NONE;
             return Some(Err(Error::Truncated));
         };
-        self.next = header[0];
-        self.at += length;
+        let body = whole.get(PAYLOAD_HEADER_LEN..).unwrap_or_default();
+        (self.next, self.rest) = (next, rest);
         self.left -= 1;
-        Some(Ok(Payload { kind, critical: header[1] & 0x80 != 0, offset, body }))
+        Some(Ok(Payload { kind, critical: flags & 0x80 != 0, offset, body }))
     }
 }
 
