@@ -38,7 +38,7 @@ pub enum Choice<'a> {
 }
 
 /// Chooses for a request to `vip`, an address of `body`.
-#[inline]
+#[inline(always)]
 pub fn choose<'a>(asking: &Asking<'_>, body: &Body, vip: &'a Vip) -> Choice<'a> {
     let mut from = asking.redirected_from;
     if let Some(address) = from {
@@ -96,7 +96,7 @@ fn hash(asking: &Asking<'_>, key: [u64; 2]) -> u64 {
 }
 
 /// A redirect must name a unicast address other than the one asked (RFC 5685 section 4) and than the client's own.
-#[inline]
+#[inline(always)]
 fn nameable(asking: &Asking<'_>, address: &[u8; 16], vip: &Vip) -> bool {
     let unicast = match asking.family {
         4 => !matches!(address[0], 0 | 127 | 224..) && address[4..] == [0; 12],
@@ -106,7 +106,7 @@ fn nameable(asking: &Asking<'_>, address: &[u8; 16], vip: &Vip) -> bool {
 }
 
 /// Whether an address is one of our virtual addresses, whatever its state.
-#[inline]
+#[inline(always)]
 pub fn is_virtual(body: &Body, address: &[u8; 16], family: u8) -> bool {
     let found = |vip: &Vip| vip.family == family && vip.addr == *address && vip.flags & VIP_OWN == 0;
     body.vips().iter().any(found)

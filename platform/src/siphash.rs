@@ -5,7 +5,7 @@
 //! makes straight code of it.
 
 /// The hash of `N` words and 4 bytes more under a key, 8N + 4 bytes in all, each little-endian.
-#[inline]
+#[inline(always)]
 pub fn siphash13<const N: usize>(key: [u64; 2], words: [u64; N], tail: u32) -> u64 {
     let mut v = [
         key[0] ^ 0x736f_6d65_7073_6575,
