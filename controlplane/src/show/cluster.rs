@@ -224,9 +224,13 @@ pub fn summary(view: Option<&ClusterView>) -> String {
         let (address, waiting) = (shown(&drain.address), drain.waiting);
         let text = match (drain.moved, drain.staying) {
             (Some(moved), Some(staying)) => {
-                format!("{address}: {moved} sessions moved, {waiting} waiting, {staying} stay (no redirect support)")
+                format!(
+                    "{address}: {moved} sessions moved, {waiting} waiting, {staying} stay (no redirect support)"
+                )
             }
-            _ => format!("{address}: {waiting} sessions waiting (which moved and which stay, {address} shows)"),
+            _ => {
+                format!("{address}: {waiting} sessions waiting (which moved and which stay, {address} shows)")
+            }
         };
         line("Draining", &text);
     }
