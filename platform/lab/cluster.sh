@@ -10,9 +10,9 @@ make_cluster "${NODES[@]}"
 load() { echo "half_open=0 ike=$2 child=0 cpu=1 mem=1" >"$RUN/$1/load.new"; mv "$RUN/$1/load.new" "$RUN/$1/load"; }
 for node in "${NODES[@]}"; do
     cluster_node "$node"
-    CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 200\n secondary update 200\n holdtime 1000\n load-source script %s\n fqdn %s.example\n' \
+    CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 300\n secondary update 300\n holdtime 1500\n load-source script %s\n fqdn %s.example\n' \
         "cluster-secret" "$RUN/$node/load.sh" "$node") \
-        cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 100 msec 400" " standby delay minimum 0 reload 0"
+        cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 300 msec 1200" " standby delay minimum 0 reload 0"
     printf '#!/bin/sh\nexec cat %s/load\n' "$RUN/$node" >"$RUN/$node/load.sh"
     chmod +x "$RUN/$node/load.sh"
     load "$node" 200
@@ -101,7 +101,7 @@ need 20 "n1 to be a member again" usable n2 $A1 True
 
 story "A silent member is dead after holdtime"
 kill -STOP "$(pid_of usherd-n3)"
-need 4 "n2 to give n3 up" usable n2 $A3 False
+need 6 "n2 to give n3 up" usable n2 $A3 False
 share dead 60
 equal "clients sent to n3" 0 "$(to dead $A3)"
 kill -CONT "$(pid_of usherd-n3)"
