@@ -3,7 +3,6 @@
 
 pub mod clb;
 pub mod cli;
-pub mod cli_platform;
 pub mod config;
 pub mod daemon;
 pub mod grammar;

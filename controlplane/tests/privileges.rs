@@ -3,19 +3,10 @@
 
 mod common;
 
-use common::{FakeDataplane, Node, Usherd, until};
+use common::{FakeDataplane, Node, PROFILE, Usherd, until};
 use platform::snapshot::VipState;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output, Stdio};
-
-const PROFILE: &str = "
-name = \"test\"
-[[port]]
-interface = \"TenGigabitEthernet0/0/0\"
-device = \"vdev:net_null0\"
-exception = \"exc0\"
-exception_kind = \"tap\"
-";
 
 const CONFIG: &str = "
 interface Te0/0/0

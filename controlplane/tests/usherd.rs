@@ -4,19 +4,10 @@
 
 mod common;
 
-use common::{FakeDataplane, Node, slots, until};
+use common::{FakeDataplane, Node, PROFILE, slots, until};
 use platform::snapshot::VipState;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-
-const PROFILE: &str = "
-name = \"test\"
-[[port]]
-interface = \"TenGigabitEthernet0/0/0\"
-device = \"vdev:net_null0\"
-exception = \"exc0\"
-exception_kind = \"tap\"
-";
 
 const CONFIG: &str = "
 hostname node1

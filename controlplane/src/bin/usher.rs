@@ -4,8 +4,7 @@
 use clap::Parser;
 use controlplane::cli::client::Client;
 use controlplane::cli::shell::{Ended, Shell, Source};
-use controlplane::cli::{completion, manual};
-use controlplane::cli_platform;
+use controlplane::cli::{completion, manual, platform};
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,7 +80,7 @@ fn main() -> ExitCode {
             return usage(&format!("completion for which shell? {}", completion::SHELLS.join(", ")));
         }
         [word, ..] if word.len() > 1 && "platform".starts_with(&word.to_ascii_lowercase()) => {
-            return cli_platform::run(&command[1..], profile.as_deref(), json);
+            return platform::run(&command[1..], profile.as_deref(), json);
         }
         ["complete", ..] => return print(&completion::complete(&command[1..])),
         _ => {}

@@ -91,7 +91,7 @@ pub enum Event {
     Drain(IpAddr, bool),
     /// So many sessions of this node still wait to be moved away
     ToMove(u32),
-    /// Time has passed
+    /// Time has passed; at least ten times a second
     Tick,
 }
 
@@ -175,11 +175,11 @@ impl Log {
 
 /// How a member stands, as `show` has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
+pub struct Standing<'a> {
     /// Its address
     pub address: IpAddr,
     /// Its report; `None` of a gateway that reports nothing, and of one that has not reported yet
-    pub report: Option<Report>,
+    pub report: Option<&'a Report>,
     /// Age of its last sign of life, ns; `None` of this node and of static gateways
     pub age: Option<u64>,
     /// Composite and prioritized load
@@ -267,6 +267,7 @@ impl Node {
     /// Takes what has happened; gives what is to be done, in order.
     pub fn handle(&mut self, event: Event, now: u64) -> Vec<Action> {
         let mut out = Vec::new();
+        let turn = event == Event::Tick;
         match event {
             Event::Configure(settings) => self.configure(settings, now, &mut out),
             Event::Role(role) => self.become_(role, now, &mut out),
@@ -288,18 +289,11 @@ impl Node {
             Event::Tick => {}
         }
         self.settle(now, &mut out);
-        out
-    }
-
-    /// When something is due, ns.
-    #[must_use]
-    pub fn next_deadline(&self) -> u64 {
-        match self.role {
-            Role::None => u64::MAX,
-            Role::Primary => self.next_update,
-            Role::Secondary(_) if self.connected => self.next_hello.min(self.next_update),
-            Role::Secondary(_) => u64::MAX,
+        // Every member is looked at once a turn, not at each message of each member.
+        if turn && self.role == Role::Primary {
+            self.watch(now, &mut out);
         }
+        out
     }
 
     /// What this node is.
@@ -349,7 +343,7 @@ impl Node {
 
     /// Every gateway of the cluster as it stands now, in the order of addresses.
     #[must_use]
-    pub fn standings(&self, now: u64) -> Vec<Standing> {
+    pub fn standings(&self, now: u64) -> Vec<Standing<'_>> {
         let rules = self.rules();
         let primary = match self.role {
             Role::Primary => Some(self.settings.own),
@@ -377,10 +371,10 @@ impl Node {
                 overloaded,
                 draining,
                 usable: alive && !overloaded && !draining && report.health == Health::Healthy,
-                report: Some(report.clone()),
+                report: Some(report),
             }
         });
-        let mut all: Vec<Standing> = reporting.collect();
+        let mut all: Vec<Standing<'_>> = reporting.collect();
         for (address, priority) in &self.settings.statics {
             // A gateway that reports is known better than one that is only configured.
             if all.iter().any(|standing| standing.address == *address) {
@@ -421,41 +415,33 @@ impl Node {
         })
     }
 
-    /// Who is chosen with which weight: on the primary for the virtual address; on another member that is overloaded,
-    /// draining or unhealthy for requests to its own address, which it sheds to the others. Empty where this node
-    /// serves its own address itself.
+    /// Who of `standings` is chosen with which weight: on the primary for the virtual address; on another member that is
+    /// overloaded, draining or unhealthy for requests to its own address, which it sheds to the others. Empty where this
+    /// node serves its own address itself.
     #[must_use]
-    pub fn choice(&self, now: u64) -> Vec<Chosen> {
-        let standings = self.standings(now);
-        let candidates = |standings: &[Standing], without: Option<IpAddr>| -> Vec<Candidate> {
-            let wanted = standings.iter().filter(|standing| Some(standing.address) != without);
-            let candidate = |standing: &Standing| Candidate {
+    pub fn choice(&self, standings: &[Standing<'_>]) -> Vec<Chosen> {
+        let own = self.settings.own;
+        let without = match self.role {
+            Role::Primary => None,
+            Role::Secondary(_) if standings.iter().any(|s| s.address == own && !s.usable && !s.is_static) => {
+                Some(own)
+            }
+            _ => return Vec::new(),
+        };
+        let candidates: Vec<Candidate> = standings
+            .iter()
+            .filter(|standing| Some(standing.address) != without)
+            .map(|standing| Candidate {
                 address: standing.address,
                 is_self: standing.is_self,
                 priority: standing.priority,
                 load: standing.load.map(|(_, prioritized)| prioritized),
-                max_session: standing.report.as_ref().map_or(0, |report| report.max_session),
+                max_session: standing.report.map_or(0, |report| report.max_session),
                 pending: standing.pending,
                 usable: standing.usable,
-            };
-            wanted.map(candidate).collect()
-        };
-        let own = self.settings.own;
-        match self.role {
-            Role::Primary => choice::choose(
-                &candidates(&standings, None),
-                self.settings.load_normalization,
-                self.settings.selection,
-            ),
-            Role::Secondary(_) if standings.iter().any(|s| s.address == own && !s.usable && !s.is_static) => {
-                choice::choose(
-                    &candidates(&standings, Some(own)),
-                    self.settings.load_normalization,
-                    self.settings.selection,
-                )
-            }
-            _ => Vec::new(),
-        }
+            })
+            .collect();
+        choice::choose(&candidates, self.settings.load_normalization, self.settings.selection)
     }
 
     fn configure(&mut self, settings: Settings, now: u64, out: &mut Vec<Action>) {
@@ -698,14 +684,13 @@ impl Node {
                 out.push(Action::SendPrimary(Message::Update(report)));
             }
         }
-        if self.role == Role::Primary {
-            self.watch(now, out);
-        }
     }
 
     /// Says who has come and who has gone silent, and when nobody is left to be chosen.
     fn watch(&mut self, now: u64, out: &mut Vec<Action>) {
         let own = self.settings.own;
+        // It is alive between its own updates, however far apart they are.
+        self.table.touch(own, now);
         let members = self.table.iter().map(|(address, _)| address);
         let alive: BTreeSet<IpAddr> =
             members.filter(|address| *address != own && self.table.alive(*address, now)).collect();

@@ -6,6 +6,7 @@ pub mod completion;
 pub mod editor;
 pub mod filter;
 pub mod manual;
+pub mod platform;
 pub mod shell;
 pub mod terminal;
 pub mod top;

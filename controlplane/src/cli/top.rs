@@ -59,7 +59,14 @@ fn watch(
 ) -> std::io::Result<()> {
     let mut top = Top::default();
     loop {
+        let before = top.error.clone();
         samples.try_iter().for_each(|sample| top.take(sample));
+        if top.error != before {
+            // Another message is written on empty lines: patched letter by letter no recording of the terminal could be read.
+            let error = top.error.replace(String::new());
+            terminal.draw(|frame| top.draw(frame))?;
+            top.error = error;
+        }
         terminal.draw(|frame| top.draw(frame))?;
         if event::poll(KEYS)?
             && let Event::Key(key) = event::read()?

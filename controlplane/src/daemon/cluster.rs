@@ -391,6 +391,7 @@ impl Daemon {
                 self.cluster_event(key, Event::Probe(*address, *up), now);
             }
             self.cluster_event(key, Event::ToMove(to_move), now);
+            self.cluster_event(key, Event::Tick, now);
             // The virtual address may have been learned anew.
             self.open_again(key, now);
             self.listen_again(key, now);
@@ -723,8 +724,8 @@ impl Daemon {
     /// Makes the choice, and has it published where it moves a slot or a gateway.
     fn choose(&mut self, key: &GroupKey, now: u64) {
         let Some(one) = self.clusters.all.get_mut(key) else { return };
-        let chosen = one.node.choice(now);
         let standings = one.node.standings(now);
+        let chosen = one.node.choice(&standings);
         let members: Vec<Member> = chosen
             .iter()
             .filter_map(|chosen| {

@@ -91,8 +91,11 @@ impl Daemon {
         let mut gateways: Vec<GatewayView> = Vec::new();
         for one in self.clusters.all.values() {
             let acked = one.node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000);
-            for standing in one.node.standings(now_ns) {
-                let mut view = self.gateway(&standing, &one.members, one.node.rules());
+            let standings = one.node.standings(now_ns);
+            let least =
+                one.node.choice(&standings).into_iter().find(|chosen| chosen.least).map(|c| c.address);
+            for standing in &standings {
+                let mut view = self.gateway(standing, &one.members, least, one.node.rules());
                 if role == ClusterRole::Secondary && standing.is_self {
                     view.last_seen_ms = acked;
                 }
@@ -157,14 +160,15 @@ impl Daemon {
         vip.and_then(|vip| Some(self.state.assignments.get(&vip.address)?.share(gateway))).unwrap_or(0)
     }
 
-    fn gateway(&self, standing: &Standing, chosen: &[Member], rules: Rules) -> GatewayView {
-        let report = standing.report.as_ref();
-        let weight = |member: &Member| {
-            (member.address == standing.address && member.weight > 0).then_some(member.weight)
-        };
-        let least = self.clusters.all.values().any(|one| {
-            one.node.choice(monotonic_ns()).iter().any(|c| c.least && c.address == standing.address)
-        });
+    fn gateway(
+        &self,
+        standing: &Standing<'_>,
+        chosen: &[Member],
+        least: Option<IpAddr>,
+        rules: Rules,
+    ) -> GatewayView {
+        let report = standing.report;
+        let has_share = |member: &Member| member.address == standing.address && member.weight > 0;
         let reason = match standing {
             Standing { usable: true, .. } => None,
             Standing { is_static: true, alive: false, address, .. } => match self.clusters.probe(*address) {
@@ -184,7 +188,7 @@ impl Daemon {
         let mark = match standing {
             Standing { overloaded: true, .. } => Some(Mark::Overloaded),
             Standing { usable: false, .. } => Some(Mark::NotChosen),
-            _ if least => Some(Mark::Least),
+            _ if least == Some(standing.address) => Some(Mark::Least),
             _ => None,
         };
         GatewayView {
@@ -210,7 +214,7 @@ impl Daemon {
                 prioritized,
             }),
             fqdn: report.map(|report| report.fqdn.clone()).unwrap_or_default(),
-            usable: standing.usable && chosen.iter().any(|member| weight(member).is_some()),
+            usable: standing.usable && chosen.iter().any(has_share),
             is_self: standing.is_self,
             slots: 0,
             redirects: 0,
@@ -218,10 +222,10 @@ impl Daemon {
     }
 
     fn drains(&self, one: &One, now_ns: u64) -> Vec<DrainView> {
-        let draining = |standing: &Standing| standing.draining;
-        let view = |standing: Standing| {
+        let draining = |standing: &Standing<'_>| standing.draining;
+        let view = |standing: Standing<'_>| {
             let progress = self.clusters.progress().filter(|_| standing.is_self);
-            let to_move = standing.report.as_ref().map_or(0, |report| report.to_move);
+            let to_move = standing.report.map_or(0, |report| report.to_move);
             DrainView {
                 address: standing.address,
                 moved: standing

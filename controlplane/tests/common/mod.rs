@@ -15,6 +15,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// One port, whose exception device usherd makes.
+pub const PROFILE: &str = "
+name = \"test\"
+[[port]]
+interface = \"TenGigabitEthernet0/0/0\"
+device = \"vdev:net_null0\"
+exception = \"exc0\"
+exception_kind = \"tap\"
+";
+
 /// A network namespace with the files of one node; everything goes with it.
 pub struct Node {
     pub name: String,

@@ -121,7 +121,8 @@ impl World {
     }
 
     fn weights(&self, host: u8) -> BTreeMap<IpAddr, u32> {
-        let chosen = self.nodes[&at(host)].choice(self.now);
+        let node = &self.nodes[&at(host)];
+        let chosen = node.choice(&node.standings(self.now));
         chosen.into_iter().filter(|chosen| chosen.weight > 0).map(|c| (c.address, c.weight)).collect()
     }
 
