@@ -48,8 +48,10 @@ pub struct Settings {
     pub max_nodes: usize,
     /// Gateways that report nothing: address and priority
     pub statics: BTreeMap<IpAddr, u8>,
-    /// The cluster is shut down here
+    /// `shutdown` of the cluster; entered on the primary it holds for all
     pub shutdown: bool,
+    /// The group cannot run here, as when its interface is shut down: this node's own affair
+    pub group_down: bool,
 }
 
 /// What this node is in the cluster.
@@ -299,7 +301,7 @@ impl Node {
     /// What this node is.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.settings.shutdown { Role::None } else { self.role }
+        if self.runs() { self.role } else { Role::None }
     }
 
     /// What HSRP says that this node is, whether or not the cluster is up.
@@ -311,7 +313,12 @@ impl Node {
     /// Whether clients are redirected: the cluster is not shut down, here or by the primary's order.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        !self.settings.shutdown && !self.order.shutdown
+        self.runs() && !self.order.shutdown
+    }
+
+    /// Whether this node itself takes part.
+    fn runs(&self) -> bool {
+        !self.settings.shutdown && !self.settings.group_down
     }
 
     /// The orders in force.
@@ -646,7 +653,7 @@ impl Node {
 
     /// What follows from the state as it is now.
     fn settle(&mut self, now: u64, out: &mut Vec<Action>) {
-        let up = !self.settings.shutdown;
+        let up = self.runs();
         let feeds = self.settings.max_session > 0;
         // A primary that is shut down goes on listening: the members have to hear of it, and of the end.
         let listen = feeds && self.role == Role::Primary;

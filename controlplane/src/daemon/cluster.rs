@@ -201,7 +201,8 @@ fn settings(
             .filter(|(address, _)| address.is_ipv4() == own.is_ipv4() && !taken.contains(*address))
             .map(|(address, gateway)| (*address, gateway.priority))
             .collect(),
-        shutdown: cluster.shutdown || !plan.down.is_empty(),
+        shutdown: cluster.shutdown,
+        group_down: !plan.down.is_empty(),
     }
 }
 

@@ -25,6 +25,7 @@ fn settings(host: u8) -> Settings {
         max_nodes: 10,
         statics: BTreeMap::new(),
         shutdown: false,
+        group_down: false,
     }
 }
 
@@ -201,6 +202,27 @@ fn the_primarys_shutdown_is_everyones_and_outlives_it() {
     world.tell(at(2), Event::Shutdown(false));
     assert!(world.nodes[&at(2)].is_up(), "`no shutdown` there does");
     assert_eq!(world.kept[&at(2)].epoch, 2);
+}
+
+#[test]
+fn a_group_that_cannot_run_on_the_primary_is_nobody_elses_affair() {
+    let mut world = World::new(&[1, 2]);
+    world.elect(1);
+    world.run(2 * SECOND);
+    // `shutdown` under the primary's interface: it leaves, and comes back as a member.
+    world.tell(at(1), Event::Configure(Settings { group_down: true, ..settings(1) }));
+    assert!(!world.nodes[&at(1)].is_up() && world.nodes[&at(1)].role() == Role::None);
+    world.tell(at(1), Event::Role(Role::None));
+    world.elect(2);
+    world.tell(at(1), Event::Configure(settings(1)));
+    world.run(2 * SECOND);
+    assert!(world.nodes.values().all(Node::is_up), "{:?}", world.kept);
+    assert!(world.kept.is_empty(), "it has ordered nothing: {:?}", world.kept);
+    // Nor does its end lift an order.
+    world.tell(at(2), Event::Shutdown(true));
+    world.tell(at(2), Event::Configure(Settings { shutdown: true, group_down: true, ..settings(2) }));
+    world.tell(at(2), Event::Configure(Settings { shutdown: true, ..settings(2) }));
+    assert!(world.nodes[&at(2)].order().shutdown);
 }
 
 #[test]
