@@ -268,8 +268,11 @@ fn top_draws_survives_a_restart_and_ends_on_q() {
     session.get_process_mut().set_window_size(80, 24).unwrap();
     expect(&mut session, "R1>");
     type_line(&mut session, "top");
-    expect(&mut session, "quits");
-    expect(&mut session, "10.1.0.1");
+    // The foot is drawn after the gateways: in the same frame, or long before where the first answer took its time.
+    let before = expect(&mut session, "10.1.0.1");
+    if !before.contains("quits") {
+        expect(&mut session, "quits");
+    }
     drop(usherd);
     // Blank cells are not drawn again: a word at a time.
     expect(&mut session, "systemctl");
