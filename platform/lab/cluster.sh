@@ -6,33 +6,16 @@
 lab_start cluster
 NODES=(n1 n2 n3)
 make_cluster "${NODES[@]}"
-# load NODE SESSIONS: IKE SAs of 1000, so 10 are one percent
-load() { echo "half_open=0 ike=$2 child=0 cpu=1 mem=1" >"$RUN/$1/load.new"; mv "$RUN/$1/load.new" "$RUN/$1/load"; }
+# max-session is 1000, so 10 IKE SAs are one percent of load.
 for node in "${NODES[@]}"; do
     cluster_node "$node"
     CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 300\n secondary update 300\n holdtime 1500\n load-source script %s\n fqdn %s.example\n' \
         "cluster-secret" "$RUN/$node/load.sh" "$node") \
         cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 300 msec 1200" " standby delay minimum 0 reload 0"
-    printf '#!/bin/sh\nexec cat %s/load\n' "$RUN/$node" >"$RUN/$node/load.sh"
-    chmod +x "$RUN/$node/load.sh"
-    load "$node" 200
+    load_script "$node" 200
 done
 cluster_start "${NODES[@]}"
 A1=192.0.2.11 A2=192.0.2.12 A3=192.0.2.13
-gateway() { usher_at "$1" --json show crypto ikev2 cluster 2>/dev/null | "$PY" -c "
-import json, sys
-view = json.load(sys.stdin)
-print([str(g['$3']) for g in view['gateways'] if g['address'] == '$2'][0])"; }
-view() { usher_at "$1" --json show crypto ikev2 cluster 2>/dev/null | "$PY" -c "import json, sys; print(json.load(sys.stdin)['$2'])"; }
-members() { [ "$(view "$1" secondaries)" = "$2" ]; }
-usable() { [ "$(gateway "$1" "$2" usable)" = "$3" ]; }
-holds() { [ "$(gateway "$1" "$2" slots)" -ge "$3" ]; }
-# share NAME COUNT: knocks from the client, then how many were sent to each gateway, in $RUN/NAME
-share() {
-    knock client --count "$2" --timeout 1 $VIP4 >"$RUN/$1" 2>&1
-    say "$(awk '{n[$1 " " $2]++} END {for (k in n) printf "%s: %d  ", k, n[k]}' "$RUN/$1")"
-}
-to() { grep -c "^redirect $2 " "$RUN/$1"; }
 
 story "One primary, two secondaries, an authenticated feed"
 need 20 "a settled group" settled "${NODES[@]}"

@@ -406,15 +406,20 @@ cluster_node() {
     [ "$USHER_ATTACH" != owned ] || on "$1" sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
     on "$1" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
 }
-# cluster_files NODE LINE...: its profile and configuration; the lines are of the interface, as ` standby 1 preempt`.
-# CLUSTER_LINES: lines of the cluster in place of the two static gateways. CLUSTER_V6: a second group of the same priority for the IPv6 virtual address.
-cluster_files() {
+# node_files NODE: its profile; its configuration comes on standard input
+node_files() {
     local node=$1 number=${1#n} dir=$RUN/$1
-    shift
     profile_file "$node"
     mkdir -p "$dir/run"
     # The workers spread over the cores: all nodes would choose the same one.
     sed -i "s/^\\[worker\\]/&\\ncores = [$((number % $(nproc)))]/" "$dir/profile.toml"
+    cat >"$dir/usher.conf"
+}
+# cluster_files NODE LINE...: its profile and configuration; the lines are of the interface, as ` standby 1 preempt`.
+# CLUSTER_LINES: lines of the cluster in place of the two static gateways. CLUSTER_V6: a second group of the same priority for the IPv6 virtual address.
+cluster_files() {
+    local node=$1 number=${1#n}
+    shift
     {
         printf 'hostname %s\n!\ninterface GigabitEthernet0/0/0\n' "$node"
         printf ' ip address 192.0.2.%d 255.255.255.0\n ipv6 address 2001:db8::%d/64\n' $((10 + number)) $((10 + number))
@@ -424,14 +429,14 @@ cluster_files() {
         printf '!\ncrypto ikev2 redirect gateway init\n!\ncrypto ikev2 cluster\n standby-group vpn\n'
         if [ -n "${CLUSTER_LINES:-}" ]; then printf '%s\n' "$CLUSTER_LINES"; else printf ' static-gateway %s priority 100\n' $GW1_4 $GW1_6 $GW2_4 $GW2_6; fi
         printf ' no shutdown\n!\nend\n'
-    } >"$dir/usher.conf"
+    } | node_files "$node"
 }
 cluster_start() { # NODE...: both processes of each, and the exception device
     local node
     need_usher
     for node in "$@"; do usherd_start "$node"; dataplane_start "$node"; done
     for node in "$@"; do
-        need 60 "the own address of $node" on "$node" sh -c "ip addr show dev $NODE_IF | grep -q 'inet 192.0.2.1'"
+        need 60 "the own address of $node" on "$node" sh -c "ip addr show dev $NODE_IF | grep -qE 'inet6? (192.0.2.1|2001:db8::1)'"
     done
 }
 # state_of NODE [GROUP]: Active, Standby, Listen...; empty when usherd does not answer
@@ -451,6 +456,42 @@ settled() {
     esac
 }
 active_of() { local node; for node in "$@"; do [ "$(state_of "$node" "${STATES_GROUP:-1}")" != Active ] || { echo "$node"; return; }; done; return 1; }
+
+# ---- what the nodes of a cluster say -------------------------------------------------------------------------------
+# load NODE SESSIONS: of those whose load source is their file (load_script); IKE SAs of max-session, nothing else
+load() { echo "half_open=0 ike=$2 child=0 cpu=1 mem=1" >"$RUN/$1/load.new"; mv "$RUN/$1/load.new" "$RUN/$1/load"; }
+load_script() { # NODE SESSIONS: the program for `load-source script`, $RUN/NODE/load.sh
+    mkdir -p "$RUN/$1"
+    printf '#!/bin/sh\nexec cat %s/load\n' "$RUN/$1" >"$RUN/$1/load.sh"
+    chmod +x "$RUN/$1/load.sh"
+    load "$1" "$2"
+}
+cluster_json() { usher_at "$1" --json show crypto ikev2 cluster 2>/dev/null; }
+# gateway NODE ADDRESS FIELD: of the row of that gateway, as NODE has it
+gateway() { cluster_json "$1" | "$PY" -c "
+import json, sys
+view = json.load(sys.stdin)
+print([str(g['$3']) for g in view['gateways'] if g['address'] == '$2'][0])" 2>/dev/null; }
+# view NODE FIELD: of the cluster, as NODE has it
+view() { cluster_json "$1" | "$PY" -c "import json, sys; print(json.load(sys.stdin)['$2'])" 2>/dev/null; }
+members() { [ "$(view "$1" secondaries)" = "$2" ]; }
+usable() { [ "$(gateway "$1" "$2" usable)" = "$3" ]; }
+# holds NODE ADDRESS MIN [MAX]: slots of 1024
+holds() { local slots; slots=$(gateway "$1" "$2" slots); [ -n "$slots" ] && [ "$slots" -ge "$3" ] && [ "$slots" -le "${4:-1024}" ]; }
+enter() { # NODE LINE...: in configuration mode
+    local node=$1
+    shift
+    printf '%s\n' 'configure terminal' "$@" end | usher_at "$node"
+}
+# share NAME COUNT [ADDRESS]: knocks from the client at the virtual address; the verdicts lie in $RUN/NAME
+share() {
+    knock client --count "$2" --timeout 1 "${3:-$VIP4}" >"$RUN/$1" 2>&1
+    say "$(awk '{n[$1 " " ($1 == "redirect" ? $2 : "")]++} END {for (k in n) printf "%s: %d  ", k, n[k]}' "$RUN/$1")"
+}
+# to NAME ADDRESS: how many of them were sent there
+to() { grep -c "^redirect $2 " "$RUN/$1"; }
+# in_range TEXT LOW VALUE HIGH
+in_range() { if [ -n "$3" ] && [ "$3" -ge "$2" ] && [ "$3" -le "$4" ]; then ok "$1: $3"; else bad "$1: wanted $2 to $4, found '$3'"; fi; }
 
 # ---- the witness of takeovers, witness.py ------------------------------------------------------------------------
 # witness_start NAME VIP PORTS [OPTION...]: events in $RUN/NAME.events

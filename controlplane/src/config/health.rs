@@ -3,7 +3,8 @@
 
 use super::keychain::KeyChain;
 use super::model::{
-    Authentication, Config, Family, Group, Interface, Interval, StandbyDelay, virtual_link_local,
+    Authentication, Config, Family, Group, Interface, Interval, StandbyDelay, is_link_local,
+    virtual_link_local,
 };
 use super::{Cluster, IfName};
 use crate::hsrp::DELAY_MINIMUM;
@@ -94,7 +95,7 @@ impl Plan {
         self.groups.iter().find(|plan| plan.key == *key)
     }
 
-    /// The cluster's virtual addresses, in the order of its groups.
+    /// The cluster's virtual addresses, in the order of its groups; not those that are link-local.
     pub fn cluster_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.cluster
             .iter()
@@ -102,6 +103,15 @@ impl Plan {
             .filter_map(|key| self.group(key))
             .filter(|plan| plan.down.is_empty())
             .flat_map(|plan| plan.addresses.iter().copied())
+            .filter(|address| !is_link_local(address))
+    }
+}
+
+impl GroupPlan {
+    /// Whether this group's virtual addresses are all link-local: it is no cluster's, though it may share its name.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        !self.addresses.is_empty() && self.addresses.iter().all(is_link_local)
     }
 }
 
@@ -243,8 +253,7 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
     }
     lease_warning(interface, group, &key, warnings);
     for address in &addresses {
-        let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
-        if !link_local && !interface.addresses().any(|p| p.covers(*address)) {
+        if !is_link_local(address) && !interface.addresses().any(|p| p.covers(*address)) {
             warnings.push(format!(
                 "{name} group {number}: {address} lies in no subnet of the interface: hosts on the link reach it only by a route"
             ));
@@ -304,7 +313,7 @@ fn ipv6_limits(plan: &ClusterPlan, groups: &[GroupPlan], config: &Config) -> Vec
     let global: Vec<(&GroupPlan, IpAddr)> = v6
         .iter()
         .flat_map(|group| group.settings.ipv6.iter().map(|prefix| (*group, prefix.address)))
-        .filter(|(_, address)| !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()))
+        .filter(|(_, address)| !is_link_local(address))
         .collect();
     match global[..] {
         [(group, address)] => {

@@ -622,6 +622,12 @@ impl Family {
     }
 }
 
+/// Whether `address` is of IPv6 and has a meaning on its link alone. It serves routing; no client or member is told it.
+#[must_use]
+pub fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// The virtual link-local address of an IPv6 group: `FE80::5:73FF:FEA0:GGG`.
 #[must_use]
 pub fn virtual_link_local(group: u16) -> Ipv6Addr {

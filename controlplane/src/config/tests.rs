@@ -478,6 +478,18 @@ fn over_ipv6_a_cluster_has_one_global_address_in_the_wans_subnet() {
 }
 
 #[test]
+fn a_group_with_a_link_local_address_alone_shares_the_name_and_is_no_cluster() {
+    let text = format!("{LAB} standby 2 ipv6 autoconfig\n standby 2 name vpn\n");
+    let plan = assess(&loaded(&text).config, None);
+    assert_eq!(plan.cluster.as_ref().unwrap().down, [""; 0]);
+    let addresses: Vec<String> = plan.cluster_addresses().map(|a| a.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.100", "2001:db8::100"]);
+    let alone: Vec<u16> =
+        plan.groups.iter().filter(|group| group.is_link_local()).map(|group| group.key.group).collect();
+    assert_eq!(alone, [2]);
+}
+
+#[test]
 fn every_command_is_explained_and_can_be_undone() {
     for (place, syntax, no, help) in change::manual() {
         assert!(!help.is_empty() && !help.ends_with('.'), "{place} {syntax}");

@@ -8,7 +8,7 @@ use crate::clb::load::Rules;
 use crate::clb::node::{Action, Event, Log, Node, Role, Settings};
 use crate::clb::{self, Member, Origin};
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{self, Cluster, LoadSource, Selection, StaticGateway};
+use crate::config::{self, Cluster, LoadSource, Selection, StaticGateway, is_link_local};
 use crate::hsrp::OWN_LEASE;
 use crate::hsrp::message::State;
 use crate::load::drain::{self, Drain, Progress};
@@ -242,7 +242,8 @@ impl Daemon {
         let taken: BTreeSet<IpAddr> =
             self.plan.groups.iter().flat_map(|group| group.addresses.clone()).collect();
         let mut wanted = BTreeMap::new();
-        for group in plan.groups.iter().filter(|_| runs).filter_map(|key| self.plan.group(key)) {
+        let groups = plan.groups.iter().filter_map(|key| self.plan.group(key));
+        for group in groups.filter(|group| runs && !group.is_link_local()) {
             if let Some(own) = group.own {
                 wanted.insert(group.key.clone(), settings(&self.config, &cluster, group, own, &taken));
             }
@@ -615,8 +616,7 @@ impl Daemon {
     /// The cluster's address for members, and this node's.
     fn target(&self, key: &GroupKey) -> Option<(SocketAddr, IpAddr)> {
         let cluster = self.config.cluster.as_ref()?;
-        let global = |address: &IpAddr| !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
-        let address = self.roles.get(key)?.addresses().into_iter().find(global)?;
+        let address = self.roles.get(key)?.addresses().into_iter().find(|address| !is_link_local(address))?;
         Some((SocketAddr::new(address, cluster.port()), self.plan.group(key)?.own?))
     }
 
@@ -817,7 +817,7 @@ impl Daemon {
         if self.clusters.all.is_empty() {
             return Err("no cluster runs here: see `show crypto ikev2 cluster`".to_owned());
         }
-        let mut done = BTreeSet::new();
+        let (mut done, mut elsewhere) = (BTreeSet::new(), Vec::new());
         for key in self.clusters.all.keys().cloned().collect::<Vec<_>>() {
             let Some(one) = self.clusters.all.get(&key) else { continue };
             let own = one.node.settings().own;
@@ -826,25 +826,46 @@ impl Daemon {
             if target.is_ipv4() != own.is_ipv4() || !(known || !on || target == own) {
                 continue;
             }
+            // With several groups this node may be the primary of some of them.
             if target != own && one.node.role() != Role::Primary {
-                return Err(format!(
-                    "only the primary takes another member out of service: say it there, or on {target}"
-                ));
+                elsewhere.push((target, key));
+                continue;
             }
             self.cluster_event(&key, Event::Drain(target, on), now);
             self.choose(&key, now);
             done.insert(target);
         }
         let names: Vec<String> = done.iter().map(IpAddr::to_string).collect();
+        let rest = match elsewhere.first() {
+            Some((target, _)) if names.is_empty() => {
+                return Err(format!(
+                    "only the primary takes another member out of service: say it there, or on {target}"
+                ));
+            }
+            Some((target, _)) => {
+                let drains = |key: &GroupKey| {
+                    self.clusters.all.get(key).is_some_and(|one| one.node.order().draining.contains(target))
+                };
+                let keys =
+                    elsewhere.iter().filter(|(_, key)| on || drains(key)).map(|(_, key)| key.to_string());
+                match keys.collect::<Vec<String>>().join(", ") {
+                    keys if keys.is_empty() => String::new(),
+                    keys => format!(
+                        "Not in {keys}, whose primary is another node: say it there too, or on {target}\n"
+                    ),
+                }
+            }
+            None => String::new(),
+        };
         match (names.is_empty(), on) {
             (true, _) => {
                 Err("that address is no member of the cluster: see `show crypto ikev2 cluster`".to_owned())
             }
             (false, true) => Ok(format!(
-                "{} takes no new clients; its sessions move away at the configured pace: see `show crypto ikev2 cluster`\n",
+                "{} takes no new clients; its sessions move away at the configured pace: see `show crypto ikev2 cluster`\n{rest}",
                 names.join(", ")
             )),
-            (false, false) => Ok(format!("{} is back in service\n", names.join(", "))),
+            (false, false) => Ok(format!("{} is back in service\n{rest}", names.join(", "))),
         }
     }
 

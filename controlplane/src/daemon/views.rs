@@ -6,12 +6,14 @@ use super::{Daemon, redirects_by_gateway};
 use crate::clb::Member;
 use crate::clb::load::Rules;
 use crate::clb::node::{self, Standing};
-use crate::config::{Authentication, Keys, render};
+use crate::config::health::GroupKey;
+use crate::config::{Authentication, Keys, is_link_local, render};
 use crate::hsrp::Role;
 use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
 use crate::load::probe::ProbeState;
 use crate::show::cluster::{
-    self, ClusterRole, ClusterView, CounterView, DrainView, GatewayRole, GatewayView, LoadView, Mark,
+    self, ClusterRole, ClusterView, CounterView, DrainView, GatewayRole, GatewayView, GroupRoleView,
+    LoadView, Mark,
 };
 use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
 use crate::show::redirect::RedirectView;
@@ -71,16 +73,24 @@ impl Daemon {
         let redirects = redirects_by_gateway(&views, &self.published.vips, &self.state.assignments);
         let nodes = || self.clusters.all.values().map(|one| &one.node);
         let up = plan.down.is_empty() && nodes().any(|node| node.is_up());
-        let role = match nodes().map(|node| node.role()).min_by_key(|role| match role {
-            node::Role::Primary => 0,
-            node::Role::Secondary(_) => 1,
-            node::Role::None => 2,
-        }) {
-            Some(node::Role::Primary) if up => ClusterRole::Primary,
+        let role_of = |node: &node::Node| match node.role() {
+            node::Role::Primary if up => ClusterRole::Primary,
             // Without `max-session` this node reports nothing: it is no member.
-            Some(node::Role::Secondary(_)) if up && cluster.max_session.is_some() => ClusterRole::Secondary,
+            node::Role::Secondary(_) if up && cluster.max_session.is_some() => ClusterRole::Secondary,
             _ => ClusterRole::None,
         };
+        // The groups may have roles on different nodes: what this one knows best, as a primary, comes first.
+        let mut ranked: Vec<(ClusterRole, &GroupKey, &One)> =
+            self.clusters.all.iter().map(|(key, one)| (role_of(&one.node), key, one)).collect();
+        ranked.sort_by_key(|(role, ..)| *role);
+        let role = ranked.first().map_or(ClusterRole::None, |(role, ..)| *role);
+        let groups = ranked.iter().filter_map(|(role, key, _)| {
+            let plan = self.plan.group(key)?;
+            let addresses =
+                plan.addresses.iter().copied().filter(|address| !is_link_local(address)).collect();
+            Some(GroupRoleView { name: plan.name.clone(), addresses, role: *role })
+        });
+        let groups = groups.collect();
         let mut reasons = plan.down.clone();
         if nodes().any(|node| node.order().shutdown) {
             reasons.push(
@@ -89,7 +99,7 @@ impl Daemon {
             );
         }
         let mut gateways: Vec<GatewayView> = Vec::new();
-        for one in self.clusters.all.values() {
+        for (_, _, one) in &ranked {
             let acked = one.node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000);
             let standings = one.node.standings(now_ns);
             let least =
@@ -112,7 +122,12 @@ impl Daemon {
                 gateways.push(idle(*address, gateway.priority, self.is_virtual(*address)));
             }
         }
-        let drains = self.clusters.all.values().flat_map(|one| self.drains(one, now_ns)).collect();
+        let mut drains: Vec<DrainView> = Vec::new();
+        for drain in ranked.iter().flat_map(|(_, _, one)| self.drains(one, now_ns)) {
+            if drains.iter().all(|other| other.address != drain.address) {
+                drains.push(drain);
+            }
+        }
         let authenticated =
             self.clusters.all.values().filter_map(|one| one.authenticated).reduce(|a, b| a && b);
         let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -131,6 +146,7 @@ impl Daemon {
                 .filter(|gateway| gateway.role == GatewayRole::Second && !gateway.is_self)
                 .count(),
             cluster_ip: self.plan.cluster_addresses().collect(),
+            groups,
             hold_time_ms: cluster.holdtime(),
             overload_limit: cluster.overload_limit(),
             hello_interval_ms: cluster.hello(),

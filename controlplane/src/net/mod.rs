@@ -7,7 +7,7 @@
 
 pub mod announce;
 
-use crate::config::Prefix;
+use crate::config::{Prefix, is_link_local};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
@@ -15,7 +15,6 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::{Handle, LinkMacVlan, LinkUnspec};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Not private: there a multicast frame whose source is the macvlan's own MAC, which every hello of another active
@@ -268,6 +267,9 @@ impl Net {
                 if present.iter().any(|message| prefix_in(message) == Some(*prefix)) {
                     continue;
                 }
+                // What comes to a link-local address is answered on its own device: without the prefix there is no way back.
+                let flags =
+                    if is_link_local(&prefix.address) { flags - AddressFlags::Noprefixroute } else { flags };
                 let mut request = self.handle.address().add(index, prefix.address, prefix.length).replace();
                 let message = request.message_mut();
                 message.header.flags = header;
@@ -279,8 +281,7 @@ impl Net {
             }
             for message in present {
                 let Some(prefix) = prefix_in(&message) else { continue };
-                let own_link_local = header.is_empty()
-                    && matches!(prefix.address, IpAddr::V6(address) if address.is_unicast_link_local());
+                let own_link_local = header.is_empty() && is_link_local(&prefix.address);
                 if own_link_local || wanted.shared || wanted.addresses.contains(&prefix) {
                     continue;
                 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// What this node is for the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterRole {
     /// The active HSRP router: it keeps the list and sends the clients on
@@ -42,6 +42,8 @@ pub struct ClusterView {
     pub secondaries: usize,
     /// The virtual addresses
     pub cluster_ip: Vec<IpAddr>,
+    /// The groups of the cluster, those that this node is primary of first
+    pub groups: Vec<GroupRoleView>,
     /// Milliseconds
     pub hold_time_ms: u32,
     /// Percent
@@ -64,6 +66,17 @@ pub struct ClusterView {
     pub not_redirected: Vec<CounterView>,
     /// What runs, yet perhaps not as meant
     pub notes: Vec<String>,
+}
+
+/// What this node is in one HSRP group of the cluster.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupRoleView {
+    /// `standby G name`
+    pub name: String,
+    /// Its virtual addresses
+    pub addresses: Vec<IpAddr>,
+    /// What this node is there
+    pub role: ClusterRole,
 }
 
 /// A number that only grows.
@@ -210,6 +223,13 @@ pub fn summary(view: Option<&ClusterView>) -> String {
     let addresses: Vec<String> = view.cluster_ip.iter().map(shown).collect();
     let addresses = addresses.join(", ");
     line("Cluster IP", if addresses.is_empty() { "none" } else { &addresses });
+    // One role for all of them stands in the first line.
+    if view.groups.iter().any(|group| group.role != view.role) {
+        for GroupRoleView { name, addresses, role } in &view.groups {
+            let addresses: Vec<String> = addresses.iter().map(shown).collect();
+            line("Group", &format!("{name} {}: {}", addresses.join(", "), role.name()));
+        }
+    }
     line("Hold time", &format!("{} msec", view.hold_time_ms));
     if secondary {
         line("Hello-interval", &format!("{} msec", view.hello_interval_ms));
@@ -470,6 +490,7 @@ mod tests {
                 .filter(|ip| !ip.is_empty())
                 .map(|ip| ip.parse().unwrap())
                 .collect(),
+            groups: Vec::new(),
             hold_time_ms: 15_000,
             overload_limit: 80,
             hello_interval_ms: 5000,
@@ -570,6 +591,25 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         assert_eq!(summary(Some(&view(ClusterRole::Secondary, "1:1:1::100", vec![other, own]))), SECONDARY);
         assert_eq!(details(Some(&details_view())), DETAILS);
         assert_eq!(stats(Some(&details_view())).split_once("\n\n").unwrap().0, DETAILS.trim_end());
+    }
+
+    #[test]
+    fn groups_are_named_where_this_node_has_several_roles() {
+        let group = |name: &str, address: &str, role| GroupRoleView {
+            name: name.to_owned(),
+            addresses: vec![address.parse().unwrap()],
+            role,
+        };
+        let mut view = primary();
+        view.groups = vec![
+            group("vpn-a", "10.0.0.100", ClusterRole::Primary),
+            group("vpn-b", "2001:db8::10", ClusterRole::Secondary),
+        ];
+        let text = summary(Some(&view));
+        let lines = "Group          : vpn-a 10.0.0.100: CLB Primary\nGroup          : vpn-b 2001:DB8::10: CLB Secondary\n";
+        assert!(text.contains(lines), "{text}");
+        view.groups[1].role = ClusterRole::Primary;
+        assert_eq!(summary(Some(&view)), PRIMARY);
     }
 
     #[test]
