@@ -72,8 +72,12 @@ int shim_bpf_load(const void *bytes, size_t len, int maps_of, const char *progra
 		return -errno;
 	if (maps_of >= 0) {
 		bpf_object__for_each_map(map, object) {
-			int fd = shim_xdp_map(maps_of, program, bpf_map__name(map));
+			int fd;
 
+			/* Its constants are its own. Their map is named by where the object lies in memory: it may look like the other's. */
+			if (bpf_map__is_internal(map))
+				continue;
+			fd = shim_xdp_map(maps_of, program, bpf_map__name(map));
 			rc = fd < 0 ? fd : bpf_map__reuse_fd(map, fd);
 			if (fd >= 0)
 				close(fd);
