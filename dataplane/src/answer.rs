@@ -41,42 +41,46 @@ fn write<const N: usize, const MARK: usize>(
     let udp_at = const { if N == 4 { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN } };
     let ike_at = udp_at + udp::HEADER_LEN + MARK;
     let head_len = ike_at + redirect::prefix_len(N == 16);
-    let nonce = request.nonce..request.nonce + request.nonce_len;
-    let nonce_at = request.ip + head_len;
-    let end = nonce_at + request.nonce_len;
-    if end > request.end || request.end > frame.len() || nonce.end > request.end {
+    let nonce_len = request.nonce_len;
+    // All that follows lies within the request, so that one check of a bound is enough where the compiler sees it.
+    let (ethernet, packet) = frame.get_mut(..request.end)?.split_at_mut_checked(request.ip)?;
+    let nonce_from = request.nonce.checked_sub(request.ip)?;
+    let end = head_len + nonce_len;
+    if end > packet.len() || nonce_from + nonce_len > packet.len() {
         return None;
     }
 
     // Everything that the answer keeps of the request is read before anything is overwritten.
-    let client = *frame.get(6..)?.first_chunk::<6>()?;
-    let ip = frame.get(request.ip..request.ip + udp_at)?;
+    let macs = ethernet.first_chunk_mut::<12>()?;
+    let [_, _, _, _, _, _, client @ ..] = *macs;
+    let ip = packet.get(..udp_at)?;
     let (class, source, destination) = if N == 4 {
         (ip[1], *ip[12..].first_chunk::<N>()?, *ip[16..].first_chunk::<N>()?)
     } else {
         (ip[0] << 4 | ip[1] >> 4, *ip[8..].first_chunk::<N>()?, *ip[24..].first_chunk::<N>()?)
     };
-    let [sport_high, sport_low, dport_high, dport_low] = *frame.get(request.udp..)?.first_chunk::<4>()?;
+    let [sport_high, sport_low, dport_high, dport_low] =
+        *packet.get(request.udp.checked_sub(request.ip)?..)?.first_chunk::<4>()?;
     let (sport, dport) =
         (u16::from_be_bytes([sport_high, sport_low]), u16::from_be_bytes([dport_high, dport_low]));
 
     // The nonce moves to its place first: old and new place may overlap either way (a nonce may stand before SA).
-    let nonce_sum = if request.nonce_len == COMMON_NONCE {
-        let data = *frame.get(nonce.start..)?.first_chunk::<COMMON_NONCE>()?;
-        *frame.get_mut(nonce_at..)?.first_chunk_mut()? = data;
+    let nonce_sum = if nonce_len == COMMON_NONCE {
+        let data = *packet.get(nonce_from..)?.first_chunk::<COMMON_NONCE>()?;
+        *packet.get_mut(head_len..)?.first_chunk_mut()? = data;
         checksum::add(0, &data)
     } else {
-        frame.copy_within(nonce, nonce_at);
-        checksum::add(0, frame.get(nonce_at..end)?)
+        packet.copy_within(nonce_from..nonce_from + nonce_len, head_len);
+        checksum::add(0, packet.get(head_len..end)?)
     };
 
     let mut head = [0; HEAD_MAX];
-    let udp_len = (head_len - udp_at + request.nonce_len) as u16;
+    let udp_len = (head_len - udp_at + nonce_len) as u16;
     redirect::emit_prefix::<N>(
         &mut head[ike_at..head_len],
         request.spi_i,
         gateway.first_chunk::<N>()?,
-        request.nonce_len as u16,
+        nonce_len as u16,
     );
     if N == 4 {
         let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
@@ -92,7 +96,8 @@ fn write<const N: usize, const MARK: usize>(
     let addresses = if N == 4 { &ip_header[ipv4::ADDRESSES] } else { &ip_header[ipv6::ADDRESSES] };
     udp::emit_header(datagram, dport, sport, udp_len, payload_sum, addresses);
 
-    frame.get_mut(request.ip..nonce_at)?.copy_from_slice(&head[..head_len]);
-    ethernet::set_addresses(frame, client, mac);
-    Some(end)
+    packet.get_mut(..head_len)?.copy_from_slice(&head[..head_len]);
+    macs[..6].copy_from_slice(&client);
+    macs[6..].copy_from_slice(&mac);
+    Some(request.ip + end)
 }
