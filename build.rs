@@ -1,5 +1,5 @@
-//! Build script of `platform/dpdk-sys`: flags from pkg-config, bindings from bindgen, the shim from cc, the XDP program from
-//! clang.
+//! Build script of `platform/dpdk-sys`: flags from pkg-config, bindings from bindgen, the shim from cc, the kernel's programs
+//! from clang.
 //!
 //! DPDK is linked dynamically, since EAL loads its drivers with dlopen. What is missing on the machine ends in one
 //! line that says what to install; there is no stub for a machine without DPDK.
@@ -13,6 +13,8 @@ const SHIM: &str = "c/shim.c";
 const STEER_MAPS: &str = "c/steer.c";
 const FLOW: &str = "c/flow.c";
 const STEER: &str = "c/steer.bpf.c";
+const EGRESS: &str = "c/egress.bpf.c";
+const BPF_SHARED: &str = "c/steer.bpf.h";
 const LIBCLANG: &str = "apt install libclang-dev clang";
 
 /// What is called and named of DPDK; everything the shim declares comes along.
@@ -44,7 +46,7 @@ const CONSTANTS: &[&str] = &["SHIM_.*", "RTE_LOG_.*", "RTE_MEMPOOL_CACHE_MAX_SIZ
 const OPAQUE: &str = "rte_(arp|l2tpv2|gtp|ppp|flow|mtr|tm)_.*";
 
 fn main() -> ExitCode {
-    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, FLOW, STEER] {
+    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, FLOW, STEER, EGRESS, BPF_SHARED] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
@@ -73,7 +75,8 @@ fn build() -> Result<(), String> {
     pkg_config::Config::new().atleast_version("1.0").probe("libbpf").map_err(|err| {
         format!("libbpf 1.0 or newer is not installed: apt install libbpf-dev ({})", first_line(&err))
     })?;
-    compile_steer(&out.join("steer.o"))?;
+    compile_bpf(STEER, &out.join("steer.o"))?;
+    compile_bpf(EGRESS, &out.join("egress.o"))?;
     generate_bindings(&dpdk.include_paths, &flags, &out.join("bindings.rs"))?;
 
     let mut shim = cc::Build::new();
@@ -85,14 +88,14 @@ fn build() -> Result<(), String> {
         .map_err(|err| format!("{SHIM} does not compile: apt install gcc libdpdk-dev ({err})"))
 }
 
-/// The program is the kernel's: no flag of this machine's goes in.
-fn compile_steer(target: &Path) -> Result<(), String> {
+/// A program of the kernel's: no flag of this machine's goes in.
+fn compile_bpf(source: &str, target: &Path) -> Result<(), String> {
     // clang for bpf does not look where Debian keeps the kernel's asm/ headers.
     let triple = env::var("TARGET").unwrap_or_default().replace("-unknown", "");
     let output = Command::new("clang")
         .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-I"])
         .arg(format!("/usr/include/{triple}"))
-        .args(["-c", STEER, "-o"])
+        .args(["-c", source, "-o"])
         .arg(target)
         .output()
         .map_err(|err| format!("clang does not start: apt install clang ({err})"))?;
@@ -100,7 +103,7 @@ fn compile_steer(target: &Path) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{STEER} does not compile: apt install clang libbpf-dev linux-libc-dev ({said})"))
+    Err(format!("{source} does not compile: apt install clang libbpf-dev linux-libc-dev ({said})"))
 }
 
 fn machine_flags() -> Result<Vec<String>, String> {

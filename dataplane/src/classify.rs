@@ -5,10 +5,10 @@
 //! elsewhere.
 
 use platform::wire::ethernet::{self, Frame, Mac, ethertype};
-use platform::wire::{Error, arp, icmpv6, ike, ipv4, ipv6, notify, redirect, udp};
+use platform::wire::{arp, icmpv6, ike, ipv4, ipv6, redirect, udp};
 
 use crate::stages::Stage;
-use crate::{Class, Gate, Reason, View};
+use crate::{Class, Gate, Reason, View, contents, plain};
 
 /// A request that may be answered, as offsets into its frame. It borrows nothing, so that the answer can be written
 /// over it.
@@ -104,6 +104,12 @@ pub fn classify(frame: &[u8], view: &View, port: &PortView) -> Verdict {
 /// [`classify()`] with a clock: `lap` is told of the end of [`Stage::Classify`] and [`Stage::Walk`] if there is a walk.
 #[inline]
 pub fn classify_timed(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+    plain::classify(frame, view, port, lap)
+}
+
+/// [`classify_timed`] of any frame, without the short way of the plain case.
+#[inline(never)]
+pub fn classify_any(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(eth) = Frame::new_checked(frame) else { return Drop(Reason::BadEthernet) };
     let destination = eth.destination();
     let ours = destination == port.mac || ethernet::is_group(&destination) || port.any_mac;
@@ -375,95 +381,58 @@ fn request(found: &Found, message: &[u8], start: usize, lap: &mut impl FnMut(Sta
     if let Gate::Pass(reason) = found.gate {
         return Pass(Class::Ike, reason);
     }
+    let Found { vip, family, source, ip, payload, .. } = *found;
+    first_request(&Asked { vip, family, source, ip, udp: payload, ike: start }, ike, lap)
+}
+
+/// A first request to a virtual address that is answered, up to its payloads.
+pub(crate) struct Asked {
+    pub vip: usize,
+    pub family: u8,
+    pub source: [u8; 16],
+    /// Where the headers start in the frame.
+    pub ip: usize,
+    pub udp: usize,
+    pub ike: usize,
+}
+
+/// The walk over the payloads, and what follows from it.
+#[inline(always)]
+pub(crate) fn first_request(asked: &Asked, ike: ike::Message<'_>, lap: &mut impl FnMut(Stage)) -> Verdict {
     lap(Stage::Classify);
-    let contents = Contents::read(&ike, found.family);
+    let contents = contents::read(ike, asked.family);
     lap(Stage::Walk);
-    let contents = match contents {
+    let (contents, redirected_from) = match contents {
         Ok(contents) => contents,
         Err(reason) => return Drop(reason),
     };
-    let Some((nonce, nonce_len)) = contents.nonce.filter(|_| contents.sa && contents.ke) else {
+    if !contents.is_complete() {
         return Pass(Class::Ike, Reason::Incomplete);
-    };
-    if contents.critical {
+    }
+    if contents.has_critical() {
         return Pass(Class::Ike, Reason::CriticalPayload);
     }
     // RFC 5685 section 3: "The gateway MUST NOT send REDIRECT to a client that did not indicate support."
-    if !contents.supported && !contents.redirected {
+    if !contents.signals_support() {
         return Pass(Class::Ike, Reason::Unsignalled);
     }
-    if redirect::prefix_len(found.family == 6) + nonce_len > message.len() {
+    if redirect::prefix_len(asked.family == 6) + contents.nonce_len() > ike.len() {
         return Pass(Class::Ike, Reason::AnswerTooLong);
     }
+    let end = asked.ike + ike.len();
     Verdict::Request(Request {
-        vip: found.vip,
-        family: found.family,
-        ip: found.ip,
-        udp: found.payload,
-        ike: start,
-        end: start + message.len(),
-        nonce: start + nonce,
-        nonce_len,
+        vip: asked.vip,
+        family: asked.family,
+        ip: asked.ip,
+        udp: asked.udp,
+        ike: asked.ike,
+        end,
+        nonce: end - contents.nonce_to_end(),
+        nonce_len: contents.nonce_len(),
         spi_i: ike.spi_i(),
-        source: found.source,
-        redirected_from: contents.redirected_from,
+        source: asked.source,
+        redirected_from,
     })
-}
-
-/// What the walk over the payloads found.
-#[derive(Default)]
-struct Contents {
-    sa: bool,
-    ke: bool,
-    nonce: Option<(usize, usize)>,
-    supported: bool,
-    redirected: bool,
-    redirected_from: Option<[u8; 16]>,
-    critical: bool,
-}
-
-impl Contents {
-    #[inline]
-    fn read(message: &ike::Message<'_>, family: u8) -> Result<Self, Reason> {
-        let mut contents = Contents::default();
-        let mut walk = message.payloads();
-        for payload in walk.by_ref() {
-            let payload = payload.map_err(|error| match error {
-                Error::Truncated | Error::Malformed => Reason::BadPayload,
-            })?;
-            match payload.kind {
-                ike::payload::NOTIFY => contents.notify(payload.body, family)?,
-                ike::payload::NONCE => {
-                    // RFC 7296 section 3.9: "The size of the Nonce Data MUST be between 16 and 256 octets."
-                    if contents.nonce.is_some() || !redirect::NONCE_LEN.contains(&payload.body.len()) {
-                        return Err(Reason::BadNonce);
-                    }
-                    contents.nonce = Some((payload.offset, payload.body.len()));
-                }
-                ike::payload::SA => contents.sa = true,
-                ike::payload::KE => contents.ke = true,
-                // RFC 7296 section 2.5: the critical bit counts only for payloads that one does not understand.
-                kind => contents.critical |= payload.critical && !ike::payload::KNOWN.contains(&kind),
-            }
-        }
-        if walk.ended_exactly() { Ok(contents) } else { Err(Reason::BadIke) }
-    }
-
-    #[inline]
-    fn notify(&mut self, body: &[u8], family: u8) -> Result<(), Reason> {
-        let notify = notify::Notify::new_checked(body).map_err(|_| Reason::BadPayload)?;
-        match notify.kind() {
-            notify::kind::REDIRECT_SUPPORTED => self.supported = true,
-            notify::kind::REDIRECTED_FROM => {
-                let (from, _) = redirect::parse(notify.data()).map_err(|_| Reason::BadPayload)?;
-                self.redirected = true;
-                let same_family = from.filter(|from| from.is_ipv4() == (family == 4));
-                self.redirected_from = same_family.map(platform::snapshot::addr16);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
 /// Whether a frame, from the wire or to it, speaks in the name of a fenced address: its virtual MAC, or ARP or

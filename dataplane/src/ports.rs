@@ -5,18 +5,18 @@ use std::io::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use dpdk::steer::{Rules, Steering};
+use dpdk::steer::{self, Counts, Egress, Mode, Program, Rules, Sockets, Steering};
 use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
 use platform::host::devices::{exception_vdev, numa_node};
 use platform::profile::{Attach, Device, PortProfile, Profile, Promiscuous};
-use platform::snapshot::{PortIdentity, PortStatus};
+use platform::snapshot::{Feedback, PortIdentity, PortStatus, Shared, SharedBy};
 use tracing::{debug, info, warn};
 
-use crate::PortView;
 use crate::reassemble::Reassembler;
 use crate::worker::Queues;
+use crate::{PortView, Reason};
 
 type PortWithQueues = (Port, Vec<RxQueue>, Vec<TxQueue>);
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -31,7 +31,12 @@ pub struct OpenPort {
     filters: BTreeSet<[u8; 6]>,
     filters_of: (u64, u64),
     filters_ok: bool,
+    queues: u16,
     steering: Option<Steering>,
+    sockets: Sockets,
+    /// On the device as long as it stands here.
+    egress: Option<Egress>,
+    counts: Counts,
 }
 
 /// A port for a device of the command line, without an exception device.
@@ -45,7 +50,7 @@ pub fn vdev(spec: &str, index: usize) -> Result<PortProfile, Failure> {
 
 /// The XDP program for the ports that the kernel keeps, as a file that lives as long as this. DPDK loads it when the port is
 /// opened.
-pub struct Program {
+pub struct ProgramFile {
     _file: Option<OwnedFd>,
 }
 
@@ -53,20 +58,20 @@ pub struct Program {
 ///
 /// # Errors
 /// The system gives no memory for a file.
-pub fn steer(profile: &mut Profile) -> Result<Program, Failure> {
+pub fn steer(profile: &mut Profile) -> Result<ProgramFile, Failure> {
     let mut program = None;
     for port in profile.port.iter_mut().filter(|port| port.attach == Attach::Bifurcated) {
         // A NIC is told by flow rules.
         let Device::Vdev(spec) = &mut port.device else { continue };
         if program.is_none() {
             let file = rustix::fs::memfd_create("usher_steer", rustix::fs::MemfdFlags::CLOEXEC)?;
-            std::fs::File::from(file.try_clone()?).write_all(dpdk::steer::object())?;
+            std::fs::File::from(file.try_clone()?).write_all(steer::object())?;
             program = Some(file);
         }
         let number = program.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         spec.push_str(&format!(",xdp_prog=/proc/self/fd/{number}"));
     }
-    Ok(Program { _file: program })
+    Ok(ProgramFile { _file: program })
 }
 
 /// Starts EAL with the profile's arguments and the devices of its ports.
@@ -140,7 +145,13 @@ fn open_one(
         promiscuous: settings.promiscuous == Promiscuous::On,
         isolated: bifurcated && matches!(settings.device, Device::Pci(_)),
     };
+    let before = steer::sockets();
     let (mut port, rx, tx) = Port::configure(eal, id, &config, &pool)?;
+    let after = steer::sockets();
+    let sockets = Sockets {
+        copying: after.copying.saturating_sub(before.copying),
+        zero_copy: after.zero_copy.saturating_sub(before.zero_copy),
+    };
     let can = port.capabilities();
     if config.rss && !can.rss {
         // A TAP or a vhost peer spreads frames itself.
@@ -157,10 +168,22 @@ fn open_one(
         Ok(filter) => debug!(port = port.name(), ?filter, "all multicast by other means"),
         Err(error) => warn!(%error, "multicast may not reach the kernel's side"),
     }
+    let mut egress = None;
     let steering = match (settings.attach, &settings.device, port.kernel_ifindex()) {
         (Attach::Owned, ..) => None,
         (_, Device::Pci(_), _) => Some(Steering::flows(&port, settings.queues)),
-        (.., Some(index)) => Some(Steering::open(&dpdk::steer::Program::attached(index)?)?),
+        (.., Some(index)) => {
+            let program = Program::attached(index)?;
+            match fence_egress(&program, index) {
+                Ok(filter) => egress = Some(filter),
+                Err(error) => warn!(
+                    port = settings.interface,
+                    %error,
+                    "what the kernel sends in the name of a fenced address is not stopped"
+                ),
+            }
+            Some(Steering::open(&program)?)
+        }
         (.., None) => {
             let port = &settings.interface;
             return Err(format!(
@@ -213,9 +236,19 @@ fn open_one(
         filters: BTreeSet::new(),
         filters_of: (0, 0),
         filters_ok: true,
+        queues: settings.queues,
         steering,
+        sockets,
+        egress,
+        counts: Counts::default(),
     };
     Ok((opened, queues))
+}
+
+fn fence_egress(program: &Program, ifindex: u32) -> Result<Egress, dpdk::SteerError> {
+    let mut egress = Egress::load(program)?;
+    egress.attach(ifindex)?;
+    Ok(egress)
 }
 
 /// The exception device has the port's MAC and MTU, so that the kernel behind it is the same station.
@@ -267,7 +300,7 @@ impl OpenPort {
             name: self.name.clone(),
             mac: self.port.mac(),
             mtu: self.port.mtu(),
-            driver: format!("{}{}", self.port.driver(), if self.is_steered() { ", bifurcated" } else { "" }),
+            driver: self.port.driver().to_owned(),
             exception: self.exception_name.clone(),
         }
     }
@@ -332,6 +365,56 @@ impl OpenPort {
             ierrors: stats.ierrors,
             oerrors: stats.oerrors,
             rx_nombuf: stats.rx_nombuf + lost,
+            queues: self.queues,
+            shared: self.shared(),
         }
     }
+
+    /// How the kernel shares the port, with the programs' counts.
+    fn shared(&mut self) -> Option<Shared> {
+        let steering = self.steering.as_ref()?;
+        match steering.counts() {
+            Ok(counts) => self.counts = counts,
+            // They stay what they were, which shows; rules are refused for the same reason, and that is told.
+            Err(error) => debug!(port = self.name, %error, "the programs' counters cannot be read"),
+        }
+        let attachment = steering.attachment();
+        let by = match attachment.map(|attachment| attachment.mode) {
+            None => SharedBy::FlowRules,
+            Some(Mode::Unknown) => SharedBy::Xdp,
+            Some(Mode::Native) => SharedBy::XdpNative,
+            Some(Mode::Generic) => SharedBy::XdpGeneric,
+            Some(Mode::Offloaded) => SharedBy::XdpOffloaded,
+        };
+        let Counts { fenced, steered, passed, unserved, fenced_out } = self.counts;
+        Some(Shared {
+            by,
+            program: attachment.unwrap_or_default().program,
+            copying: self.sockets.copying as u16,
+            zero_copy: self.sockets.zero_copy as u16,
+            egress_fence: self.egress.is_some(),
+            steered,
+            passed,
+            unserved,
+            fenced,
+            fenced_out,
+        })
+    }
+}
+
+/// Tells how all ports are, and what was counted before the workers: frames that the kernel's programs ended have reasons
+/// like any other.
+pub fn tell(feedback: &Feedback, open: &mut [OpenPort]) {
+    let mut sum = Shared::default();
+    for (index, port) in open.iter_mut().enumerate() {
+        let status = port.status();
+        feedback.set_port(index, &status);
+        let shared = status.shared.unwrap_or_default();
+        sum.fenced += shared.fenced;
+        sum.fenced_out += shared.fenced_out;
+        sum.unserved += shared.unserved;
+    }
+    feedback.set_outside(Reason::Fenced.index(), sum.fenced);
+    feedback.set_outside(Reason::FencedOut.index(), sum.fenced_out);
+    feedback.set_outside(Reason::NoSocket.index(), sum.unserved);
 }

@@ -89,6 +89,7 @@ reasons! {
     FragmentEvicted, "fragment_evicted", Pass, "a held fragment gave way to a newer one";
     FragmentOther, "fragment_other", Pass, "a fragment that is no half of a pair";
     Scattered, "scattered", Pass, "a frame that does not fit one buffer";
+    NoSocket, "no_socket", Pass, "for a worker, but on a queue of a bifurcated port that has none: left to the kernel (`queues`)";
     FromKernel, "from_kernel", Pass, "from the kernel's side to the wire";
 
     ForeignMac, "foreign_mac", Drop, "the destination MAC is not ours";

@@ -160,8 +160,10 @@ fn summary(view: &FeedbackView) -> String {
     }
     for counter in view.counters.iter().filter(|counter| counter.total > 0) {
         let shares: Vec<String> = counter.per_worker.iter().map(u64::to_string).collect();
+        let outside =
+            if counter.outside > 0 { format!(", outside {}", counter.outside) } else { String::new() };
         text += &format!(
-            "{:<6} {:<20} {:>12}  by worker {}\n",
+            "{:<6} {:<20} {:>12}  by worker {}{outside}\n",
             counter.action,
             counter.name,
             counter.total,
@@ -199,13 +201,12 @@ fn control(
         let now = Instant::now();
         if filters_moved || now >= next_ports {
             next_ports = now + PORT_TICK;
-            for (index, port) in open.iter_mut().enumerate() {
-                feedback.set_port(index, &port.status());
-            }
+            ports::tell(feedback, &mut open);
         }
         feedback.heartbeat(monotonic_ns());
         std::thread::sleep(TICK);
     }
+    ports::tell(feedback, &mut open);
     Ok(())
 }
 

@@ -16,10 +16,30 @@ pub enum Gate {
     Fence,
 }
 
+/// What a frame's destination is looked up by, and what it gets: one half of a cache line an address, so that a node with
+/// many of them finds the right one in a few lines.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    addr: [u8; 16],
+    port: u16,
+    family: u8,
+    /// The virtual MAC.
+    pub mac: Mac,
+    /// What requests to the address get.
+    pub gate: Gate,
+}
+
+impl Target {
+    fn new(vip: &Vip, gate: Gate) -> Self {
+        Target { addr: vip.addr, port: vip.port, family: vip.family, mac: vip.mac, gate }
+    }
+}
+
 /// The private copy and its gates. Everything that is asked per packet is plain memory of this thread.
 pub struct View {
     copy: Copy,
-    gates: Vec<Gate>,
+    /// One for each virtual address of the copy.
+    targets: Vec<Target>,
     fenced: bool,
 }
 
@@ -32,16 +52,16 @@ impl Default for View {
 impl View {
     /// A view without any virtual address.
     pub fn new() -> Self {
-        let gates = Vec::with_capacity(platform::snapshot::MAX_VIPS);
-        View { copy: Copy::empty(), gates, fenced: false }
+        let targets = Vec::with_capacity(platform::snapshot::MAX_VIPS);
+        View { copy: Copy::empty(), targets, fenced: false }
     }
 
     /// A view of a body that never changes and whose addresses are answered for ever: static mode and replay.
     pub fn fixed(body: Box<Body>) -> Self {
-        let gates = body.vips().iter().map(|vip| gate(vip, true, false)).collect();
+        let targets = body.vips().iter().map(|vip| Target::new(vip, gate(vip, true, false))).collect();
         let mut copy = Copy::empty();
         copy.body = body;
-        View { copy, gates, fenced: false }
+        View { copy, targets, fenced: false }
     }
 
     /// Once a burst: copies the snapshot if it moved, and reads leases and their end.
@@ -49,16 +69,16 @@ impl View {
     pub fn refresh(&mut self, reader: &Reader, now_ns: u64) -> Refresh {
         let refresh = reader.refresh(&mut self.copy);
         if let Refresh::Copied = refresh {
-            self.gates.clear();
-            self.gates.resize(self.copy.body.vips().len(), Gate::Fence);
+            self.targets.clear();
+            self.targets.extend(self.copy.body.vips().iter().map(|vip| Target::new(vip, Gate::Fence)));
         }
         // The leases of another instance say nothing about this copy: they speak of other groups.
         let ours = self.copy.instance == reader.instance();
         self.fenced = false;
-        for (vip, slot) in self.copy.body.vips().iter().zip(&mut self.gates) {
+        for (vip, target) in self.copy.body.vips().iter().zip(&mut self.targets) {
             let lease = reader.lease(usize::from(vip.group));
-            *slot = gate(vip, ours && lease.runs(now_ns), ours && lease.peer_known);
-            self.fenced |= *slot == Gate::Fence;
+            target.gate = gate(vip, ours && lease.runs(now_ns), ours && lease.peer_known);
+            self.fenced |= target.gate == Gate::Fence;
         }
         refresh
     }
@@ -83,16 +103,24 @@ impl View {
     /// What requests to this address get.
     #[inline]
     pub fn gate(&self, index: usize) -> Gate {
-        self.gates.get(index).copied().unwrap_or(Gate::Pass(Reason::GroupInactive))
+        self.targets.get(index).map_or(Gate::Pass(Reason::GroupInactive), |target| target.gate)
+    }
+
+    /// A virtual address on a port: its index, and what is asked of it first.
+    #[inline(always)]
+    pub fn target(&self, family: u8, address: &[u8; 16], port: u16) -> Option<(usize, &Target)> {
+        let found = |target: &Target| {
+            target.family == family
+                && target.addr == *address
+                && (target.port == port || target.port == ANY_PORT)
+        };
+        self.targets.iter().enumerate().find(|(_, target)| found(target))
     }
 
     /// The index of a virtual address on a port.
     #[inline]
     pub fn find(&self, family: u8, address: &[u8; 16], port: u16) -> Option<usize> {
-        let found = |vip: &Vip| {
-            vip.family == family && vip.addr == *address && (vip.port == port || vip.port == ANY_PORT)
-        };
-        self.copy.body.vips().iter().position(found)
+        self.target(family, address, port).map(|(index, _)| index)
     }
 
     /// Whether the address with this index is an own address of a node that sheds load, not a virtual one.
@@ -121,8 +149,8 @@ impl View {
 
     /// The fenced addresses.
     pub fn fenced(&self) -> impl Iterator<Item = &Vip> {
-        let pairs = self.copy.body.vips().iter().zip(&self.gates);
-        pairs.filter(|(_, gate)| **gate == Gate::Fence).map(|(vip, _)| vip)
+        let pairs = self.copy.body.vips().iter().zip(&self.targets);
+        pairs.filter(|(_, target)| target.gate == Gate::Fence).map(|(vip, _)| vip)
     }
 }
 

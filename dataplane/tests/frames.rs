@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use dataplane::{Action, Decision, PortView, Reason, Verdict, View, answer, classify, decide, fixed, steer};
-use dpdk::steer::{Program, Steering, Way};
+use dpdk::steer::{Counts, Egress, Program, Steering, Way};
 use platform::snapshot::{NO_GATEWAY, Reader, VIP_OWN, VIP_REDIRECT_INIT, VipState, Writer, addr16};
 use support::*;
 
@@ -654,7 +654,8 @@ fn the_kernel_keeps_what_is_no_request() {
     assert_eq!(program.way(&v6(&Ike::request().bytes())).unwrap(), Way::Socket);
 }
 
-/// Both directions of a fence that the program can see: what comes in for the address or in the group's virtual MAC.
+/// A fence holds in both directions: for the address and the group's virtual MAC nothing comes in, and in their name the
+/// kernel sends nothing. Of a group that is given up the second holds. What was ended is counted.
 #[test]
 fn the_program_fences_addresses_and_virtual_macs() {
     if !rustix::process::geteuid().is_root() {
@@ -662,6 +663,7 @@ fn the_program_fences_addresses_and_virtual_macs() {
         return;
     }
     let program = Program::load().unwrap();
+    let egress = Egress::load(&program).unwrap();
     let mut steering = Steering::open(&program).unwrap();
     let arp =
         [&[0xff; 6][..], &CLIENT_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &CLIENT_MAC, &CLIENT, &[0; 6], &VIP]
@@ -679,6 +681,31 @@ fn the_program_fences_addresses_and_virtual_macs() {
     to_node[..6].copy_from_slice(&NODE);
     let frames =
         [("ARP", arp), ("a neighbour solicitation", solicitation), ("through the virtual MAC", through)];
+    let mut advertisement = Vec::new();
+    etherparse::PacketBuilder::ethernet2(NODE, CLIENT_MAC)
+        .ipv6(VIP6, CLIENT6, 255)
+        .icmpv6_raw(136, 0, [0x60, 0, 0, 0])
+        .write(&mut advertisement, &VIP6)
+        .unwrap();
+    let reply =
+        [&CLIENT_MAC[..], &NODE, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &NODE, &VIP, &CLIENT_MAC, &CLIENT].concat();
+    let mut others_reply = reply.clone();
+    others_reply[28..32].copy_from_slice(&[192, 0, 2, 11]);
+    let mut hello = others_reply.clone();
+    hello[6..12].copy_from_slice(&VMAC);
+    let mut tagged = hello.clone();
+    tagged.splice(12..12, [0x81, 0, 0, 5]);
+    let mut in_tag = reply.clone();
+    in_tag.splice(12..12, [0x88, 0xa8, 0, 5, 0x81, 0, 0, 6]);
+    // The second column: while the address is fenced, while the group is given up.
+    let out = [
+        ("an ARP reply for the address", reply, true, false),
+        ("the same in two tags", in_tag, true, false),
+        ("a neighbour advertisement for the address", advertisement, true, false),
+        ("a frame of the virtual MAC", hello, true, true),
+        ("the same in a tag", tagged, true, true),
+        ("an ARP reply for the node", others_reply, false, false),
+    ];
     let mut judge = |state, wanted| {
         let (reader, mut copy) = (published(state), platform::snapshot::Copy::empty());
         reader.refresh(&mut copy);
@@ -687,12 +714,32 @@ fn the_program_fences_addresses_and_virtual_macs() {
             assert_eq!(program.way(frame).unwrap(), wanted, "{what}, {state:?}");
         }
         assert_eq!(program.way(&to_node).unwrap(), Way::Kernel, "what goes to the node, {state:?}");
+        let before = steering.counts().unwrap();
+        let mut stopped = 0;
+        for (what, frame, by_fence, given_up) in &out {
+            let stops = match state {
+                State::LeaseOverPeerKnown => *by_fence,
+                State::Inactive => *given_up,
+                _ => false,
+            };
+            assert_eq!(egress.lets_out(frame).unwrap(), !stops, "{what}, {state:?}");
+            stopped += u64::from(stops);
+        }
+        let after = steering.counts().unwrap();
+        assert_eq!(after, Counts { fenced_out: before.fenced_out + stopped, ..before }, "{state:?}");
     };
     judge(State::Active, Way::Kernel);
     judge(State::LeaseOverPeerKnown, Way::Fenced);
     judge(State::LeaseOver, Way::Kernel);
     judge(State::LeaseOverPeerKnown, Way::Fenced);
     judge(State::Inactive, Way::Kernel);
+    judge(State::Active, Way::Kernel);
+    let Counts { fenced, passed, steered, unserved, .. } = steering.counts().unwrap();
+    assert_eq!(
+        (fenced, passed, steered, unserved),
+        (6, 18, 0, 0),
+        "three frames and one to the node, six times"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use controlplane::clb::choice::{Candidate, Selection, choose};
 use controlplane::clb::load::{Rules, composite, load_of, overloaded, prioritized};
 use controlplane::clb::member::{Health, Percent, Report};
 use controlplane::clb::pending::Pending;
+use controlplane::clb::surge::{ALL, Surge, room};
 use controlplane::clb::table::Table;
 use controlplane::clb::{Member, Origin};
 use controlplane::load::Sample;
@@ -79,11 +80,11 @@ impl Scenario {
             update_ns: 3 * SECOND,
             hello_ns: SECOND,
             holdtime_ns: 3 * SECOND,
-            recompute_ns: 50 * MS,
+            recompute_ns: 25 * MS,
             delay_ns: MS,
             loss_percent: 0,
             partition: None,
-            normalization: 100,
+            normalization: 5,
             used: (10, 60),
             sizes: (40_000, 100_000),
             priorities: (80, 100),
@@ -256,6 +257,7 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
     let rules = Rules::default();
     let mut table = Table::new(64, scenario.holdtime_ns);
     let mut pending = Pending::new(update);
+    let mut surge = Surge::default();
     let mut budget = MoveBudget::default();
     let mut assignment = Assignment::default();
     let mut counters = vec![0u64; gateways.len()];
@@ -313,16 +315,26 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
                     }
                 }
                 for (gateway, counter) in gateways.iter().zip(&counters) {
-                    pending.sent(gateway.address, *counter, now);
+                    surge.sent(pending.sent(gateway.address, *counter, now), now);
                 }
-                let members = members(&table, &pending, &rules, scenario.normalization, policy, now);
-                let mut left = match policy {
-                    Policy::Usher => budget.left(now),
-                    _ => SLOTS,
-                };
+                let chosen = |points| members(&table, &pending, &rules, points, policy, now);
+                let mut members = chosen(scenario.normalization);
+                if policy == Policy::Usher {
+                    let usable = members.iter().filter(|member| member.usable);
+                    let reports = usable.filter_map(|member| Some(&table.get(member.address)?.report));
+                    let loads = reports.map(|r| (prioritized(composite(&r.load, &rules), r.priority), r));
+                    surge.judge(room(loads, scenario.normalization), update, now);
+                    if surge.is_on() {
+                        members = chosen(ALL);
+                    }
+                }
+                let free = policy != Policy::Usher || surge.begins(now);
+                let mut left = if free { SLOTS } else { budget.left(now) };
                 let allowed = left;
                 let next = assign(&assignment, &members, &mut left);
-                budget.spend(allowed - left, now);
+                if !free {
+                    budget.spend(allowed - left, now);
+                }
                 spent.push((now, allowed - left));
                 if now >= start {
                     let changed =

@@ -9,6 +9,8 @@
 //! Pending load (see [`super::pending`]) shapes shares only: it can bring further members into the set, when it lifts
 //! the least loaded to their level, and it never puts one out. So a burst spreads, and forged requests close no gateway.
 //!
+//! In a surge (see [`super::surge`]) every usable member is in the set.
+//!
 //! A gateway that reports no load (`static-gateway`) is taken for one of the set's average headroom, by its priority:
 //! at priority 100 it gets what a member of the set gets on average, at 50 half of that. With no member that reports,
 //! static gateways share by their priorities alone.

@@ -1,7 +1,7 @@
 //! Cluster load balancing: which gateways a client may be sent to, and with which weight.
 //!
 //! [`load`] makes percentages of what a node measures, [`table`] holds what the members report, [`pending`] what they
-//! were sent since, [`choice`] who of them gets how much; [`node`] is one node's part in it all, under any clock. What the
+//! were sent since, [`choice`] who of them gets how much and [`surge`] when their differences count for nothing; [`node`] is one node's part in it all, under any clock. What the
 //! nodes say to each other is in [`wire`], how it is kept from strangers in [`channel`], and [`feed`] holds the
 //! connections. The daemon (`daemon::cluster`) carries out what the nodes ask for.
 
@@ -12,6 +12,7 @@ pub mod load;
 pub mod member;
 pub mod node;
 pub mod pending;
+pub mod surge;
 pub mod table;
 pub mod wire;
 

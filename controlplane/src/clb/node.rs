@@ -9,6 +9,7 @@ use super::choice::{self, Candidate, Chosen, Selection};
 use super::load::{self, Rules};
 use super::member::{Health, Percent, Report};
 use super::pending::Pending;
+use super::surge::{self, Surge};
 use super::table::{Heard, Table};
 use super::wire::{Ack, Hello, MAX_MEMBERS, Members, Message, Order};
 use crate::load::Sample;
@@ -132,6 +133,7 @@ pub enum Log {
     Draining(IpAddr, bool),
     NobodyLeft,
     SomebodyAgain,
+    Surge(bool),
 }
 
 impl Log {
@@ -170,6 +172,14 @@ impl Log {
                 "CLB-3-NOGATEWAY",
                 "every member is overloaded, unhealthy, draining or dead: requests go to the local IKE daemon".to_owned(),
             ),
+            Log::Surge(true) => (
+                "CLB-5-SURGE",
+                "more clients come at once than `load-normalization` of the least loaded: every usable member takes them"
+                    .to_owned(),
+            ),
+            Log::Surge(false) => {
+                ("CLB-5-SURGE", "the surge of clients is over: the least loaded members take them".to_owned())
+            }
             Log::SomebodyAgain => ("CLB-5-GATEWAY", "there is a member again that takes clients".to_owned()),
         }
     }
@@ -215,6 +225,7 @@ pub struct Node {
     order: Order,
     table: Table,
     pending: Pending,
+    surge: Surge,
     /// The primary's rules, as a secondary was told them
     told: Option<Rules>,
     /// The primary that the table came from, when the acknowledgement came
@@ -242,6 +253,7 @@ impl Node {
         Node {
             table: Table::new(settings.max_nodes, settings.holdtime),
             pending: Pending::new(settings.update),
+            surge: Surge::default(),
             settings,
             role: Role::None,
             order,
@@ -281,7 +293,10 @@ impl Node {
             }
             Event::Primary(message) => self.primary(message, now, &mut out),
             Event::PrimaryDown => self.connected = false,
-            Event::Sent(address, total) => self.pending.sent(address, total, now),
+            Event::Sent(address, total) => {
+                let new = self.pending.sent(address, total, now);
+                self.surge.sent(new, now);
+            }
             Event::Probe(address, up) => {
                 self.probes.insert(address, up);
             }
@@ -409,6 +424,12 @@ impl Node {
         all
     }
 
+    /// More clients come at once than the least-loaded set is to take alone.
+    #[must_use]
+    pub fn surge(&self) -> &Surge {
+        &self.surge
+    }
+
     /// Whether clients may be sent to a member now.
     #[must_use]
     pub fn takes(&self, address: IpAddr, now: u64) -> bool {
@@ -448,7 +469,9 @@ impl Node {
                 usable: standing.usable,
             })
             .collect();
-        choice::choose(&candidates, self.settings.load_normalization, self.settings.selection)
+        let all = self.surge.is_on() && self.role == Role::Primary;
+        let points = if all { surge::ALL } else { self.settings.load_normalization };
+        choice::choose(&candidates, points, self.settings.selection)
     }
 
     fn configure(&mut self, settings: Settings, now: u64, out: &mut Vec<Action>) {
@@ -704,7 +727,16 @@ impl Node {
         out.extend(self.alive.difference(&alive).map(|address| Action::Log(Log::MemberDead(*address))));
         out.extend(alive.difference(&self.alive).map(|address| Action::Log(Log::MemberUp(*address))));
         self.alive = alive;
-        let nobody = self.is_up() && !self.standings(now).iter().any(|standing| standing.usable);
+        let standings = self.standings(now);
+        let nobody = self.is_up() && !standings.iter().any(|standing| standing.usable);
+        let reporting = standings.iter().filter(|s| s.usable).filter_map(|s| Some((s.load?.1, s.report?)));
+        let spreads = self.settings.selection == Selection::Spread;
+        let room = spreads.then(|| surge::room(reporting, self.settings.load_normalization)).flatten();
+        let before = self.surge.is_on();
+        self.surge.judge(room, self.settings.update, now);
+        if self.surge.is_on() != before {
+            out.push(Action::Log(Log::Surge(!before)));
+        }
         if std::mem::replace(&mut self.nobody, nobody) != nobody {
             out.push(Action::Log(if nobody { Log::NobodyLeft } else { Log::SomebodyAgain }));
         }

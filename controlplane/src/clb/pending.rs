@@ -66,14 +66,14 @@ impl Pending {
     }
 
     /// The data planes have redirected `total` new clients to `address` since they started. The first time, and after
-    /// a fall (a data plane restarted or left), only the growth from here on counts.
-    pub fn sent(&mut self, address: IpAddr, total: u64, now_ns: u64) {
+    /// a fall (a data plane restarted or left), only the growth from here on counts: what is returned.
+    pub fn sent(&mut self, address: IpAddr, total: u64, now_ns: u64) -> u64 {
         let (part_ns, lifetime_ns) = (self.part_ns(), self.lifetime_ns());
         let member = self.members.entry(address).or_default();
         let before = member.total.replace(total);
         let new = before.map_or(0, |before| total.saturating_sub(before));
         if new == 0 {
-            return;
+            return 0;
         }
         member.since_report = member.since_report.saturating_add(new);
         match member.sent.back_mut() {
@@ -81,6 +81,7 @@ impl Pending {
             _ => member.sent.push_back((now_ns, new)),
         }
         member.expire(now_ns, lifetime_ns);
+        new
     }
 
     /// The member at `address` sent a report later than those before: clients that had time to show in it, and those that its growth accounts for,
@@ -161,6 +162,15 @@ impl Member {
             self.sent.pop_front();
         }
     }
+}
+
+/// How many clients take so many percentage points of the `max-session` of the member whose last report is `report`.
+#[must_use]
+pub fn clients_of(report: &Report, points: u8) -> u64 {
+    let (sas, clients) = sas_per_client(report);
+    let clients =
+        u128::from(report.max_session) * u128::from(points) * u128::from(clients) / (100 * u128::from(sas));
+    u64::try_from(clients).unwrap_or(u64::MAX)
 }
 
 /// How many SAs how many clients of this member have.

@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-/// The choice is made anew this often, ns.
-const TURN: u64 = 50_000_000;
+/// The choice is made anew this often, ns: what a surge does until it is seen goes to the few that were the least loaded.
+const TURN: u64 = 25_000_000;
 /// Messages of the feed that wait for the loop.
 const HEARD: usize = 256;
 /// A connection to the primary that takes longer is tried anew: the address may have been on its way to the new primary when
@@ -367,7 +367,7 @@ impl Daemon {
         }
     }
 
-    /// Every 50 ms: loads, probes and clients sent since, and the choice that follows.
+    /// Every [`TURN`]: loads, probes and clients sent since, and the choice that follows.
     pub(super) fn run_clusters(&mut self, now: u64) {
         self.clusters.turn_at = now + TURN;
         if self.clusters.all.is_empty() {
@@ -746,6 +746,7 @@ impl Daemon {
         };
         let moved = flags(&one.members) != flags(&members);
         let primary = one.node.role() == Role::Primary;
+        let begins = one.node.surge().begins(now);
         one.members = members;
         if moved {
             self.dirty = true;
@@ -756,8 +757,8 @@ impl Daemon {
             let current =
                 self.state.assignments.get(&vip.address).cloned().unwrap_or_else(Assignment::default);
             let mut left = match self.clusters.budgets.get_mut(&vip.address) {
-                Some(budget) => budget.left(now),
-                None => platform::snapshot::SLOTS,
+                Some(budget) if !begins => budget.left(now),
+                _ => platform::snapshot::SLOTS,
             };
             self.dirty |= assign(&current, &members, &mut left).slots != current.slots;
         }
@@ -879,11 +880,15 @@ impl Daemon {
     }
 
     /// Budgets for the addresses that are published: moves are held back where members report their load. Not while the
-    /// members of a primary that has started may still be on their way: nothing that they share is worth keeping yet.
+    /// members of a primary that has started may still be on their way: nothing that they share is worth keeping yet. And not
+    /// as a surge begins: at a twentieth a second it would be over before the slots have followed.
     pub(super) fn keep_budgets(&mut self, vips: &[VipInput], now: u64) {
         let settled = |vip: &&VipInput| {
             let one = self.clusters.all.get(&vip.key);
-            one.is_some_and(|one| now >= one.primary_since + one.node.settings().holdtime.max(SETTLE))
+            one.is_some_and(|one| {
+                let since = one.primary_since + one.node.settings().holdtime.max(SETTLE);
+                now >= since && !one.node.surge().begins(now)
+            })
         };
         let paced: BTreeSet<IpAddr> = vips
             .iter()

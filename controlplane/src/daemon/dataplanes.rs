@@ -220,8 +220,14 @@ impl Attached {
         let Some(cleared) = &self.cleared else { return view };
         for (counter, before) in view.counters.iter_mut().zip(&cleared.counters) {
             counter.total = counter.total.wrapping_sub(before.total);
+            counter.outside = counter.outside.wrapping_sub(before.outside);
             for (now, before) in counter.per_worker.iter_mut().zip(&before.per_worker) {
                 *now = now.wrapping_sub(*before);
+            }
+        }
+        for (port, before) in view.ports.iter_mut().zip(&cleared.ports) {
+            if let (Some(status), Some(before)) = (&mut port.status, &before.status) {
+                *status = status.since(before);
             }
         }
         for redirect in &mut view.redirects {

@@ -1,6 +1,6 @@
 //! `show dataplane [counters|workers|ports]`.
 
-use platform::snapshot::{FeedbackView, StageView};
+use platform::snapshot::{FeedbackView, Shared, SharedBy, StageView};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -226,23 +226,41 @@ pub fn ports(view: &DataplaneView) -> String {
         let id = &port.identity;
         let _ = writeln!(out, "Port {}: {}", port.index, id.name);
         let mac = super::standby::dotted_mac(id.mac);
-        let exception = if id.exception.is_empty() { "none" } else { &id.exception };
-        let _ =
-            writeln!(out, "  Driver {}, MAC {mac}, MTU {}, exception device {exception}", id.driver, id.mtu);
+        let shared = port.status.and_then(|status| status.shared);
+        let kernel = match (id.exception.as_str(), &shared) {
+            ("", _) => "no exception device".to_owned(),
+            (name, None) => format!("exception device {name}"),
+            (name, Some(_)) => format!("kernel interface {name}"),
+        };
+        let _ = writeln!(out, "  Driver {}, MAC {mac}, MTU {}, {kernel}", id.driver, id.mtu);
         let Some(status) = port.status else {
             out.push_str("  State not told yet\n");
             continue;
         };
+        let queues =
+            if status.queues == 1 { "1 queue".to_owned() } else { format!("{} queues", status.queues) };
+        match &shared {
+            None => {
+                let _ = writeln!(out, "  Attach owned, {queues}");
+            }
+            Some(shared) => sharing(&mut out, shared, &id.exception, &queues),
+        }
         let link = if status.link_up { "up" } else { "down" };
         let _ = writeln!(out, "  Link is {link}, {} Mbit/s", status.speed_mbps);
-        let filters = match (status.filter_ok, status.promisc_forced) {
-            (true, false) => "in place",
-            (true, true) => "in place by promiscuous mode: the port takes no further MAC address",
-            (false, _) => {
-                "NOT in place: frames to the virtual MAC do not arrive; set promiscuous in the profile"
+        let filters = match (status.filter_ok, status.promisc_forced, shared.is_some()) {
+            (true, _, true) => "Steering rules in place",
+            (false, _, true) => {
+                "Steering rules NOT in place: requests may stay with the kernel; the log of usher-dataplane says why"
+            }
+            (true, false, _) => "MAC filters in place",
+            (true, true, _) => {
+                "MAC filters in place by promiscuous mode: the port takes no further MAC address"
+            }
+            (false, ..) => {
+                "MAC filters NOT in place: frames to the virtual MAC do not arrive; set promiscuous in the profile"
             }
         };
-        let _ = writeln!(out, "  MAC filters {filters}");
+        let _ = writeln!(out, "  {filters}");
         let _ = writeln!(
             out,
             "  In  {} packets, {} bytes, {} missed, {} errors, {} without buffer",
@@ -255,6 +273,48 @@ pub fn ports(view: &DataplaneView) -> String {
         );
     }
     if view.attached.is_empty() { NONE.to_owned() } else { out }
+}
+
+/// How the kernel shares a bifurcated port, and where its frames went.
+fn sharing(out: &mut String, shared: &Shared, interface: &str, queues: &str) {
+    let mode = match shared.by {
+        SharedBy::FlowRules => {
+            let _ = writeln!(
+                out,
+                "  Attach bifurcated by flow rules of the NIC, {queues}; what they drop is in its own counters"
+            );
+            return;
+        }
+        SharedBy::Xdp => "",
+        SharedBy::XdpNative => " in native mode",
+        SharedBy::XdpGeneric => " in generic mode (slow: the driver has no XDP)",
+        SharedBy::XdpOffloaded => " on the NIC",
+    };
+    let copies = match (shared.copying, shared.zero_copy) {
+        (0, 0) => String::new(),
+        (_, 0) => ", the kernel copies frames".to_owned(),
+        (0, _) => ", zero-copy".to_owned(),
+        (copying, zero_copy) => format!(", zero-copy on {zero_copy} of {}", copying + zero_copy),
+    };
+    let _ = writeln!(out, "  Attach bifurcated by XDP program {}{mode}, {queues}{copies}", shared.program);
+    let _ = writeln!(
+        out,
+        "  Program: {} to the workers, {} to the kernel, {} fenced; from the kernel {} fenced",
+        shared.steered, shared.passed, shared.fenced, shared.fenced_out
+    );
+    if shared.unserved > 0 {
+        let _ = writeln!(
+            out,
+            "  {} for the workers came on queues that have none and went to the kernel: let `queues` of the profile be all \
+             that `ethtool -l {interface}` shows",
+            shared.unserved
+        );
+    }
+    if !shared.egress_fence {
+        out.push_str(
+            "  What the kernel sends in the name of a fenced address is NOT stopped: the log of usher-dataplane says why\n",
+        );
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +350,7 @@ mod tests {
             speed_mbps: 10_000,
             filter_ok: true,
             imissed: 4,
+            queues: 1,
             ..PortStatus::default()
         };
         feedback.set_port(0, &status);
@@ -375,10 +436,64 @@ mod tests {
         insta::assert_snapshot!(ports(&view()), @r"
         Port 0: TenGigabitEthernet0/0/0
           Driver net_af_xdp, MAC 0200.0000.0001, MTU 1500, exception device exc0
+          Attach owned, 1 queue
           Link is up, 10000 Mbit/s
           MAC filters in place
           In  0 packets, 0 bytes, 4 missed, 0 errors, 0 without buffer
           Out 0 packets, 0 bytes, 0 errors
         ");
+    }
+
+    #[test]
+    fn a_bifurcated_port_tells_who_steers_and_where_frames_went() {
+        let mut view = view();
+        let shared = Shared {
+            by: SharedBy::XdpNative,
+            program: 371,
+            copying: 2,
+            zero_copy: 0,
+            egress_fence: true,
+            steered: 12,
+            passed: 3400,
+            unserved: 0,
+            fenced: 5,
+            fenced_out: 1,
+        };
+        let mut shown = |shared: Shared| {
+            let port = &mut view.attached[0].feedback.ports[0];
+            port.identity.exception = "eth1".to_owned();
+            let status = port.status.as_mut().unwrap();
+            (status.queues, status.shared) = (2, Some(shared));
+            ports(&view)
+        };
+        insta::assert_snapshot!(shown(shared), @r"
+        Port 0: TenGigabitEthernet0/0/0
+          Driver net_af_xdp, MAC 0200.0000.0001, MTU 1500, kernel interface eth1
+          Attach bifurcated by XDP program 371 in native mode, 2 queues, the kernel copies frames
+          Program: 12 to the workers, 3400 to the kernel, 5 fenced; from the kernel 1 fenced
+          Link is up, 10000 Mbit/s
+          Steering rules in place
+          In  0 packets, 0 bytes, 4 missed, 0 errors, 0 without buffer
+          Out 0 packets, 0 bytes, 0 errors
+        ");
+        let worse = Shared {
+            by: SharedBy::XdpGeneric,
+            copying: 1,
+            zero_copy: 1,
+            egress_fence: false,
+            unserved: 7,
+            ..shared
+        };
+        let text = shown(worse);
+        for words in [
+            "generic mode (slow",
+            "zero-copy on 1 of 2",
+            "7 for the workers",
+            "ethtool -l eth1",
+            "NOT stopped",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(shown(Shared { by: SharedBy::FlowRules, ..shared }).contains("by flow rules of the NIC"));
     }
 }

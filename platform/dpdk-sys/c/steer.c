@@ -1,9 +1,13 @@
 /* The XDP program steer.bpf.c and its maps. DPDK's AF_XDP driver loads and attaches it and keeps the maps to itself: they are
- * found again through the device. Every function returns a descriptor or a value, or -errno. */
+ * found again through the device. And egress.bpf.c, which is loaded and attached here and shares those maps. Every function
+ * returns a descriptor or a value, or -errno. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_xdp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -11,29 +15,74 @@
 
 #define MAPS_MAX 16
 
-/* The program that is attached to a device; -ENOENT when there is none. */
-int shim_xdp_attached(unsigned int ifindex)
+/* Where the filter egress.bpf.c stands in the list of its hook; no other program has a reason to choose these. */
+#define EGRESS_PRIORITY 0x5553
+#define EGRESS_HANDLE 1
+
+/* The program that is attached to a device, and how (XDP_ATTACHED_DRV and so on); -ENOENT when there is none. */
+int shim_xdp_attached(unsigned int ifindex, uint32_t *id, uint32_t *mode)
 {
-	__u32 id = 0;
-	int rc = bpf_xdp_query_id(ifindex, 0, &id);
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+	int rc = bpf_xdp_query(ifindex, 0, &opts);
 
 	if (rc < 0)
 		return rc;
-	if (id == 0)
+	*mode = opts.attach_mode;
+	*id = opts.prog_id;
+	if (*id == 0)
 		return -ENOENT;
-	rc = bpf_prog_get_fd_by_id(id);
+	rc = bpf_prog_get_fd_by_id(*id);
 	return rc < 0 ? -errno : rc;
 }
 
-/* Loads the first program of an object without attaching it. */
-int shim_xdp_load(const void *bytes, size_t len)
+/* The AF_XDP sockets of this process: those whose frames the kernel copies, and those where the NIC writes into ours. */
+int shim_xdp_sockets(uint32_t *copying, uint32_t *zero_copy)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	*copying = *zero_copy = 0;
+	if (dir == NULL)
+		return -errno;
+	while ((entry = readdir(dir)) != NULL) {
+		int fd = atoi(entry->d_name), domain = 0;
+		struct xdp_options options = {0};
+		socklen_t len = sizeof(domain);
+
+		/* On a descriptor that is no socket both fail. */
+		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain != AF_XDP)
+			continue;
+		len = sizeof(options);
+		if (getsockopt(fd, SOL_XDP, XDP_OPTIONS, &options, &len) == 0)
+			++*(options.flags & XDP_OPTIONS_ZEROCOPY ? zero_copy : copying);
+	}
+	closedir(dir);
+	return 0;
+}
+
+/* Loads the first program of an object without attaching it. Its maps are those of `maps_of` where the names are the same; no
+ * program: its own. */
+int shim_bpf_load(const void *bytes, size_t len, int maps_of, const char *program)
 {
 	struct bpf_object *object = bpf_object__open_mem(bytes, len, NULL);
-	int rc;
+	struct bpf_map *map;
+	int rc = 0;
 
 	if (object == NULL)
 		return -errno;
-	rc = bpf_object__load(object);
+	if (maps_of >= 0) {
+		bpf_object__for_each_map(map, object) {
+			int fd = shim_xdp_map(maps_of, program, bpf_map__name(map));
+
+			rc = fd < 0 ? fd : bpf_map__reuse_fd(map, fd);
+			if (fd >= 0)
+				close(fd);
+			if (rc)
+				break;
+		}
+	}
+	if (rc == 0)
+		rc = bpf_object__load(object);
 	if (rc == 0) {
 		rc = fcntl(bpf_program__fd(bpf_object__next_program(object, NULL)), F_DUPFD_CLOEXEC, 0);
 		if (rc < 0)
@@ -41,6 +90,43 @@ int shim_xdp_load(const void *bytes, size_t len)
 	}
 	bpf_object__close(object);
 	return rc;
+}
+
+/* Puts a program of the name `program` on what leaves a device. One of that name that a predecessor left is replaced; -EEXIST
+ * when somebody else's stands in its place. */
+int shim_egress_attach(unsigned int ifindex, int prog, const char *program)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, old, .handle = EGRESS_HANDLE, .priority = EGRESS_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = EGRESS_HANDLE, .priority = EGRESS_PRIORITY, .prog_fd = prog);
+	int rc = bpf_tc_hook_create(&hook);
+
+	if (rc && rc != -EEXIST)
+		return rc;
+	if (bpf_tc_query(&hook, &old) == 0) {
+		struct bpf_prog_info info = {0};
+		__u32 len = sizeof(info);
+		int fd = bpf_prog_get_fd_by_id(old.prog_id);
+
+		rc = fd < 0 ? -errno : bpf_obj_get_info_by_fd(fd, &info, &len) ? -errno : 0;
+		if (fd >= 0)
+			close(fd);
+		if (rc)
+			return rc;
+		if (strncmp(info.name, program, sizeof(info.name)) != 0)
+			return -EEXIST;
+		opts.flags = BPF_TC_F_REPLACE;
+	}
+	return bpf_tc_attach(&hook, &opts);
+}
+
+/* Takes it off again. The hook itself stays: others may have come to it. */
+int shim_egress_detach(unsigned int ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = EGRESS_HANDLE, .priority = EGRESS_PRIORITY);
+
+	return bpf_tc_detach(&hook, &opts);
 }
 
 /* A map of a program; -ESRCH when the program has another name, -ENOENT when it has no such map. */
@@ -70,12 +156,15 @@ int shim_xdp_map(int prog, const char *program, const char *name)
 	return -ENOENT;
 }
 
-/* What the program says of a frame (XDP_DROP and so on), run in the kernel without a device. */
-int shim_xdp_run(int prog, const void *frame, uint32_t len)
+/* What the program says of a frame (XDP_DROP, TC_ACT_SHOT and so on), run in the kernel without a device. */
+int shim_bpf_run(int prog, const void *frame, uint32_t len, int *verdict)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = len, .repeat = 1);
 
-	return bpf_prog_test_run_opts(prog, &opts) ? -errno : (int)opts.retval;
+	if (bpf_prog_test_run_opts(prog, &opts))
+		return -errno;
+	*verdict = opts.retval;
+	return 0;
 }
 
 /* Sets the value of a key. */

@@ -67,10 +67,13 @@ int shim_errno(void);
 uint64_t shim_rdtsc(void);
 int shim_log_to(ssize_t (*write)(void *cookie, const char *text, size_t len));
 
-int shim_xdp_attached(unsigned int ifindex);
-int shim_xdp_load(const void *bytes, size_t len);
+int shim_xdp_attached(unsigned int ifindex, uint32_t *id, uint32_t *mode);
+int shim_xdp_sockets(uint32_t *copying, uint32_t *zero_copy);
 int shim_xdp_map(int prog, const char *program, const char *name);
-int shim_xdp_run(int prog, const void *frame, uint32_t len);
+int shim_bpf_load(const void *bytes, size_t len, int maps_of, const char *program);
+int shim_bpf_run(int prog, const void *frame, uint32_t len, int *verdict);
+int shim_egress_attach(unsigned int ifindex, int prog, const char *program);
+int shim_egress_detach(unsigned int ifindex);
 int shim_map_set(int map, const void *key, uint32_t value);
 int shim_map_remove(int map, const void *key);
 int shim_map_sum(int map, uint32_t index, uint64_t *sum);

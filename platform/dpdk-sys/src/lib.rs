@@ -7,3 +7,6 @@ include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 
 /// The XDP program of c/steer.bpf.c, as clang compiled it for the kernel's loader.
 pub static STEER_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.o"));
+
+/// The filter of c/egress.bpf.c, likewise.
+pub static EGRESS_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/egress.o"));

@@ -78,6 +78,15 @@ pub enum SteerError {
         /// The text of the error number.
         reason: String,
     },
+    /// The filter of what the kernel sends.
+    #[error(
+        "the filter usher_egress cannot be set ({reason}): the kernel needs CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, and \
+         `tc filter show dev NAME egress` must have nothing of priority 21843"
+    )]
+    Egress {
+        /// The text of the error number.
+        reason: String,
+    },
     /// A flow rule.
     #[error(
         "port {port} does not take the flow rule ({reason}: {said}): set attach = \"owned\", or use AF_XDP over its interface"

@@ -1,6 +1,6 @@
 //! Sharing a port with the kernel: what comes to our queues, and what is fenced. By our XDP program, or by flow rules of the NIC.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
@@ -17,9 +17,54 @@ pub fn object() -> &'static [u8] {
 
 /// The program's name in the kernel, by which a later start knows it for its own.
 const NAME: &CStr = c"usher_steer";
+/// The name of the filter of what the kernel sends.
+const EGRESS: &CStr = c"usher_egress";
 
 /// Our program, as the kernel holds it.
-pub struct Program(OwnedFd);
+pub struct Program {
+    fd: OwnedFd,
+    attachment: Attachment,
+}
+
+/// How the program is on its device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// The program's number in the kernel (`ip -d link` shows it); 0: not attached.
+    pub program: u32,
+    /// Where the kernel runs it.
+    pub mode: Mode,
+}
+
+/// Where the kernel runs an XDP program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// In the driver, before a packet has a socket buffer.
+    Native,
+    /// In the stack, after the driver: any driver, at a fraction of the rate.
+    Generic,
+    /// On the NIC.
+    Offloaded,
+}
+
+/// AF_XDP sockets of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// Whose frames the kernel copies.
+    pub copying: u32,
+    /// Whose buffers the NIC uses itself.
+    pub zero_copy: u32,
+}
+
+/// The AF_XDP sockets of this process now: a port's are those that its configuration adds.
+pub fn sockets() -> Sockets {
+    let mut sockets = Sockets::default();
+    // SAFETY: both are writable. Where /proc is missing both are 0.
+    unsafe { sys::shim_xdp_sockets(&mut sockets.copying, &mut sockets.zero_copy) };
+    sockets
+}
 
 /// Where the program sends a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +83,17 @@ impl Program {
     /// # Errors
     /// There is none, or the kernel does not let this process at it (CAP_SYS_ADMIN).
     pub fn attached(ifindex: u32) -> Result<Program, SteerError> {
-        // SAFETY: takes a number.
-        Program::from(unsafe { sys::shim_xdp_attached(ifindex) })
+        let (mut program, mut mode) = (0, 0);
+        // SAFETY: both are writable.
+        let fd = unsafe { sys::shim_xdp_attached(ifindex, &mut program, &mut mode) };
+        // XDP_ATTACHED_DRV, _SKB and _HW of linux/if_link.h.
+        let mode = match mode {
+            1 => Mode::Native,
+            2 => Mode::Generic,
+            3 => Mode::Offloaded,
+            _ => Mode::Unknown,
+        };
+        Program::from(fd, Attachment { program, mode })
     }
 
     /// Loads the program without a device: the kernel's verifier has its say, and [`Program::way`] can be asked.
@@ -48,17 +102,19 @@ impl Program {
     /// The kernel does not take it, or this process may not load it (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON).
     pub fn load() -> Result<Program, SteerError> {
         let object = object();
-        // SAFETY: the object's bytes outlive the call.
-        Program::from(unsafe { sys::shim_xdp_load(object.as_ptr().cast(), object.len()) })
+        // SAFETY: the object's bytes outlive the call; without a program whose maps it shares no name is read.
+        let fd = unsafe { sys::shim_bpf_load(object.as_ptr().cast(), object.len(), -1, ptr::null()) };
+        Program::from(fd, Attachment::default())
     }
 
-    fn from(fd: i32) -> Result<Program, SteerError> {
-        Ok(Program(owned(fd).map_err(|reason| SteerError::Program { reason })?))
+    fn from(fd: i32, attachment: Attachment) -> Result<Program, SteerError> {
+        let fd = owned(fd).map_err(|reason| SteerError::Program { reason })?;
+        Ok(Program { fd, attachment })
     }
 
     fn map(&self, name: &CStr) -> Result<OwnedFd, SteerError> {
         // SAFETY: both strings are NUL-terminated and outlive the call.
-        let fd = unsafe { sys::shim_xdp_map(self.0.as_raw_fd(), NAME.as_ptr(), name.as_ptr()) };
+        let fd = unsafe { sys::shim_xdp_map(self.fd.as_raw_fd(), NAME.as_ptr(), name.as_ptr()) };
         owned(fd).map_err(|reason| SteerError::Map { map: name.to_string_lossy().into_owned(), reason })
     }
 
@@ -68,26 +124,114 @@ impl Program {
     /// A frame that is too short, or this process may not ask (CAP_BPF, CAP_NET_ADMIN).
     pub fn way(&self, frame: &[u8]) -> Result<Way, SteerError> {
         const XDP_DROP: i32 = 1;
-        const STEERED: u32 = 1;
-        let counts = self.map(c"usher_counts")?;
-        let steered = || {
-            let mut sum = 0;
-            // SAFETY: `sum` is writable; the shim allocates what the kernel writes for all cores.
-            match unsafe { sys::shim_map_sum(counts.as_raw_fd(), STEERED, &mut sum) } {
-                0 => Ok(sum),
-                rc => Err(SteerError::Program { reason: reason(rc) }),
-            }
-        };
-        let before = steered()?;
-        // SAFETY: the frame's bytes outlive the call; the kernel copies them.
-        let rc = unsafe { sys::shim_xdp_run(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len() as u32) };
-        match rc {
+        let map = self.map(c"usher_counts")?;
+        let to_sockets = || counts(&map).map(|counts| counts.steered + counts.unserved);
+        let before = to_sockets()?;
+        match run(&self.fd, frame)? {
             XDP_DROP => Ok(Way::Fenced),
-            rc if rc < 0 => Err(SteerError::Program { reason: reason(rc) }),
-            _ if steered()? > before => Ok(Way::Socket),
+            _ if to_sockets()? > before => Ok(Way::Socket),
             _ => Ok(Way::Kernel),
         }
     }
+}
+
+/// The verdict of a program on a frame.
+fn run(program: &OwnedFd, frame: &[u8]) -> Result<i32, SteerError> {
+    let mut verdict = 0;
+    // SAFETY: the frame's bytes outlive the call, which copies them; `verdict` is writable.
+    let rc = unsafe {
+        sys::shim_bpf_run(program.as_raw_fd(), frame.as_ptr().cast(), frame.len() as u32, &mut verdict)
+    };
+    if rc == 0 { Ok(verdict) } else { Err(SteerError::Program { reason: reason(rc) }) }
+}
+
+/// The filter of what the kernel sends on a port that it keeps: nothing leaves in the name of what is fenced or given up.
+pub struct Egress {
+    fd: OwnedFd,
+    on: Option<u32>,
+}
+
+impl Egress {
+    /// Loads it over the maps of a program: what is fenced there is fenced here.
+    ///
+    /// # Errors
+    /// The kernel does not take it, or this process may not load it (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON).
+    pub fn load(program: &Program) -> Result<Egress, SteerError> {
+        let object = sys::EGRESS_OBJECT;
+        // SAFETY: the object's bytes and the NUL-terminated name outlive the call.
+        let fd = unsafe {
+            sys::shim_bpf_load(object.as_ptr().cast(), object.len(), program.fd.as_raw_fd(), NAME.as_ptr())
+        };
+        Ok(Egress { fd: owned(fd).map_err(|reason| SteerError::Egress { reason })?, on: None })
+    }
+
+    /// Puts it on the device of this index, in the place of one that a killed predecessor left; it is taken off with
+    /// this value.
+    ///
+    /// # Errors
+    /// The kernel has no clsact or no classifier by BPF (CONFIG_NET_CLS_BPF), or somebody else's filter has its place.
+    pub fn attach(&mut self, ifindex: u32) -> Result<(), SteerError> {
+        // SAFETY: the name is NUL-terminated and outlives the call.
+        let rc = unsafe { sys::shim_egress_attach(ifindex, self.fd.as_raw_fd(), EGRESS.as_ptr()) };
+        if rc != 0 {
+            return Err(SteerError::Egress { reason: reason(rc) });
+        }
+        self.on = Some(ifindex);
+        Ok(())
+    }
+
+    /// Whether a frame of at least 14 bytes may leave under the rules in force, asked of the kernel itself.
+    ///
+    /// # Errors
+    /// A frame that is too short, or this process may not ask (CAP_BPF, CAP_NET_ADMIN).
+    pub fn lets_out(&self, frame: &[u8]) -> Result<bool, SteerError> {
+        const TC_ACT_SHOT: i32 = 2;
+        Ok(run(&self.fd, frame)? != TC_ACT_SHOT)
+    }
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        if let Some(ifindex) = self.on {
+            // SAFETY: takes a number. A device that has gone took the filter along.
+            unsafe { sys::shim_egress_detach(ifindex) };
+        }
+    }
+}
+
+/// What the programs of a device counted, each frame once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Came in and were fenced.
+    pub fenced: u64,
+    /// Went to a socket.
+    pub steered: u64,
+    /// Were left to the kernel.
+    pub passed: u64,
+    /// Were for a socket, but came on a queue that has none: left to the kernel.
+    pub unserved: u64,
+    /// The kernel sent in the name of what is fenced or given up: dropped.
+    pub fenced_out: u64,
+}
+
+fn counts(map: &OwnedFd) -> Result<Counts, SteerError> {
+    let sum = |index| {
+        let mut sum = 0;
+        // SAFETY: `sum` is writable; the shim allocates what the kernel writes for all cores.
+        match unsafe { sys::shim_map_sum(map.as_raw_fd(), index, &mut sum) } {
+            0 => Ok(sum),
+            rc => Err(SteerError::Program { reason: reason(rc) }),
+        }
+    };
+    // `enum count` of the programs.
+    let [fenced, steered, passed, unserved, fenced_out] = [0, 1, 2, 3, 4].map(sum);
+    Ok(Counts {
+        fenced: fenced?,
+        steered: steered?,
+        passed: passed?,
+        unserved: unserved?,
+        fenced_out: fenced_out?,
+    })
 }
 
 fn owned(fd: i32) -> Result<OwnedFd, String> {
@@ -116,20 +260,39 @@ pub type Address = ([u8; 16], u8);
 pub struct Rules {
     /// At most 64 virtual addresses.
     pub addresses: BTreeMap<Address, Rule>,
-    /// At most 64 virtual MACs, each fenced whole.
-    pub macs: BTreeSet<[u8; 6]>,
+    /// At most 128 virtual MACs.
+    pub macs: BTreeMap<[u8; 6], MacRule>,
+}
+
+/// What becomes of frames of a virtual MAC. The programs know the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MacRule {
+    /// The kernel sends nothing in its name: a group that this node has given up.
+    GivenUp = 2,
+    /// Nothing comes in to it, nothing leaves in its name.
+    Fence = 3,
+}
+
+impl Rules {
+    /// MACs that are fenced inwards; MACs and addresses that are fenced outwards.
+    fn fences(&self) -> [u32; 2] {
+        let inwards = self.macs.values().filter(|rule| **rule == MacRule::Fence).count();
+        let addresses = self.addresses.values().filter(|rule| **rule == Rule::Fence).count();
+        [inwards as u32, (self.macs.len() + addresses) as u32]
+    }
 }
 
 /// The rules in force, and the way to change them.
 pub struct Steering {
     by: By,
     set: Rules,
-    /// What the program was told of the number of MACs.
-    fences: usize,
+    /// What the programs were told of the number of fences.
+    fences: [u32; 2],
 }
 
 enum By {
-    Program { addresses: OwnedFd, macs: OwnedFd, fences: OwnedFd },
+    Program { addresses: OwnedFd, macs: OwnedFd, fences: OwnedFd, counts: OwnedFd, attachment: Attachment },
     Flows { port: PortId, queues: u16, flows: BTreeMap<Address, Vec<NonNull<c_void>>> },
 }
 
@@ -143,15 +306,36 @@ impl Steering {
             addresses: program.map(c"usher_vips")?,
             macs: program.map(c"usher_macs")?,
             fences: program.map(c"usher_fences")?,
+            counts: program.map(c"usher_counts")?,
+            attachment: program.attachment,
         };
-        Ok(Steering { by, set: Rules::default(), fences: 0 })
+        Ok(Steering { by, set: Rules::default(), fences: [0; 2] })
     }
 
     /// Flow rules of a port that is isolated ([`crate::PortConfig::isolated`]), over its first `queues` queues. They tell ports
     /// and addresses, not messages: later messages on 500 and 4500 come too. A fence is for IP; ARP and MACs it leaves.
     pub fn flows(port: &Port, queues: u16) -> Steering {
         let by = By::Flows { port: port.id(), queues, flows: BTreeMap::new() };
-        Steering { by, set: Rules::default(), fences: 0 }
+        Steering { by, set: Rules::default(), fences: [0; 2] }
+    }
+
+    /// How the program is on its device; None: flow rules steer.
+    pub fn attachment(&self) -> Option<Attachment> {
+        match &self.by {
+            By::Program { attachment, .. } => Some(*attachment),
+            By::Flows { .. } => None,
+        }
+    }
+
+    /// What the programs counted since they were loaded; zeros for flow rules.
+    ///
+    /// # Errors
+    /// The kernel does not let this process at the map.
+    pub fn counts(&self) -> Result<Counts, SteerError> {
+        match &self.by {
+            By::Program { counts: map, .. } => counts(map),
+            By::Flows { .. } => Ok(Counts::default()),
+        }
     }
 
     /// Makes these the rules; what is new comes before what is old goes. Does nothing when they are the rules already.
@@ -160,7 +344,8 @@ impl Steering {
     /// # Errors
     /// The kernel refused one: the rules before it are set, and the next call tries again.
     pub fn set(&mut self, rules: &Rules) -> Result<bool, SteerError> {
-        if self.set == *rules && self.fences == rules.macs.len() {
+        let fences = rules.fences();
+        if self.set == *rules && self.fences == fences {
             return Ok(false);
         }
         for (address, rule) in &rules.addresses {
@@ -169,9 +354,11 @@ impl Steering {
                 self.set.addresses.insert(*address, *rule);
             }
         }
-        for mac in rules.macs.difference(&self.set.macs.clone()) {
-            self.by.mac(mac, Some(Rule::Fence))?;
-            self.set.macs.insert(*mac);
+        for (mac, rule) in &rules.macs {
+            if self.set.macs.get(mac) != Some(rule) {
+                self.by.mac(mac, Some(*rule))?;
+                self.set.macs.insert(*mac, *rule);
+            }
         }
         for address in self.set.addresses.clone().keys() {
             if !rules.addresses.contains_key(address) {
@@ -179,12 +366,14 @@ impl Steering {
                 self.set.addresses.remove(address);
             }
         }
-        for mac in self.set.macs.clone().difference(&rules.macs) {
-            self.by.mac(mac, None)?;
-            self.set.macs.remove(mac);
+        for mac in self.set.macs.clone().keys() {
+            if !rules.macs.contains_key(mac) {
+                self.by.mac(mac, None)?;
+                self.set.macs.remove(mac);
+            }
         }
-        self.by.fences(rules.macs.len())?;
-        self.fences = rules.macs.len();
+        self.by.fences(fences)?;
+        self.fences = fences;
         Ok(true)
     }
 }
@@ -192,7 +381,9 @@ impl Steering {
 impl By {
     fn address(&mut self, address: &Address, rule: Option<Rule>) -> Result<(), SteerError> {
         match self {
-            By::Program { addresses, .. } => change(addresses, &address_key(address), rule),
+            By::Program { addresses, .. } => {
+                change(addresses, &address_key(address), rule.map(|rule| rule as u32))
+            }
             By::Flows { port, queues, flows } => {
                 // What is new comes first; the old rules of this address go after it.
                 let mut new = Vec::new();
@@ -220,20 +411,20 @@ impl By {
         }
     }
 
-    fn mac(&self, mac: &[u8; 6], rule: Option<Rule>) -> Result<(), SteerError> {
+    fn mac(&self, mac: &[u8; 6], rule: Option<MacRule>) -> Result<(), SteerError> {
         match self {
-            By::Program { macs, .. } => change(macs, &mac_key(mac), rule),
+            By::Program { macs, .. } => change(macs, &mac_key(mac), rule.map(|rule| rule as u32)),
             By::Flows { .. } => Ok(()),
         }
     }
 
-    /// Tells the program how many MACs it has to look for.
-    fn fences(&self, count: usize) -> Result<(), SteerError> {
+    /// Tells the programs how much there is to look for.
+    fn fences(&self, counts: [u32; 2]) -> Result<(), SteerError> {
         let By::Program { fences, .. } = self else { return Ok(()) };
-        let index = 0u32;
-        // SAFETY: the key has the 4 bytes that the program declares for this map.
-        let rc = unsafe { sys::shim_map_set(fences.as_raw_fd(), ptr::from_ref(&index).cast(), count as u32) };
-        if rc == 0 { Ok(()) } else { Err(SteerError::Set { reason: reason(rc) }) }
+        for (index, count) in (0u32..).zip(counts) {
+            change(fences, &index.to_ne_bytes(), Some(count))?;
+        }
+        Ok(())
     }
 }
 
@@ -263,12 +454,12 @@ fn remove(port: PortId, flows: Vec<NonNull<c_void>>) {
     }
 }
 
-fn change(map: &OwnedFd, key: &[u8], rule: Option<Rule>) -> Result<(), SteerError> {
+fn change(map: &OwnedFd, key: &[u8], value: Option<u32>) -> Result<(), SteerError> {
     let key: *const c_void = key.as_ptr().cast();
-    // SAFETY: the key has the length that the program declares for this map (20 and 8 bytes).
+    // SAFETY: the key has the length that the program declares for this map (20, 8 and 4 bytes).
     let rc = unsafe {
-        match rule {
-            Some(rule) => sys::shim_map_set(map.as_raw_fd(), key, rule as u32),
+        match value {
+            Some(value) => sys::shim_map_set(map.as_raw_fd(), key, value),
             None => sys::shim_map_remove(map.as_raw_fd(), key),
         }
     };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use dpdk::steer::{Rule, Rules, Steering};
 use dpdk::{Mempool, Port, PortConfig};
@@ -23,7 +23,7 @@ fn a_driver_without_flow_rules_is_refused_by_name() {
     let (port, _rx, _tx) = Port::configure(&eal, id, &PortConfig::default(), &pool).unwrap();
     let mut steering = Steering::flows(&port, 1);
     for (family, rule) in [(4, Rule::Steer), (6, Rule::Steer), (4, Rule::Fence)] {
-        let rules = Rules { addresses: [(([1; 16], family), rule)].into(), macs: BTreeSet::new() };
+        let rules = Rules { addresses: [(([1; 16], family), rule)].into(), macs: BTreeMap::new() };
         // Each time anew: what was refused is not taken for set.
         for _ in 0..2 {
             let error = steering.set(&rules).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! The feedback memory: what the data plane tells the control plane. Counters, what each worker has applied, the ports.
 //!
-//! Each word has one writer, each worker's block its own cache lines, and a count is a plain load and store. Names, actions
+//! Each word has one writer, each worker's block its own cache lines, and a count is a plain load and store. What is counted
+//! outside the workers (by the kernel's programs of a bifurcated port) the main thread writes to a block of its own. Names, actions
 //! and helps of the counters lie in the memory itself, so that a reader of any release shows the right ones.
 
 use std::cell::Cell;
@@ -100,14 +101,109 @@ pub struct PortStatus {
     pub oerrors: u64,
     /// Frames lost because no mbuf was free.
     pub rx_nombuf: u64,
+    /// Receive queues, a worker's each.
+    pub queues: u16,
+    /// How it is shared with the kernel; `None`: the data plane owns it.
+    pub shared: Option<Shared>,
 }
 
-const STATUS_WORDS: usize = 16;
+/// How a bifurcated port is shared with the kernel. The counts are those of the kernel's programs, each frame once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Shared {
+    /// What steers.
+    pub by: SharedBy,
+    /// The XDP program's number in the kernel; 0: there is none.
+    pub program: u32,
+    /// Sockets whose frames the kernel copies.
+    pub copying: u16,
+    /// Sockets whose buffers the NIC uses itself.
+    pub zero_copy: u16,
+    /// Nothing leaves in the name of what is fenced: the filter of what the kernel sends is in place.
+    pub egress_fence: bool,
+    /// Frames that went to the workers.
+    pub steered: u64,
+    /// Frames that were left to the kernel.
+    pub passed: u64,
+    /// Frames for the workers that came on a queue without a socket and were left to the kernel.
+    pub unserved: u64,
+    /// Frames fenced when they came in.
+    pub fenced: u64,
+    /// Frames that the kernel sent and that were fenced.
+    pub fenced_out: u64,
+}
+
+/// What steers frames of a bifurcated port to the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedBy {
+    /// An XDP program; where the kernel runs it is not known.
+    #[default]
+    Xdp,
+    /// An XDP program that runs in the driver.
+    XdpNative,
+    /// An XDP program that runs in the stack, after the driver.
+    XdpGeneric,
+    /// An XDP program that runs on the NIC.
+    XdpOffloaded,
+    /// Flow rules of the NIC, which do not count.
+    FlowRules,
+}
+
+impl SharedBy {
+    pub(super) const ALL: [SharedBy; 5] = [
+        SharedBy::Xdp,
+        SharedBy::XdpNative,
+        SharedBy::XdpGeneric,
+        SharedBy::XdpOffloaded,
+        SharedBy::FlowRules,
+    ];
+}
+
+impl Shared {
+    const WORDS: usize = 9;
+
+    fn to_words(self) -> [u64; Self::WORDS] {
+        [
+            // 0 is a port that is not shared.
+            self.by as u64 + 1,
+            self.program.into(),
+            u64::from(self.copying) << 16 | u64::from(self.zero_copy),
+            u64::from(self.egress_fence),
+            self.steered,
+            self.passed,
+            self.unserved,
+            self.fenced,
+            self.fenced_out,
+        ]
+    }
+
+    fn from_words(words: &[u64; Self::WORDS]) -> Option<Shared> {
+        let [by, program, sockets, egress_fence, steered, passed, unserved, fenced, fenced_out] = *words;
+        Some(Shared {
+            by: *SharedBy::ALL.get(usize::try_from(by.checked_sub(1)?).ok()?)?,
+            program: program as u32,
+            copying: (sockets >> 16) as u16,
+            zero_copy: sockets as u16,
+            egress_fence: egress_fence != 0,
+            steered,
+            passed,
+            unserved,
+            fenced,
+            fenced_out,
+        })
+    }
+}
+
+pub(super) const STATUS_WORDS: usize = 24;
+/// Where a port's `shared` begins; the word before it has the queues.
+const SHARED_WORD: usize = 15;
 
 impl PortStatus {
     fn to_words(self) -> [u64; STATUS_WORDS] {
         let bits = |bit: bool| u64::from(bit);
-        [
+        let mut words = [0; STATUS_WORDS];
+        let (own, shared) = words.split_at_mut(SHARED_WORD);
+        own.copy_from_slice(&[
             bits(self.link_up),
             self.speed_mbps.into(),
             bits(self.promisc_forced),
@@ -122,9 +218,32 @@ impl PortStatus {
             self.ierrors,
             self.oerrors,
             self.rx_nombuf,
-            0,
-            0,
-        ]
+            self.queues.into(),
+        ]);
+        shared.copy_from_slice(&self.shared.map_or([0; Shared::WORDS], Shared::to_words));
+        words
+    }
+
+    /// This state with what was counted since `before`.
+    #[must_use]
+    pub fn since(mut self, before: &PortStatus) -> PortStatus {
+        let less = |now: &mut u64, before: u64| *now = now.wrapping_sub(before);
+        less(&mut self.ipackets, before.ipackets);
+        less(&mut self.opackets, before.opackets);
+        less(&mut self.ibytes, before.ibytes);
+        less(&mut self.obytes, before.obytes);
+        less(&mut self.imissed, before.imissed);
+        less(&mut self.ierrors, before.ierrors);
+        less(&mut self.oerrors, before.oerrors);
+        less(&mut self.rx_nombuf, before.rx_nombuf);
+        if let (Some(now), Some(before)) = (&mut self.shared, &before.shared) {
+            less(&mut now.steered, before.steered);
+            less(&mut now.passed, before.passed);
+            less(&mut now.unserved, before.unserved);
+            less(&mut now.fenced, before.fenced);
+            less(&mut now.fenced_out, before.fenced_out);
+        }
+        self
     }
 
     pub(super) fn from_words(words: [u64; STATUS_WORDS]) -> PortStatus {
@@ -143,6 +262,8 @@ impl PortStatus {
             ierrors: words[11],
             oerrors: words[12],
             rx_nombuf: words[13],
+            queues: words[14] as u16,
+            shared: words[SHARED_WORD..].first_chunk().and_then(Shared::from_words),
         }
     }
 }
@@ -253,8 +374,13 @@ impl Layout {
         self.port_status(self.ports) + worker * self.block_words()
     }
 
-    pub(super) const fn words(&self) -> usize {
+    /// The counters of the main thread.
+    pub(super) const fn main_block(&self) -> usize {
         self.worker_block(self.workers)
+    }
+
+    pub(super) const fn words(&self) -> usize {
+        self.main_block() + self.counters.next_multiple_of(PAIR)
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -346,6 +472,14 @@ impl Feedback {
                 generations[port],
                 &status.to_words(),
             );
+        }
+    }
+
+    /// Sets what was counted outside the workers since the start, beside their own counts; an index beyond the counters
+    /// does nothing. For the main thread.
+    pub fn set_outside(&self, counter: usize, total: u64) {
+        if counter < self.layout.counters {
+            self.words[self.layout.main_block() + counter].store(total, Ordering::Relaxed);
         }
     }
 

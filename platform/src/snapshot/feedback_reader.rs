@@ -7,7 +7,8 @@ use super::body::{MAX_GATEWAYS, MAX_VIPS};
 use super::error::SnapshotError;
 use super::feedback::{
     ACTION_WORDS, COUNTER_WORDS, DRIVER_WORDS, EXCEPTION_WORDS, HELP_WORDS, Layout, MAC_WORD, MAGIC,
-    NAME_WORDS, PORT_NAME_WORDS, PORT_WORDS, PortIdentity, PortStatus, STAGES, WHAT, field, hex, worker,
+    NAME_WORDS, PORT_NAME_WORDS, PORT_WORDS, PortIdentity, PortStatus, STAGES, STATUS_WORDS, WHAT, field,
+    hex, worker,
 };
 use super::memfd::{self, ReadOnlyWord, ReadOnlyWords};
 use super::seqlock;
@@ -99,10 +100,12 @@ pub struct CounterView {
     pub action: String,
     /// One line that explains it.
     pub help: String,
-    /// Sum over the workers.
+    /// Sum over the workers and what was counted outside them.
     pub total: u64,
     /// By worker.
     pub per_worker: Vec<u64>,
+    /// Outside the workers: by the kernel's programs of bifurcated ports.
+    pub outside: u64,
 }
 
 /// Redirects of one virtual address to one gateway, by their index in the snapshot.
@@ -187,7 +190,7 @@ impl FeedbackReader {
         if port >= self.layout.ports {
             return None;
         }
-        let mut words = [0; 16];
+        let mut words = [0; STATUS_WORDS];
         let take = |from: &[ReadOnlyWord]| {
             for (to, from) in words.iter_mut().zip(from) {
                 *to = from.load();
@@ -290,12 +293,14 @@ impl FeedbackReader {
         let (action, help) = rest.split_at(ACTION_WORDS);
         let per_worker: Vec<u64> =
             (0..self.layout.workers).map(|worker| self.worker_word(worker, worker::WORDS + index)).collect();
+        let outside = self.words[self.layout.main_block() + index].load();
         CounterView {
             name: text(name),
             action: text(action),
             help: text(&help[..HELP_WORDS]),
-            total: per_worker.iter().fold(0, |sum, count| sum.wrapping_add(*count)),
+            total: per_worker.iter().fold(outside, |sum, count| sum.wrapping_add(*count)),
             per_worker,
+            outside,
         }
     }
 }
@@ -311,7 +316,9 @@ fn text(words: &[ReadOnlyWord]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::body::LAYOUT_VERSION;
-    use super::super::feedback::{CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS};
+    use super::super::feedback::{
+        CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS, Shared, SharedBy,
+    };
     use super::super::memfd::tests::{FIXED, foreign};
     use super::*;
 
@@ -346,6 +353,9 @@ mod tests {
         workers[1].add(1, u64::MAX);
         workers[1].add(1, 3);
         workers[0].add(2, 1000);
+        feedback.set_outside(0, 4);
+        feedback.set_outside(0, 1);
+        feedback.set_outside(2, 1000);
         workers[0].add_redirect(31, 63, 4);
         workers[1].add_redirect(31, 63, 4);
         workers[1].add_redirect(0, 2, 1);
@@ -369,8 +379,9 @@ mod tests {
             name: "redirected".into(),
             action: "answer".into(),
             help: "answered with a REDIRECT".into(),
-            total: 11,
+            total: 12,
             per_worker: vec![5, 6],
+            outside: 1,
         };
         assert_eq!(view.counters[0], redirected);
         assert_eq!((view.counters[1].total, view.counters.len()), (2, 2));
@@ -435,6 +446,8 @@ mod tests {
             ierrors: 6,
             oerrors: 7,
             rx_nombuf: u64::MAX,
+            queues: 2,
+            shared: None,
         };
         for _ in 0..3 {
             feedback.set_port(0, &status);
@@ -446,10 +459,31 @@ mod tests {
             (reader.filters(7, 4), reader.filters(7, 5), reader.filters(8, 4)),
             (Some(true), None, None)
         );
+        for by in SharedBy::ALL {
+            let shared = Shared {
+                by,
+                program: u32::MAX,
+                copying: 1,
+                zero_copy: u16::MAX,
+                egress_fence: true,
+                steered: 1,
+                passed: 2,
+                unserved: 3,
+                fenced: 4,
+                fenced_out: u64::MAX,
+            };
+            status.shared = Some(shared);
+            feedback.set_port(0, &status);
+            assert_eq!(reader.port_status(0), Some(status));
+        }
+        let since = status.since(&PortStatus { ipackets: 1, shared: status.shared, ..PortStatus::default() });
+        assert_eq!((since.ipackets, since.opackets, since.filter_generation), (0, 2, 4));
+        assert_eq!(since.shared.map(|shared| (shared.fenced_out, shared.program)), Some((0, u32::MAX)));
         status.filter_ok = false;
         feedback.set_port(0, &status);
         assert_eq!(reader.filters(7, 4), Some(false));
         let json = serde_json::to_value(reader.read()).unwrap();
+        assert_eq!(json["ports"][0]["status"]["shared"]["by"], "flow-rules");
         assert_eq!(json["ports"][0]["mac"], "02:00:00:00:00:09");
         assert_eq!(json["ports"][0]["status"]["filter_instance"], "0000000000000007");
     }

@@ -25,7 +25,7 @@ pub use body::*;
 pub use error::SnapshotError;
 pub use feedback::{
     CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS, PortIdentity, PortStatus,
-    STAGES, WorkerBlock,
+    STAGES, Shared, SharedBy, WorkerBlock,
 };
 pub use feedback_reader::{
     CounterView, FeedbackReader, FeedbackView, PortView, RedirectView, StageView, WorkerView,

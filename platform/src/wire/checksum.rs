@@ -7,27 +7,38 @@
 /// Adds `data` to a running sum; an odd last byte is padded with zero. Only the last piece of a sum may be odd.
 #[inline(always)]
 pub fn add(sum: u64, data: &[u8]) -> u64 {
-    let (words, rest) = data.as_chunks::<8>();
-    let mut sum = words.iter().fold(sum, |sum, word| carry(sum, u64::from_ne_bytes(*word)));
-    // The rest as if padded with zeros, without a loop: 4, 2 and 1 bytes, wherever they stand in a word of their own.
-    let (four, rest) = rest.as_chunks::<4>();
-    if let [word] = four {
-        sum = carry(sum, u64::from(u32::from_ne_bytes(*word)));
+    let (blocks, rest) = data.as_chunks::<32>();
+    let mut sum = sum;
+    for block in blocks {
+        sum = add_words(sum, block);
     }
-    let (two, odd) = rest.as_chunks::<2>();
-    if let [half] = two {
-        sum = carry(sum, u64::from(u16::from_ne_bytes(*half)));
+    let (half, rest) = rest.as_chunks::<16>();
+    if let [half] = half {
+        sum = add_words(sum, half);
     }
-    if let [last] = odd {
-        sum = carry(sum, u64::from(u16::from_ne_bytes([*last, 0])));
+    let (word, rest) = rest.as_chunks::<8>();
+    if let [word] = word {
+        sum = add_words(sum, word);
     }
-    sum
+    if rest.is_empty() {
+        return sum;
+    }
+    // The rest as a word padded with zeros: cut out of the last eight bytes, or put together if there are no eight.
+    let last = match data.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    add_words(sum, &last.to_le_bytes())
 }
 
+/// Adds the words of a block in one chain of carries, whose last comes around.
 #[inline(always)]
-fn carry(sum: u64, word: u64) -> u64 {
-    let (sum, over) = sum.overflowing_add(word);
-    // Cannot overflow again: a sum that wrapped is at most 2^64 - 2.
+fn add_words<const LEN: usize>(sum: u64, block: &[u8; LEN]) -> u64 {
+    let (mut sum, mut over) = (sum, false);
+    for word in block.as_chunks::<8>().0 {
+        (sum, over) = sum.carrying_add(u64::from_ne_bytes(*word), over);
+    }
+    // Cannot overflow again: a sum that wrapped is at most 2^64 - 2, and with a carry into the next word it still is.
     sum + u64::from(over)
 }
 
@@ -84,6 +95,18 @@ mod tests {
                 sum = (sum >> 16) + (sum & 0xffff);
             }
             prop_assert_eq!(finish(add(0, &data)), (!(sum as u16)).to_be_bytes());
+        }
+
+        /// Words of ones are where a carry could be lost: whatever the piece, the sum is that of one word after the other.
+        #[test]
+        fn no_carry_is_lost(words in proptest::collection::vec(prop_oneof![Just(u64::MAX), Just(1u64), Just(0), any::<u64>()], 0..20),
+                            sum in prop_oneof![Just(u64::MAX), any::<u64>()]) {
+            let data: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let one_by_one = words.iter().fold(sum, |sum, word| {
+                let wide = u128::from(sum) + u128::from(*word);
+                wide as u64 + (wide >> 64) as u64
+            });
+            prop_assert_eq!(fold(add(sum, &data)), fold(one_by_one));
         }
 
         #[test]

@@ -65,7 +65,10 @@ pub mod payload {
 
 /// A view over a message that fills a UDP payload (without the marker).
 #[derive(Debug, Clone, Copy)]
-pub struct Message<'a>(&'a [u8]);
+pub struct Message<'a> {
+    header: &'a [u8; HEADER_LEN],
+    chain: &'a [u8],
+}
 
 impl<'a> Message<'a> {
     /// Takes the header of any IKE version: SPIs, version, exchange, flags and message id can be asked. That the
@@ -73,64 +76,89 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`Error::Truncated`] under 28 bytes.
-    #[inline]
+    #[inline(always)]
     pub fn new_checked(data: &'a [u8]) -> Result<Self, Error> {
-        if data.len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(Message(data)) }
+        let (header, chain) = data.split_first_chunk().ok_or(Error::Truncated)?;
+        Ok(Message { header, chain })
+    }
+
+    /// Bytes of the message, at least [`HEADER_LEN`].
+    #[inline(always)]
+    #[expect(clippy::len_without_is_empty, reason = "a message is never empty")]
+    pub fn len(&self) -> usize {
+        HEADER_LEN + self.chain.len()
+    }
+
+    /// What follows the header: the chain of payloads.
+    #[inline(always)]
+    pub fn chain(&self) -> &'a [u8] {
+        self.chain
     }
 
     /// The initiator's SPI as a number.
     #[inline]
     pub fn spi_i(&self) -> u64 {
-        u64_at(self.0, field::SPI_I)
+        u64_at(self.header, field::SPI_I)
     }
 
     /// The responder's SPI.
     #[inline]
     pub fn spi_r(&self) -> u64 {
-        u64_at(self.0, field::SPI_R)
+        u64_at(self.header, field::SPI_R)
     }
 
     /// The type of the first payload.
     #[inline]
     pub fn next_payload(&self) -> u8 {
-        self.0[field::NEXT_PAYLOAD]
+        self.header[field::NEXT_PAYLOAD]
     }
 
     /// The major version.
     #[inline]
     pub fn major_version(&self) -> u8 {
-        self.0[field::VERSION] >> 4
+        self.header[field::VERSION] >> 4
     }
 
     /// The exchange type.
     #[inline]
     pub fn exchange(&self) -> u8 {
-        self.0[field::EXCHANGE]
+        self.header[field::EXCHANGE]
     }
 
     /// The flags.
     #[inline]
     pub fn flags(&self) -> u8 {
-        self.0[field::FLAGS]
+        self.header[field::FLAGS]
     }
 
     /// The message id.
     #[inline]
     pub fn message_id(&self) -> u32 {
-        u32_at(self.0, field::MESSAGE_ID)
+        u32_at(self.header, field::MESSAGE_ID)
     }
 
     /// Whether the length field says exactly what was received.
     #[inline]
     pub fn length_is_exact(&self) -> bool {
-        u32_at(self.0, field::LENGTH) as usize == self.0.len()
+        u32_at(self.header, field::LENGTH) as usize == self.len()
+    }
+
+    /// Whether the header is that of a request that opens an exchange: IKE 2.x, IKE_SA_INIT, from the initiator, SPIi not
+    /// 0, SPIr 0, message id 0, length exact. What the accessors tell field by field, in four words.
+    #[inline(always)]
+    pub fn is_first_request(&self) -> bool {
+        const MASK: u32 = 0x00_f0_ff_00 | (flag::INITIATOR | flag::RESPONSE) as u32;
+        const WANT: u32 =
+            (VERSION as u32) << 16 | (exchange::IKE_SA_INIT as u32) << 8 | flag::INITIATOR as u32;
+        let kind = u32_at(self.header, field::NEXT_PAYLOAD..field::MESSAGE_ID.start);
+        let id_and_length = u64_at(self.header, field::MESSAGE_ID.start..field::LENGTH.end);
+        kind & MASK == WANT && id_and_length == self.len() as u64 && self.spi_r() == 0 && self.spi_i() != 0
     }
 
     /// Walks the payloads.
     #[inline]
     pub fn payloads(&self) -> Payloads<'a> {
-        let rest = self.0.get(HEADER_LEN..).unwrap_or_default();
-        Payloads { len: self.0.len(), rest, next: self.next_payload(), left: MAX_PAYLOADS }
+        Payloads { rest: self.chain, len: self.len(), next: self.next_payload(), left: MAX_PAYLOADS }
     }
 }
 
@@ -159,7 +187,13 @@ pub struct Payloads<'a> {
     left: usize,
 }
 
-impl Payloads<'_> {
+impl<'a> Payloads<'a> {
+    /// The chain behind the payload that the walk gave last.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Whether the walk reached the end of the message together with the end of the chain. To be asked after it.
     #[inline]
     pub fn ended_exactly(&self) -> bool {
@@ -175,26 +209,40 @@ impl<'a> Iterator for Payloads<'a> {
         if self.next == payload::NONE {
             return None;
         }
-        let kind = self.next;
-        let offset = self.len - self.rest.len() + PAYLOAD_HEADER_LEN;
-        let Some(&[next, flags, high, low]) = self.rest.first_chunk::<PAYLOAD_HEADER_LEN>() else {
-            self.next = payload::NONE;
-            return Some(Err(Error::Truncated));
+        let kind = core::mem::replace(&mut self.next, payload::NONE);
+        let Some(step) = step(self.rest).filter(|_| self.left > 0) else {
+            let too_short = matches!(self.rest, [_, _, 0, ..=3, ..]);
+            let error = if too_short || self.left == 0 { Error::Malformed } else { Error::Truncated };
+            return Some(Err(error));
         };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        if length < PAYLOAD_HEADER_LEN || self.left == 0 {
-            self.next = payload::NONE;
-            return Some(Err(Error::Malformed));
-        }
-        let Some((whole, rest)) = self.rest.split_at_checked(length) else {
-            self.next = payload::NONE;
-            return Some(Err(Error::Truncated));
-        };
-        let body = whole.get(PAYLOAD_HEADER_LEN..).unwrap_or_default();
-        (self.next, self.rest) = (next, rest);
+        let offset = self.len - step.rest.len() - step.body.len();
+        (self.next, self.rest) = (step.next, step.rest);
         self.left -= 1;
-        Some(Ok(Payload { kind, critical: flags & 0x80 != 0, offset, body }))
+        Some(Ok(Payload { kind, critical: step.critical, offset, body: step.body }))
     }
+}
+
+/// One step of a walk: the payload in front of a chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The type of the payload that follows.
+    pub next: u8,
+    /// The critical bit of this one.
+    pub critical: bool,
+    /// Its body, without the generic header.
+    pub body: &'a [u8],
+    /// The chain behind it.
+    pub rest: &'a [u8],
+}
+
+/// Reads the payload in front of a chain: its generic header once, its body by one check of its length. `None` when the
+/// chain ends before either, or for a length under 4, which wraps to one beyond any end.
+#[inline(always)]
+pub fn step(chain: &[u8]) -> Option<Step<'_>> {
+    let (&[next, flags, high, low], behind) = chain.split_first_chunk()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let (body, rest) = behind.split_at_checked(length.wrapping_sub(PAYLOAD_HEADER_LEN))?;
+    Some(Step { next, critical: flags & 0x80 != 0, body, rest })
 }
 
 /// Writes the header of an unprotected IKE_SA_INIT response with SPIr 0 and message id 0, `length` bytes long in all.

@@ -16,6 +16,7 @@ pub mod ike;
 pub mod ipv4;
 pub mod ipv6;
 pub mod notify;
+pub mod plain;
 pub mod redirect;
 pub mod udp;
 

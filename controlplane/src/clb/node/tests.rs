@@ -276,6 +276,26 @@ fn when_all_are_overloaded_nobody_is_chosen_and_it_is_said_once() {
 }
 
 #[test]
+fn in_a_surge_every_usable_member_takes_clients() {
+    let mut world = World::new(&[1, 2, 3]);
+    world.tell(at(2), Event::Local(Ok(sample(200))));
+    world.tell(at(3), Event::Local(Ok(sample(499))));
+    world.elect(1);
+    world.run(4 * SECOND);
+    assert_eq!(world.chosen(1), [at(1)], "20, 40 and 99.8 percent");
+    // 25 clients fill the 5 percent of the least loaded; a hundred at once are on their way to far more.
+    world.tell(at(1), Event::Sent(at(1), 0));
+    world.tell(at(1), Event::Sent(at(1), 100));
+    world.run(SECOND / 20);
+    assert_eq!(world.chosen(1), [at(1), at(2)], "not who is overloaded");
+    world.run(7 * SECOND);
+    assert_eq!(world.chosen(1), [at(1)]);
+    let surge = |log: &&(IpAddr, Log)| matches!(log.1, Log::Surge(_));
+    let said: Vec<_> = world.logs.iter().filter(surge).collect();
+    assert_eq!(said, [&(at(1), Log::Surge(true)), &(at(1), Log::Surge(false))]);
+}
+
+#[test]
 fn a_member_speaks_only_for_itself_and_only_to_a_primary() {
     let mut world = World::new(&[1, 2]);
     world.elect(1);

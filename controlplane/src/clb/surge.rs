@@ -1,0 +1,157 @@
+//! A surge: so many clients at once that the reported loads say little about who will be the least loaded.
+//!
+//! `load-normalization` says which difference of load counts as none. Clients who would lift the whole least-loaded set by
+//! more than that before the members' next reports make it the wrong set: it would fill up while those beside it stand
+//! idle, and slots that move slowly would come too late. While a surge lasts every usable member takes clients, by
+//! its headroom; as it begins slots move at once.
+//!
+//! Anybody can make one, by forging requests. It closes no gateway, and a gateway that is overloaded stays out of the choice.
+
+use super::member::{Percent, Report};
+use super::pending::clients_of;
+use std::collections::VecDeque;
+
+/// Clients of so long a time are taken for the rate at which they come, ns.
+const WINDOW_NS: u64 = 100_000_000;
+/// Fewer clients than this within the window say nothing about a rate.
+const ENOUGH: u64 = 20;
+/// As a surge begins, its slots move freely for so long: two or three choices, as the first sees only its first clients, ns.
+const FREE_NS: u64 = 125_000_000;
+
+/// `load-normalization` while a surge lasts: every usable member is in the set.
+pub const ALL: u8 = 100;
+
+/// How many clients lift the least-loaded set by `points`, which is `load-normalization`; `None` where it has every member in
+/// it. `members` are the usable ones that report, with their prioritized loads. As reported: pending load brings others into
+/// the set, but slots follow it slowly.
+#[must_use]
+pub fn room<'a>(members: impl Iterator<Item = (Percent, &'a Report)> + Clone, points: u8) -> Option<u64> {
+    let hundredths = |load: Percent| u32::from(load.as_hundredths());
+    let edge = hundredths(members.clone().map(|(load, _)| load).min()?) + u32::from(points) * 100;
+    let inside = members.clone().filter(|(load, _)| hundredths(*load) <= edge);
+    let outside = members.clone().count() > inside.clone().count();
+    outside.then(|| inside.map(|(_, report)| clients_of(report, points)).fold(0, u64::saturating_add))
+}
+
+/// Whether a surge is under way.
+#[derive(Clone, Debug, Default)]
+pub struct Surge {
+    /// When, how many; oldest first
+    sent: VecDeque<(u64, u64)>,
+    /// When it began, and when it was last seen, ns
+    lasts: Option<(u64, u64)>,
+}
+
+impl Surge {
+    /// So many new clients were redirected, to whomever.
+    pub fn sent(&mut self, clients: u64, now_ns: u64) {
+        match self.sent.back_mut() {
+            Some((at, count)) if *at == now_ns => *count = count.saturating_add(clients),
+            _ if clients > 0 => self.sent.push_back((now_ns, clients)),
+            _ => {}
+        }
+    }
+
+    /// Looks whether there is one now, with the [`room`] that there is. A surge ends when for two update intervals there
+    /// was none.
+    pub fn judge(&mut self, room: Option<u64>, update_ns: u64, now_ns: u64) {
+        while self.sent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= WINDOW_NS) {
+            self.sent.pop_front();
+        }
+        let clients = self.sent.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
+        let coming = u128::from(clients) * u128::from(update_ns) / u128::from(WINDOW_NS);
+        let seen = clients >= ENOUGH && room.is_some_and(|room| coming > u128::from(room));
+        self.lasts = match self.lasts {
+            Some((since, _)) if seen => Some((since, now_ns)),
+            None if seen => Some((now_ns, now_ns)),
+            lasts => lasts.filter(|(_, last)| now_ns.saturating_sub(*last) < update_ns.saturating_mul(2)),
+        };
+    }
+
+    /// It lasts.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.lasts.is_some()
+    }
+
+    /// It has just begun: slots move freely.
+    #[must_use]
+    pub fn begins(&self, now_ns: u64) -> bool {
+        self.lasts.is_some_and(|(since, _)| now_ns.saturating_sub(since) < FREE_NS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const UPDATE: u64 = 3000 * MS;
+
+    /// Whether there is a surge at each turn of 50 ms at which so many clients have come.
+    fn turns(room: Option<u64>, clients: &[u64]) -> Vec<bool> {
+        let mut surge = Surge::default();
+        let turn = |(index, clients): (usize, &u64)| {
+            let now = index as u64 * 50 * MS;
+            surge.sent(*clients, now);
+            surge.judge(room, UPDATE, now);
+            surge.is_on()
+        };
+        clients.iter().enumerate().map(turn).collect()
+    }
+
+    #[test]
+    fn it_is_a_surge_when_the_clients_of_an_update_interval_would_fill_the_room() {
+        // 333 in a window that is half over are 9,990 in three seconds.
+        assert_eq!(turns(Some(9989), &[333]), [true]);
+        assert_eq!(turns(Some(9990), &[333, 333]), [false, true]);
+        assert_eq!(turns(Some(100_000), &[333; 40]), [false; 40]);
+        assert_eq!(turns(None, &[1_000_000; 3]), [false; 3], "nobody is outside");
+        assert_eq!(turns(Some(0), &[1; 40]), [false; 40], "a handful is no rate");
+    }
+
+    #[test]
+    fn it_lasts_two_update_intervals_and_begins_once() {
+        let mut surge = Surge::default();
+        surge.sent(1000, 0);
+        surge.judge(Some(10), UPDATE, 0);
+        assert!(surge.begins(0) && surge.begins(FREE_NS - 1) && !surge.begins(FREE_NS));
+        surge.sent(1000, UPDATE);
+        surge.judge(Some(10), UPDATE, UPDATE);
+        assert!(surge.is_on() && !surge.begins(UPDATE));
+        surge.judge(Some(10), UPDATE, UPDATE + WINDOW_NS - 1);
+        let last = UPDATE + WINDOW_NS - 1;
+        surge.judge(Some(10), UPDATE, last + 2 * UPDATE - 1);
+        assert!(surge.is_on());
+        surge.judge(Some(10), UPDATE, last + 2 * UPDATE);
+        assert!(!surge.is_on() && !surge.begins(last + 2 * UPDATE));
+    }
+
+    #[test]
+    fn the_room_is_that_of_the_least_loaded_set() {
+        let report = |max_session, ike, child| Report { max_session, ike, child, ..Report::default() };
+        let all = [
+            (Percent::hundredths(1000), report(1000, 0, 0)),
+            (Percent::hundredths(1500), report(2000, 500, 1500)),
+            (Percent::hundredths(1501), report(5000, 0, 0)),
+        ];
+        let room =
+            |count: usize, points| room(all[..count].iter().map(|(load, report)| (*load, report)), points);
+        assert_eq!(room(3, 5), Some(25 + 25), "two SAs a client, and four");
+        assert_eq!(room(3, 4), Some(20));
+        assert_eq!(
+            (room(3, 6), room(2, 5), room(1, 5), room(0, 5)),
+            (None, None, None, None),
+            "nobody is outside"
+        );
+    }
+
+    #[test]
+    fn no_number_is_too_great() {
+        let mut surge = Surge::default();
+        surge.sent(u64::MAX, u64::MAX);
+        surge.sent(u64::MAX, u64::MAX);
+        surge.judge(Some(u64::MAX), u64::MAX, u64::MAX);
+        assert!(surge.is_on());
+    }
+}
