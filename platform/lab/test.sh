@@ -11,7 +11,7 @@ export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
 SCENARIOS=(two-workers kernel-side redirect-strongswan passes-unsignalled restart 'attach owned' 'attach bifurcated' flood bad-input interrupt demo
-    cluster 'cluster-strongswan --short' hsrp-frames standby-default 'takeover --short' 'chaos --seconds 60')
+    install static-probe cluster cluster-ipv6 cluster-groups clock-step 'cluster-strongswan --short' hsrp-frames standby-default 'takeover --short' 'chaos --seconds 60')
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
 
 # step NAME SECONDS COMMAND...: one gate

@@ -4,11 +4,16 @@ use crate::config::change;
 use crate::show::QUESTIONS;
 use std::fmt::Write as _;
 
+/// When what the page says beside the tables was last looked through.
+const DATE: &str = "2026-11-25";
+/// Bytes of an input line that mandoc puts up with.
+const WIDTH: usize = 79;
+
 /// usher(8) in troff.
 #[must_use]
 pub fn page() -> String {
     let mut out = format!(
-        ".TH USHER 8 \"\" \"usher {}\" \"Usher\"\n.SH NAME\nusher \\- the command of the IKEv2 load balancer\n\
+        ".TH USHER 8 {DATE} \"usher {}\" \"Usher\"\n.SH NAME\nusher \\- the command of the IKEv2 load balancer\n\
          .SH SYNOPSIS\n.B usher\n[\\-\\-run\\-dir DIR] [\\-\\-json] [COMMAND]\n\
          .SH DESCRIPTION\nWithout a command, at a terminal, a shell; with standard input from elsewhere, one command a \
          line, where all lines between\n.B configure terminal\nand\n.B end\nare one change. \
@@ -35,9 +40,31 @@ pub fn page() -> String {
         item(&mut out, syntax, &format!("{help}.{without}"));
     }
     out.push_str(
-        ".SH FILES\n/etc/usher/usher.conf: the configuration.\n.br\n~/.usher_history: the shell's history, without lines \
-         that hold keys.\n.SH SEE ALSO\nusherd(8)\n",
+        ".SH FILES\n/etc/usher/usher.conf: the configuration.\n.br\n/etc/usher/profile.toml: which port of the machine an \
+         interface is, and how it is driven.\n.br\n/run/usher: sockets and state of the daemons.\n.br\n\
+         ~/.usher_history: the shell's history, without lines that hold keys.\n\
+         .SH SEE ALSO\nusherd \\-\\-help, usher\\-dataplane \\-\\-help, RFC 5685\n",
     );
+    wrapped(&out)
+}
+
+/// Text in lines of at most [`WIDTH`] bytes, where words allow it. Requests stay as they are, and none comes about.
+fn wrapped(page: &str) -> String {
+    let mut out = String::with_capacity(page.len() + 64);
+    for line in page.lines() {
+        let mut length = 0;
+        for word in line.split(' ') {
+            let request = line.starts_with('.') || word.starts_with(['.', '\'']);
+            if length > 0 {
+                let fits = request || length + 1 + word.len() <= WIDTH;
+                out.push(if fits { ' ' } else { '\n' });
+                length = if fits { length + 1 } else { 0 };
+            }
+            out.push_str(word);
+            length += word.len();
+        }
+        out.push('\n');
+    }
     out
 }
 
@@ -66,5 +93,16 @@ mod tests {
         for line in page.lines().filter(|line| line.starts_with(['.', '\''])) {
             assert!(requests.iter().any(|request| line.starts_with(request)), "{line}");
         }
+        for line in page.lines().filter(|line| !line.starts_with('.')) {
+            assert!(line.len() <= super::WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words_and_no_request_comes_about() {
+        let long = "word ".repeat(15);
+        assert_eq!(super::wrapped(&format!("{long}last one\n")), format!("{long}last\none\n"));
+        assert_eq!(super::wrapped(&format!("{long}abcdef .br x\n")).lines().count(), 2);
+        assert!(!super::wrapped(&format!("{long}abc .br x\n")).contains("\n."));
     }
 }
