@@ -25,6 +25,7 @@ fn a_burst_lands_within_five_percent_of_fair() {
             assert_eq!(outcome.got.iter().sum::<u64>() + outcome.passed, 20_000);
             assert!(outcome.overshoot() < 5.0 + 3.0 * outcome.multinomial_sd(), "{outcome:?}");
             assert_eq!(outcome.passed, 0);
+            assert!(outcome.paced_a_second <= controlplane::publish::MOVES_A_SECOND, "{outcome:?}");
         }
         let (ours, chance) = (median(&usher), median(&outcomes(&scenario, Policy::Chance)));
         assert!(ours < 5.0, "{gateways} gateways: {ours} %");

@@ -19,6 +19,7 @@ pub enum Gate {
 /// What a frame's destination is looked up by, and what it gets: one half of a cache line an address, so that a node with
 /// many of them finds the right one in a few lines.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 pub struct Target {
     addr: [u8; 16],
     port: u16,
@@ -28,6 +29,8 @@ pub struct Target {
     /// What requests to the address get.
     pub gate: Gate,
 }
+
+const _: () = assert!(size_of::<Target>() == 32);
 
 impl Target {
     fn new(vip: &Vip, gate: Gate) -> Self {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Static gateways whose health is probed, each a strongSwan in a namespace of its own: up, they have their shares; one whose
 # daemon has ended, or hangs, is down after the set number of probes and gets nobody; back, it has its share again. A real
-# client lands on the one that is left. About 40 seconds.
+# client lands on the one that is left. About 10 seconds.
 . "$(dirname "$0")/lib.sh"
 lab_start static-probe
 INTERVAL=500 UP=2 DOWN=3

@@ -234,8 +234,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
          proportion to the\ntrue headroom at its start, max(1, 100 - Prioritized) percent of max-session; sd: \
          the standard deviation that multinomial\nsampling gives the smallest share, mean of the seeds; chance: \
          each client drawn by the fair shares; moves: slots of 1024\nthat moved within the interval, mean; \
-         moves/s: most that left usable gateways within a second, any seed (51, more only as a\nsurge begins); fullest: most of\nmax-session in \
-         use after it, any seed; last line: the greatest of the first table's medians."
+         moves/s: most that left usable gateways within a second, any seed (more than 51 only \
+         as a\nsurge begins); fullest: most of max-session in use after it, any seed; last line: the greatest of the first table's medians."
     );
     let _ = writeln!(out, "wanted of usher: median at most 5 %, 95th percentile at most that and two sd");
     let _ =

@@ -106,6 +106,8 @@ pub struct Outcome {
     pub moves: usize,
     /// Most slots that moved away from usable gateways within one second
     pub moves_a_second: usize,
+    /// The same without those that move freely as a surge begins
+    pub paced_a_second: usize,
     /// Clients sent to a gateway that had been silent for holdtime
     pub to_the_dead: u64,
     /// Healthy gateways that held no slot at some moment of the burst
@@ -264,7 +266,8 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
     let mut reports: Vec<(usize, Report)> = Vec::new();
     let mut turn = 0usize;
     let mut outcome = Outcome { got: vec![0; gateways.len()], ..Outcome::default() };
-    let mut spent: Vec<(u64, usize)> = Vec::new();
+    // When, how many, and whether they were free of the budget
+    let mut spent: Vec<(u64, usize, bool)> = Vec::new();
     let cut = |index: usize, now: u64| {
         scenario.partition.is_some_and(|(cut, from, until)| {
             cut == index && (start + from..start.saturating_add(until)).contains(&(now + update))
@@ -335,7 +338,7 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
                 if !free {
                     budget.spend(allowed - left, now);
                 }
-                spent.push((now, allowed - left));
+                spent.push((now, allowed - left, free));
                 if now >= start {
                     let changed =
                         assignment.slots.iter().zip(&next.slots).filter(|(old, new)| old != new).count();
@@ -396,11 +399,13 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
             }
         }
     }
-    outcome.moves_a_second = spent
-        .iter()
-        .map(|(at, _)| spent.iter().filter(|(t, _)| (*at..*at + SECOND).contains(t)).map(|(_, m)| m).sum())
-        .max()
-        .unwrap_or(0);
+    let most = |counts: &dyn Fn(bool) -> bool| {
+        let counted = spent.iter().filter(|(.., free)| counts(*free));
+        let within = |from: u64| counted.clone().filter(move |(at, ..)| (from..from + SECOND).contains(at));
+        counted.clone().map(|(from, ..)| within(*from).map(|(_, moves, _)| moves).sum()).max().unwrap_or(0)
+    };
+    outcome.moves_a_second = most(&|_| true);
+    outcome.paced_a_second = most(&|free| !free);
     let full = |g: &Gateway| 200.0 * f64::from(g.clients) / f64::from(g.max_session);
     outcome.fullest = gateways.iter().map(full).fold(0.0, f64::max);
     outcome

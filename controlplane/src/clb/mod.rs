@@ -1,9 +1,9 @@
 //! Cluster load balancing: which gateways a client may be sent to, and with which weight.
 //!
 //! [`load`] makes percentages of what a node measures, [`table`] holds what the members report, [`pending`] what they
-//! were sent since, [`choice`] who of them gets how much and [`surge`] when their differences count for nothing; [`node`] is one node's part in it all, under any clock. What the
-//! nodes say to each other is in [`wire`], how it is kept from strangers in [`channel`], and [`feed`] holds the
-//! connections. The daemon (`daemon::cluster`) carries out what the nodes ask for.
+//! were sent since, [`choice`] who of them gets how much and [`surge`] when their differences count for nothing; [`node`]
+//! is one node's part in it all, under any clock. What the nodes say to each other is in [`wire`], how it is kept from
+//! strangers in [`channel`], and [`feed`] holds the connections. The daemon (`daemon::cluster`) carries out what the nodes ask for.
 
 pub mod channel;
 pub mod choice;

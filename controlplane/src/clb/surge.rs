@@ -45,6 +45,7 @@ pub struct Surge {
 impl Surge {
     /// So many new clients were redirected, to whomever.
     pub fn sent(&mut self, clients: u64, now_ns: u64) {
+        self.expire(now_ns);
         match self.sent.back_mut() {
             Some((at, count)) if *at == now_ns => *count = count.saturating_add(clients),
             _ if clients > 0 => self.sent.push_back((now_ns, clients)),
@@ -52,12 +53,16 @@ impl Surge {
         }
     }
 
-    /// Looks whether there is one now, with the [`room`] that there is. A surge ends when for two update intervals there
-    /// was none.
-    pub fn judge(&mut self, room: Option<u64>, update_ns: u64, now_ns: u64) {
+    fn expire(&mut self, now_ns: u64) {
         while self.sent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= WINDOW_NS) {
             self.sent.pop_front();
         }
+    }
+
+    /// Looks whether there is one now, with the [`room`] that there is. A surge ends when for two update intervals there
+    /// was none.
+    pub fn judge(&mut self, room: Option<u64>, update_ns: u64, now_ns: u64) {
+        self.expire(now_ns);
         let clients = self.sent.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
         let coming = u128::from(clients) * u128::from(update_ns) / u128::from(WINDOW_NS);
         let seen = clients >= ENOUGH && room.is_some_and(|room| coming > u128::from(room));
@@ -144,6 +149,15 @@ mod tests {
             (None, None, None, None),
             "nobody is outside"
         );
+    }
+
+    #[test]
+    fn what_nobody_judges_takes_no_room() {
+        let mut surge = Surge::default();
+        for turn in 0..100_000u64 {
+            surge.sent(1, turn * MS);
+        }
+        assert!(surge.sent.len() as u64 <= WINDOW_NS / MS);
     }
 
     #[test]

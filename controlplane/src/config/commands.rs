@@ -5,6 +5,7 @@ use super::keychain::Lifetime;
 use super::model::{
     Authentication, Cluster, Config, Dpd, Group, Interface, Interval, LoadSource, Method, Preempt, Prefix,
     Probe, Profile, ReconnectKey, Secret, Selection, StandbyDelay, StaticGateway, Timers, Tracked,
+    is_link_local,
 };
 use super::parse::{Builder, Fault, Mode};
 use crate::grammar::{Kind, Matched, Param};
@@ -836,7 +837,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "a gateway that reports no load, and whether its health is probed",
         |b, m, no| {
             let address = address(m, "ADDRESS")?;
-            if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+            if is_link_local(&address) {
                 return Err(Fault::at(
                     "ADDRESS",
                     format!("{address} is link-local, clients cannot reach it: use a global address"),

@@ -69,6 +69,16 @@ pub(super) struct One {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
+impl One {
+    /// Whether slots move slowly. Not while the members of a primary that has started may still be on their way: nothing that
+    /// they share is worth keeping yet. And not as a surge begins: at a twentieth a second it would be over before the
+    /// slots have followed.
+    fn is_paced(&self, now: u64) -> bool {
+        let settled = self.primary_since + self.node.settings().holdtime.max(SETTLE);
+        now >= settled && !self.node.surge().begins(now)
+    }
+}
+
 /// A thread for what talks to others: the feed, load sources, probes and drains. However long one of them computes, the loop
 /// that owns the roles keeps its time.
 struct Background(Option<tokio::runtime::Runtime>);
@@ -746,7 +756,7 @@ impl Daemon {
         };
         let moved = flags(&one.members) != flags(&members);
         let primary = one.node.role() == Role::Primary;
-        let begins = one.node.surge().begins(now);
+        let paced = one.is_paced(now);
         one.members = members;
         if moved {
             self.dirty = true;
@@ -757,7 +767,7 @@ impl Daemon {
             let current =
                 self.state.assignments.get(&vip.address).cloned().unwrap_or_else(Assignment::default);
             let mut left = match self.clusters.budgets.get_mut(&vip.address) {
-                Some(budget) if !begins => budget.left(now),
+                Some(budget) if paced => budget.left(now),
                 _ => platform::snapshot::SLOTS,
             };
             self.dirty |= assign(&current, &members, &mut left).slots != current.slots;
@@ -828,7 +838,7 @@ impl Daemon {
             }
             // With several groups this node may be the primary of some of them.
             if target != own && one.node.role() != Role::Primary {
-                elsewhere.push((target, key));
+                elsewhere.push(key);
                 continue;
             }
             self.cluster_event(&key, Event::Drain(target, on), now);
@@ -836,37 +846,35 @@ impl Daemon {
             done.insert(target);
         }
         let names: Vec<String> = done.iter().map(IpAddr::to_string).collect();
-        let rest = match elsewhere.first() {
-            Some((target, _)) if names.is_empty() => {
-                return Err(format!(
-                    "only the primary takes another member out of service: say it there, or on {target}"
-                ));
-            }
-            Some((target, _)) => {
-                let drains = |key: &GroupKey| {
-                    self.clusters.all.get(key).is_some_and(|one| one.node.order().draining.contains(target))
-                };
-                let keys =
-                    elsewhere.iter().filter(|(_, key)| on || drains(key)).map(|(_, key)| key.to_string());
-                match keys.collect::<Vec<String>>().join(", ") {
-                    keys if keys.is_empty() => String::new(),
-                    keys => format!(
-                        "Not in {keys}, whose primary is another node: say it there too, or on {target}\n"
-                    ),
+        if names.is_empty() {
+            return Err(match address {
+                Some(target) if !elsewhere.is_empty() => {
+                    format!(
+                        "only the primary takes another member out of service: say it there, or on {target}"
+                    )
                 }
-            }
-            None => String::new(),
-        };
-        match (names.is_empty(), on) {
-            (true, _) => {
-                Err("that address is no member of the cluster: see `show crypto ikev2 cluster`".to_owned())
-            }
-            (false, true) => Ok(format!(
-                "{} takes no new clients; its sessions move away at the configured pace: see `show crypto ikev2 cluster`\n{rest}",
-                names.join(", ")
-            )),
-            (false, false) => Ok(format!("{} is back in service\n{rest}", names.join(", "))),
+                _ => "that address is no member of the cluster: see `show crypto ikev2 cluster`".to_owned(),
+            });
         }
+        let names = names.join(", ");
+        let drains = |key: &GroupKey| {
+            let draining = self.clusters.all.get(key).map(|one| &one.node.order().draining);
+            address.is_some_and(|target| draining.is_some_and(|draining| draining.contains(&target)))
+        };
+        elsewhere.retain(|key| on || drains(key));
+        let rest = match elsewhere.iter().map(GroupKey::to_string).collect::<Vec<_>>().join(", ") {
+            keys if keys.is_empty() => String::new(),
+            keys => {
+                format!("Not in {keys}, whose primary is another node: say it there too, or on {names}\n")
+            }
+        };
+        Ok(if on {
+            format!(
+                "{names} takes no new clients; its sessions move away at the configured pace: see `show crypto ikev2 cluster`\n{rest}"
+            )
+        } else {
+            format!("{names} is back in service\n{rest}")
+        })
     }
 
     /// `shutdown` or `no shutdown` was entered under `crypto ikev2 cluster`: on the primary it holds for all.
@@ -879,17 +887,9 @@ impl Daemon {
         self.dirty = true;
     }
 
-    /// Budgets for the addresses that are published: moves are held back where members report their load. Not while the
-    /// members of a primary that has started may still be on their way: nothing that they share is worth keeping yet. And not
-    /// as a surge begins: at a twentieth a second it would be over before the slots have followed.
+    /// Budgets for the addresses that are published: moves are held back where members report their load.
     pub(super) fn keep_budgets(&mut self, vips: &[VipInput], now: u64) {
-        let settled = |vip: &&VipInput| {
-            let one = self.clusters.all.get(&vip.key);
-            one.is_some_and(|one| {
-                let since = one.primary_since + one.node.settings().holdtime.max(SETTLE);
-                now >= since && !one.node.surge().begins(now)
-            })
-        };
+        let settled = |vip: &&VipInput| self.clusters.all.get(&vip.key).is_some_and(|one| one.is_paced(now));
         let paced: BTreeSet<IpAddr> = vips
             .iter()
             .filter(|vip| vip.members.iter().any(|member| member.origin == Origin::Reported))

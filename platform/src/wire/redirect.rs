@@ -41,7 +41,7 @@ pub const fn prefix_len(v6: bool) -> usize {
 #[inline(always)]
 pub fn emit_prefix<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8; N], nonce_len: u16) {
     const { assert!(N == 4 || N == 16) };
-    let length = (prefix_len(N == 16) as u16).wrapping_add(nonce_len);
+    let length = (prefix_len(N == 16) as u16).saturating_add(nonce_len);
     let Some(body) = message.get_mut(ike::HEADER_LEN..prefix_len(N == 16)) else { return };
     let [length_high, length_low] = (length - ike::HEADER_LEN as u16).to_be_bytes();
     let [kind_high, kind_low] = notify::kind::REDIRECT.to_be_bytes();
