@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod grammar;
 pub mod hsrp;
+mod limits;
 pub mod load;
 pub mod net;
 pub mod publish;

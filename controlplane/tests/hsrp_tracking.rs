@@ -46,13 +46,13 @@ impl IkeDaemon {
             let mut held = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 if let Ok((mut stream, _)) = listener.accept() {
-                    if hanging.load(Ordering::Relaxed) {
-                        held.push(stream);
-                    } else {
+                    if !hanging.load(Ordering::Relaxed) {
                         stream.set_nonblocking(false).unwrap();
                         let _ = stream.read(&mut [0; 64]);
-                        let _ = stream.write_all(b"\0\0\0\x12\x01\x03\x06daemon\0\x06charon");
+                        let _ = stream.write_all(b"\0\0\0\x11\x01\x03\x06daemon\0\x06charon");
                     }
+                    // Charon leaves the end to the client.
+                    held.push(stream);
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }

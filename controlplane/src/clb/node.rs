@@ -495,6 +495,8 @@ impl Node {
         let before = std::mem::replace(&mut self.role, role);
         out.push(Action::Log(Log::Role(role)));
         (self.next_hello, self.next_update) = (now, now);
+        // Whoever is the primary now sees its clients.
+        self.surge = Surge::default();
         match (before, role) {
             (_, Role::Primary) => {
                 self.connected = false;

@@ -79,10 +79,16 @@ impl Surge {
         self.lasts.is_some()
     }
 
+    /// For how long it has lasted, ns.
+    #[must_use]
+    pub fn age(&self, now_ns: u64) -> Option<u64> {
+        self.lasts.map(|(since, _)| now_ns.saturating_sub(since))
+    }
+
     /// It has just begun: slots move freely.
     #[must_use]
     pub fn begins(&self, now_ns: u64) -> bool {
-        self.lasts.is_some_and(|(since, _)| now_ns.saturating_sub(since) < FREE_NS)
+        self.age(now_ns).is_some_and(|age| age < FREE_NS)
     }
 }
 

@@ -152,8 +152,8 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
             }
         }
     }
-    plan.cluster = config.cluster.as_ref().map(|cluster| cluster_plan(cluster, &plan.groups, config));
     if let Some(cluster) = &config.cluster {
+        plan.cluster = Some(cluster_plan(cluster, config, &plan.groups, &mut plan.warnings));
         feed_warnings(cluster, &mut plan);
     }
     track_warnings(config, &mut plan);
@@ -361,7 +361,12 @@ fn feed_warnings(cluster: &Cluster, plan: &mut Plan) {
     }
 }
 
-fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan], config: &Config) -> ClusterPlan {
+fn cluster_plan(
+    cluster: &Cluster,
+    config: &Config,
+    groups: &[GroupPlan],
+    warnings: &mut Vec<String>,
+) -> ClusterPlan {
     let mut plan = ClusterPlan::default();
     if cluster.shutdown {
         plan.down
@@ -370,17 +375,26 @@ fn cluster_plan(cluster: &Cluster, groups: &[GroupPlan], config: &Config) -> Clu
     if cluster.standby_groups.is_empty() {
         plan.down.push("no HSRP group is named: add `standby-group NAME`".to_owned());
     }
+    let (mut some, mut missing) = (false, Vec::new());
     for name in &cluster.standby_groups {
         let of: Vec<&GroupPlan> = groups.iter().filter(|group| group.name == *name).collect();
         if of.is_empty() {
-            plan.down.push(format!(
+            missing.push(format!(
                 "no HSRP group is called \"{name}\": add `standby 1 name {name}` under its interface"
             ));
-        }
-        if !of.is_empty() && of.iter().all(|group| !group.down.is_empty()) {
-            plan.down.extend(of.iter().flat_map(|group| group.down.iter().cloned()));
+        } else if of.iter().all(|group| !group.down.is_empty()) {
+            missing.extend(of.iter().flat_map(|group| group.down.iter().cloned()));
+        } else {
+            some = true;
         }
         plan.groups.extend(of.into_iter().map(|group| group.key.clone()));
+    }
+    // One group that cannot run takes no other with it.
+    if some {
+        warnings
+            .extend(missing.into_iter().map(|reason| format!("a group of the cluster is down: {reason}")));
+    } else {
+        plan.down.extend(missing);
     }
     plan.errors = ipv6_limits(&plan, groups, config);
     plan.down.extend(plan.errors.iter().cloned());

@@ -249,6 +249,14 @@ fn what_cannot_run_is_kept_down_and_named() {
     ] {
         assert!(down(&text).contains(reason), "{text}\n{}", down(&text));
     }
+    // One group that cannot run takes no other with it.
+    let two = format!(
+        "{interface} standby 1 ip 10.0.0.9\n standby 1 name x\ncrypto ikev2 cluster\n standby-group x\n standby-group y\n secondary max-session 9\n no shutdown"
+    );
+    let half = assess(&loaded(&two).config, None);
+    assert_eq!(half.cluster.unwrap().down, Vec::<String>::new());
+    let named = "a group of the cluster is down: no HSRP group is called \"y\"";
+    assert!(half.warnings.iter().any(|warning| warning.starts_with(named)), "{:?}", half.warnings);
     let learning = assess(&loaded(&format!("{interface} standby 1 ip")).config, None);
     assert!(learning.groups[0].down.is_empty() && learning.groups[0].learns);
     assert!(learning.warnings[0].contains("add `standby 1 ip ADDRESS`"), "{:?}", learning.warnings);

@@ -2,13 +2,13 @@
 //! connections; and what all of them share, the load source, the probes and the drain.
 
 use super::Daemon;
-use crate::clb::channel::Secret;
-use crate::clb::feed::{Client, ClientSettings, FeedEvent, Server, ServerSettings};
+use super::feeds::{HEARD, Opened, Post};
+use crate::clb::feed::{Client, FeedEvent, Server};
 use crate::clb::load::Rules;
 use crate::clb::node::{Action, Event, Log, Node, Role, Settings};
 use crate::clb::{self, Member, Origin};
 use crate::config::health::{GroupKey, GroupPlan};
-use crate::config::{self, Cluster, LoadSource, Selection, StaticGateway, is_link_local};
+use crate::config::{self, Cluster, LoadSource, Selection, StaticGateway};
 use crate::hsrp::OWN_LEASE;
 use crate::hsrp::message::State;
 use crate::load::drain::{self, Drain, Progress};
@@ -18,43 +18,33 @@ use crate::publish::{Assignment, MoveBudget, VipInput, assign};
 use platform::clock::monotonic_ns;
 use platform::snapshot::VipState;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// The choice is made anew this often, ns: what a surge does until it is seen goes to the few that were the least loaded.
-const TURN: u64 = 25_000_000;
-/// Messages of the feed that wait for the loop.
-const HEARD: usize = 256;
-/// A connection to the primary that takes longer is tried anew: the address may have been on its way to the new primary when
-/// the first segment left, and the kernel would repeat that only after a second.
-const CONNECT: Duration = Duration::from_millis(300);
-/// Pause before the second attempt to connect, and the longest one.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+pub(super) const TURN: u64 = 25_000_000;
 /// A source has this long for its first answer before the node calls itself unhealthy, ns.
 const FIRST_ANSWER: u64 = 1_500_000_000;
-/// A virtual address that cannot be listened on is tried again after this, ns.
-const LISTEN_AGAIN: u64 = 1_000_000_000;
 /// Requests to an own address are shed for so long after this node's last sign of life, ns.
 const SHED_LEASE: u64 = 10_000_000_000;
 /// A primary that has started waits at least this long for its members before slots move slowly, ns.
 const SETTLE: u64 = 3_000_000_000;
 /// Lines of one kind about one group in 10 s.
-const FEW_LINES: u32 = 10;
-
-/// Where the load feed is and this node's address, the cluster key, how long a peer may be silent, and `max-nodes`.
-type Opened = (Option<(SocketAddr, IpAddr)>, Option<config::Secret>, Duration, Option<usize>);
+pub(super) const FEW_LINES: u32 = 10;
 
 /// One node with its connections.
 pub(super) struct One {
     pub node: Node,
-    heard: mpsc::Sender<FeedEvent>,
-    server: Option<Server>,
-    wants_server: bool,
-    listen_at: u64,
-    client: Option<Client>,
-    opened: Opened,
+    pub told: mpsc::Sender<FeedEvent>,
+    pub heard: mpsc::Receiver<FeedEvent>,
+    pub server: Option<Server>,
+    pub wants_server: bool,
+    pub listen_at: u64,
+    pub client: Option<Client>,
+    pub opened: Opened,
+    pub post: Post,
     /// Since when it is primary, ns
     primary_since: u64,
     /// The members for the data plane, as chosen last; of a secondary those that its own address sheds to
@@ -81,7 +71,7 @@ impl One {
 
 /// A thread for what talks to others: the feed, load sources, probes and drains. However long one of them computes, the loop
 /// that owns the roles keeps its time.
-struct Background(Option<tokio::runtime::Runtime>);
+pub(super) struct Background(Option<tokio::runtime::Runtime>);
 
 impl Background {
     fn start() -> std::io::Result<Background> {
@@ -95,7 +85,7 @@ impl Background {
     }
 
     /// What is spawned until the guard is dropped runs there.
-    fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
+    pub(super) fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
         self.0.as_ref().map(tokio::runtime::Runtime::enter)
     }
 }
@@ -110,7 +100,7 @@ impl Drop for Background {
 
 /// All of the cluster.
 pub struct Clusters {
-    background: Background,
+    pub(super) background: Background,
     pub(super) all: BTreeMap<GroupKey, One>,
     source: Option<(SourceSpec, Duration, Vec<usize>, Source)>,
     source_since: u64,
@@ -118,8 +108,6 @@ pub struct Clusters {
     probes: BTreeMap<IpAddr, (ProbeSpec, Probe)>,
     drain: Option<Drain>,
     pub(super) budgets: BTreeMap<IpAddr, MoveBudget>,
-    told: mpsc::Sender<(GroupKey, FeedEvent)>,
-    pub(super) heard: mpsc::Receiver<(GroupKey, FeedEvent)>,
     pub(super) turn_at: u64,
     incarnation: u64,
     /// `debug crypto ikev2 cluster`
@@ -130,7 +118,6 @@ impl Clusters {
     /// # Errors
     /// When no thread can be started.
     pub(super) fn new() -> std::io::Result<Clusters> {
-        let (told, heard) = mpsc::channel(HEARD);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Clusters {
             background: Background::start()?,
@@ -141,8 +128,6 @@ impl Clusters {
             probes: BTreeMap::new(),
             drain: None,
             budgets: BTreeMap::new(),
-            told,
-            heard,
             turn_at: 0,
             incarnation: since.as_millis() as u64,
             debug: false,
@@ -267,18 +252,17 @@ impl Daemon {
                 continue;
             }
             let order = self.state.orders.get(&key.to_string()).cloned().unwrap_or_default();
-            let (heard, events) = mpsc::channel(HEARD);
-            let enter = self.clusters.background.enter();
-            tokio::spawn(forward(key.clone(), events, self.clusters.told.clone()));
-            drop(enter);
+            let (told, heard) = mpsc::channel(HEARD);
             let one = One {
                 node: Node::new(settings, order, self.clusters.incarnation),
+                told,
                 heard,
                 server: None,
                 wants_server: false,
                 listen_at: 0,
                 client: None,
                 opened: self.opened_with(&key),
+                post: Post::default(),
                 primary_since: now,
                 members: Vec::new(),
                 authenticated: None,
@@ -467,73 +451,6 @@ impl Daemon {
         }
     }
 
-    /// Takes a message or a change of a connection.
-    pub(super) fn cluster_heard(&mut self, key: &GroupKey, event: FeedEvent, now: u64) {
-        let Some(one) = self.clusters.all.get_mut(key) else { return };
-        let mut count = |name| *one.counts.entry(name).or_default() += 1;
-        if self.clusters.debug && self.election.limits.allow("CLB-7-DEBUG", &key.to_string(), 200, now) {
-            tracing::info!("CLB: {key}: {event:?}");
-        }
-        let event = match event {
-            FeedEvent::MemberUp { authenticated, .. } => {
-                count("members_connected");
-                one.authenticated = Some(authenticated);
-                return;
-            }
-            FeedEvent::FromMember { peer, mut message } => {
-                // In the clear anybody on the LAN can call itself a member: it gives no orders.
-                if let (Some(false), clb::wire::Message::Hello(hello)) = (one.authenticated, &mut message) {
-                    hello.order = clb::wire::Order::default();
-                }
-                count(match &message {
-                    clb::wire::Message::Hello(_) => "hellos_heard",
-                    clb::wire::Message::Update(_) => "updates_heard",
-                    _ => "others_heard",
-                });
-                Event::Member(peer, message)
-            }
-            FeedEvent::MemberDown { peer, reason } => {
-                count("members_disconnected");
-                if self.election.limits.allow("CLB-5-FEED", &key.to_string(), FEW_LINES, now) {
-                    tracing::info!("%CLB-5-FEED: {key}: member {peer} is no longer connected: {reason}");
-                }
-                return;
-            }
-            FeedEvent::PrimaryUp { authenticated } => {
-                count("primary_connected");
-                one.authenticated = Some(authenticated);
-                Event::PrimaryUp
-            }
-            FeedEvent::FromPrimary(message) => {
-                count("acks_heard");
-                Event::Primary(message)
-            }
-            FeedEvent::PrimaryDown(reason) => {
-                count("primary_disconnected");
-                // The connection itself has told of a fault.
-                let ordinary = !reason.is_fault();
-                if ordinary && self.election.limits.allow("CLB-5-FEED", &key.to_string(), FEW_LINES, now) {
-                    tracing::info!("%CLB-5-FEED: {key}: the connection to the primary has ended: {reason}");
-                }
-                Event::PrimaryDown
-            }
-        };
-        let peer = match &event {
-            Event::Member(peer, _) => Some(*peer),
-            _ => None,
-        };
-        let takes = |clusters: &Clusters| {
-            let one = clusters.all.get(key).zip(peer);
-            one.map(|(one, peer)| one.node.takes(peer, now))
-        };
-        let before = takes(&self.clusters);
-        self.cluster_event(key, event, now);
-        // A member that cannot take clients any more gets none from this moment on, not from the next turn on.
-        if before != takes(&self.clusters) {
-            self.choose(key, now);
-        }
-    }
-
     /// Tells a node something and does what it asks for.
     pub(super) fn cluster_event(&mut self, key: &GroupKey, event: Event, now: u64) {
         let Some(one) = self.clusters.all.get_mut(key) else { return };
@@ -545,11 +462,7 @@ impl Daemon {
     fn cluster_action(&mut self, key: &GroupKey, action: Action, now: u64) {
         let Some(one) = self.clusters.all.get_mut(key) else { return };
         match action {
-            Action::Send(member, message) => {
-                if let Some(server) = &one.server {
-                    server.send(member, message);
-                }
-            }
+            Action::Send(member, message) => one.post(member, message),
             Action::SendPrimary(message) => {
                 if let Some(client) = &one.client {
                     client.send(message);
@@ -609,6 +522,7 @@ impl Daemon {
             Log::Role(_) => "role_changes",
             Log::MemberDead(_) => "members_dead",
             Log::NobodyLeft => "all_unusable",
+            Log::Surge(true) => "surges",
             _ => "",
         };
         if let Some(one) = self.clusters.all.get_mut(key).filter(|_| !name.is_empty()) {
@@ -623,117 +537,8 @@ impl Daemon {
         }
     }
 
-    /// The cluster's address for members, and this node's.
-    fn target(&self, key: &GroupKey) -> Option<(SocketAddr, IpAddr)> {
-        let cluster = self.config.cluster.as_ref()?;
-        let address = self.roles.get(key)?.addresses().into_iter().find(|address| !is_link_local(address))?;
-        Some((SocketAddr::new(address, cluster.port()), self.plan.group(key)?.own?))
-    }
-
-    /// The cluster key, where there is one. `None`: it cannot be used, and nothing is said in the clear instead.
-    #[allow(clippy::option_option)] // a key that fails is not the same as none
-    fn secret(&mut self, now: u64) -> Option<Option<Secret>> {
-        let Some(key) = self.config.cluster.as_ref()?.key.clone() else { return Some(None) };
-        match Secret::new(&key.0) {
-            Ok(secret) => Some(Some(secret)),
-            Err(error) => {
-                if self.election.limits.allow("CLB-3-KEY", "", 1, now) {
-                    tracing::error!(
-                        "%CLB-3-KEY: the cluster key cannot be used: {error}; the load feed stays closed"
-                    );
-                }
-                None
-            }
-        }
-    }
-
-    fn connect(&mut self, key: &GroupKey) {
-        let Some((to, from)) = self.target(key) else { return };
-        let Some(secret) = self.secret(monotonic_ns()) else { return };
-        let idle = self.idle();
-        let Some(one) = self.clusters.all.get_mut(key) else { return };
-        let settings = ClientSettings {
-            to,
-            from,
-            device: None,
-            key: secret,
-            connect: CONNECT,
-            backoff: BACKOFF.0,
-            max_backoff: BACKOFF.1,
-            idle,
-        };
-        let _enter = self.clusters.background.enter();
-        one.client = Some(Client::start(settings, one.heard.clone()));
-    }
-
-    /// A peer that says nothing for so long is left.
-    fn idle(&self) -> Duration {
-        let holdtime = self.config.cluster.as_ref().map_or(0, Cluster::holdtime);
-        Duration::from_millis(u64::from(holdtime).max(1000) * 2)
-    }
-
-    fn listen_again(&mut self, key: &GroupKey, now: u64) {
-        let due = |one: &One| one.wants_server && one.server.is_none() && now >= one.listen_at;
-        let (true, Some((listen, _))) = (self.clusters.all.get(key).is_some_and(due), self.target(key))
-        else {
-            return;
-        };
-        let (Some(secret), idle) = (self.secret(now), self.idle()) else { return };
-        let Some(cluster) = self.config.cluster.as_ref().filter(|cluster| cluster.max_session.is_some())
-        else {
-            return;
-        };
-        let interface = self.config.interfaces.get(&key.interface);
-        let settings = ServerSettings {
-            listen,
-            device: None,
-            key: secret,
-            max_members: cluster.max_nodes().saturating_sub(1),
-            allowed: interface.iter().flat_map(|interface| interface.addresses()).collect(),
-            idle,
-        };
-        let Some(one) = self.clusters.all.get_mut(key) else { return };
-        let _enter = self.clusters.background.enter();
-        match Server::start(settings, one.heard.clone()) {
-            Ok(server) => one.server = Some(server),
-            Err(error) => {
-                one.listen_at = now + LISTEN_AGAIN;
-                if self.election.limits.allow("CLB-3-LISTEN", &key.to_string(), 1, now) {
-                    tracing::error!("%CLB-3-LISTEN: {key}: {error}; trying again every second");
-                }
-            }
-        }
-    }
-
-    /// Opens the connections anew where the configuration has changed what they were opened with.
-    fn open_again(&mut self, key: &GroupKey, now: u64) {
-        let with = self.opened_with(key);
-        let Some(one) = self.clusters.all.get_mut(key) else { return };
-        if one.opened == with {
-            return;
-        }
-        one.opened = with;
-        // The socket is free when the server's task has ended: the next turn opens it.
-        one.server = None;
-        one.listen_at = now + TURN;
-        if one.client.take().is_some() {
-            self.connect(key);
-        }
-    }
-
-    /// What the connections are opened with.
-    fn opened_with(&self, key: &GroupKey) -> Opened {
-        let cluster = self.config.cluster.as_ref();
-        (
-            self.target(key),
-            cluster.and_then(|cluster| cluster.key.clone()),
-            self.idle(),
-            cluster.map(Cluster::max_nodes),
-        )
-    }
-
     /// Makes the choice, and has it published where it moves a slot or a gateway.
-    fn choose(&mut self, key: &GroupKey, now: u64) {
+    pub(super) fn choose(&mut self, key: &GroupKey, now: u64) {
         let Some(one) = self.clusters.all.get_mut(key) else { return };
         let standings = one.node.standings(now);
         let chosen = one.node.choice(&standings);
@@ -899,18 +704,6 @@ impl Daemon {
         self.clusters.budgets.retain(|address, _| paced.contains(address));
         for address in paced {
             self.clusters.budgets.entry(address).or_default();
-        }
-    }
-}
-
-async fn forward(
-    key: GroupKey,
-    mut events: mpsc::Receiver<FeedEvent>,
-    told: mpsc::Sender<(GroupKey, FeedEvent)>,
-) {
-    while let Some(event) = events.recv().await {
-        if told.send((key.clone(), event)).await.is_err() {
-            return;
         }
     }
 }

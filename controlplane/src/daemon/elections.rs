@@ -6,7 +6,6 @@
 
 use super::dataplanes::Taken;
 use super::kernel::Work;
-use super::limits::Limits;
 use super::{Daemon, on_macvlan};
 use crate::config::health::{GroupKey, GroupPlan};
 use crate::config::{Authentication, Family, Interface, virtual_link_local};
@@ -17,6 +16,7 @@ use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
 use crate::hsrp::router::{Advertiser, is_solicitation};
 use crate::hsrp::{OWN_LEASE, Phase, Role, machine_config};
+use crate::limits::Limits;
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
 use platform::clock::monotonic_ns;

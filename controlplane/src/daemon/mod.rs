@@ -7,8 +7,8 @@ mod cluster;
 mod configure;
 pub mod dataplanes;
 mod elections;
+mod feeds;
 mod kernel;
-mod limits;
 pub mod management;
 mod tracking;
 mod views;
@@ -42,7 +42,7 @@ use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// How often the data planes are looked after.
+/// How often the data planes are looked after, and the cluster's feeds are read.
 const TICK: Duration = Duration::from_millis(5);
 /// The links of the kernel's interfaces are looked at each time after so many of them.
 const LINK_TICKS: u32 = 8;
@@ -320,7 +320,6 @@ impl Daemon {
                 _ = slow.tick() => self.slow_tick(&ike),
                 _ = hangup.recv(), if stop_at.is_none() => self.reload(),
                 Some(up) = ike_told.recv() => self.election.ike = up,
-                Some((key, event)) = self.clusters.heard.recv() => self.cluster_heard(&key, event, monotonic_ns()),
                 Some(done) = self.devices.done() => self.device_done(done),
                 Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
@@ -417,6 +416,7 @@ impl Daemon {
             self.sender.refresh();
         }
         self.look_at_objects(now_ns);
+        self.hear_clusters(now_ns);
     }
 
     fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {

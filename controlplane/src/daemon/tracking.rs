@@ -6,10 +6,8 @@ use crate::config::Tracked;
 use crate::config::health::GroupKey;
 use crate::hsrp::Phase;
 use crate::hsrp::machine::Event;
-use std::path::PathBuf;
+use crate::load::vici;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 /// A data plane that stood still has emptied its queues this long after it moves again.
@@ -125,8 +123,7 @@ impl Daemon {
         if let Ok(permit) = told.clone().try_reserve_owned() {
             let socket = self.options.vici.clone();
             tokio::spawn(async move {
-                let answer = tokio::time::timeout(IKE_PATIENCE, vici_answers(socket)).await;
-                permit.send(matches!(answer, Ok(Ok(true))));
+                permit.send(vici::answers(&socket, IKE_PATIENCE).await);
             });
         }
     }
@@ -135,52 +132,5 @@ impl Daemon {
     fn has_link(&self, exception: &str) -> bool {
         let port = self.ports.iter().find(|port| port.exception.as_deref() == Some(exception));
         port.and_then(|port| port.below.as_deref()).is_none_or(|below| self.sender.is_running(below))
-    }
-}
-
-/// Asks for the version over VICI and reads the head of the answer: four bytes of length, one of the packet's type. A
-/// daemon whose threads hang still has the kernel take connections.
-async fn vici_answers(socket: PathBuf) -> std::io::Result<bool> {
-    const REQUEST: u8 = 0;
-    const RESPONSE: u8 = 1;
-    const COMMAND: &[u8] = b"version";
-    let mut request = vec![0, 0, 0, 2 + COMMAND.len() as u8, REQUEST, COMMAND.len() as u8];
-    request.extend(COMMAND);
-    let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(&request).await?;
-    let mut head = [0; 5];
-    stream.read_exact(&mut head).await?;
-    Ok(head[4] == RESPONSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::UnixListener;
-
-    /// What a daemon that says `answer` to every request is taken for.
-    async fn taken_for(answer: &'static [u8]) -> Option<bool> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("charon.vici");
-        let listener = UnixListener::bind(&path).unwrap();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 13];
-            stream.read_exact(&mut request).await.unwrap();
-            assert_eq!(request, *b"\0\0\0\x09\0\x07version");
-            stream.write_all(answer).await.unwrap();
-            std::future::pending::<()>().await;
-        });
-        let asked = tokio::time::timeout(Duration::from_millis(300), vici_answers(path)).await;
-        asked.ok().map(|answer| answer.unwrap())
-    }
-
-    #[tokio::test]
-    async fn only_a_daemon_that_answers_its_version_is_well() {
-        assert_eq!(taken_for(b"\0\0\0\x12\x01\x03\x06daemon\0\x06charon").await, Some(true));
-        assert_eq!(taken_for(b"\0\0\0\x01\x02").await, Some(false), "an unknown command");
-        assert_eq!(taken_for(b"").await, None, "it hangs");
-        let gone = vici_answers("/nonexistent/charon.vici".into()).await;
-        assert_eq!(gone.unwrap_err().kind(), std::io::ErrorKind::NotFound);
     }
 }

@@ -154,6 +154,7 @@ impl Daemon {
             redirect_init: self.config.redirect_init,
             authenticated: authenticated.or_else(|| cluster.max_session.map(|_| cluster.key.is_some())),
             gateways,
+            surge_ms: nodes().filter_map(|node| node.surge().age(now_ns)).max().map(|age| age / 1_000_000),
             drains,
             counters: counters
                 .into_iter()

@@ -9,7 +9,7 @@ pub mod drain;
 pub mod probe;
 mod script;
 mod system;
-mod vici;
+pub mod vici;
 mod whack;
 
 use crate::clb::member::Percent;

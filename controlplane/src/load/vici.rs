@@ -151,6 +151,14 @@ fn check(packet: &[u8]) -> Option<()> {
     (depth == 0).then_some(())
 }
 
+/// Whether charon tells its version within `limit`: a daemon whose threads hang still has the kernel take connections.
+pub async fn answers(socket: &Path, limit: Duration) -> bool {
+    #[derive(Deserialize)]
+    struct Version {}
+    let version = async { Client::connect(socket, limit).await?.request::<_, Version>("version", ()).await };
+    matches!(tokio::time::timeout(limit, version).await, Ok(Ok(Version {})))
+}
+
 /// A connection to charon. After an error it is of no more use.
 pub(super) struct Client {
     inner: rsvici::Client,
@@ -205,6 +213,8 @@ impl Client {
         let mut broken = self.broken.clone();
         let answer = tokio::time::timeout(self.limit, async {
             tokio::select! {
+                // An answer counts, though the end follows it at once.
+                biased;
                 answer = self.inner.request(command, message) => answer.map_err(|error| format!("{command}: {error}")),
                 why = ended(&mut broken) => Err(why),
             }
@@ -378,6 +388,35 @@ mod tests {
         }
         let error = answered(Vec::new(), false, Duration::from_millis(50)).await.unwrap_err();
         assert!(error.contains("no answer within 50 ms: charon hangs"), "{error}");
+    }
+
+    /// Whether a daemon that answers every request with these bytes is taken to be well.
+    async fn is_well(answer: Vec<u8>) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("charon.vici");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let charon = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 13];
+            stream.read_exact(&mut request).await.unwrap();
+            assert_eq!(request, *b"\0\0\0\x09\0\x07version");
+            stream.write_all(&answer).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let well = answers(&path, Duration::from_millis(300)).await;
+        charon.abort();
+        assert!(!matches!(charon.await, Err(error) if error.is_panic()));
+        well
+    }
+
+    #[tokio::test]
+    async fn only_a_daemon_that_answers_its_version_is_well() {
+        assert!(
+            is_well(packet(1, "", &[value("daemon", "charon"), value("version", "5.9.8")].concat())).await
+        );
+        assert!(!is_well(packet(2, "", &[])).await, "an unknown command");
+        assert!(!is_well(Vec::new()).await, "it hangs");
+        assert!(!answers(Path::new("/nonexistent/charon.vici"), LIMIT).await);
     }
 
     /// A stream that has ended, and counts how often it is asked.

@@ -58,6 +58,9 @@ pub struct ClusterView {
     pub authenticated: Option<bool>,
     /// The gateways: all that the primary knows, of a secondary those of its last acknowledgement
     pub gateways: Vec<GatewayView>,
+    /// For how many milliseconds more clients have come than the least loaded gateways have room for, so that every usable
+    /// one takes them; `None`: no such surge
+    pub surge_ms: Option<u64>,
     /// Members whose sessions are being moved away
     pub drains: Vec<DrainView>,
     /// What was counted since usherd started
@@ -239,6 +242,9 @@ pub fn summary(view: Option<&ClusterView>) -> String {
     }
     if view.authenticated == Some(false) {
         line("Load feed", "unauthenticated: add `key STRING` under `crypto ikev2 cluster`");
+    }
+    if let Some(surge) = view.surge_ms {
+        line("Surge", &format!("for {} s: every usable gateway takes clients", surge / 1000));
     }
     for drain in &view.drains {
         let (address, waiting) = (shown(&drain.address), drain.waiting);
@@ -498,6 +504,7 @@ mod tests {
             redirect_init: true,
             authenticated: Some(true),
             gateways,
+            surge_ms: None,
             drains: Vec::new(),
             counters: Vec::new(),
             not_redirected: Vec::new(),
@@ -624,6 +631,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         view.gateways[2].mark = Some(Mark::NotChosen);
         view.gateways[2].reason = Some("draining".to_owned());
         view.gateways.push(gateway("10.1.0.1", GatewayRole::Static, None, None));
+        view.surge_ms = Some(12_345);
         view.drains.push(DrainView {
             address: "2001:db8::3".parse().unwrap(),
             moved: Some(120),
@@ -646,6 +654,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         Hold time      : 15000 msec
         Overload limit : 80%
         Load feed      : unauthenticated: add `key STRING` under `crypto ikev2 cluster`
+        Surge          : for 12 s: every usable gateway takes clients
         Draining       : 2001:DB8::3: 120 sessions moved, 30 waiting, 2 stay (no redirect support)
         Draining       : 2001:DB8::2: 7 sessions waiting (which moved and which stay, 2001:DB8::2 shows)
         Codes          : '*' Least loaded, '-' Overloaded, '!' Not chosen

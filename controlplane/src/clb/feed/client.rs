@@ -97,7 +97,7 @@ async fn run(
         };
         let moved = closed == Closed::Moved;
         if closed.is_fault()
-            && let Some(held) = lines.allow(closed.name(), Instant::now().into_std())
+            && let Some(held) = lines.allow(closed.name())
         {
             let more =
                 if held > 0 { format!(" ({held} more like it since the last line)") } else { String::new() };
@@ -200,7 +200,7 @@ async fn talk(
                         hello.address = settings.from;
                     }
                     if let Err(error) = line.push(&message)?
-                        && lines.allow("unsendable", Instant::now().into_std()).is_some()
+                        && lines.allow("unsendable").is_some()
                     {
                         tracing::warn!("%CLB-4-FEED: a message to the primary is not sent: {error}");
                     }

@@ -1,5 +1,7 @@
 //! What bounds the feed's work.
 
+use crate::limits::Limiter;
+use platform::clock::monotonic_ns;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -34,9 +36,8 @@ pub const ACCEPTS_AT_ONCE: u32 = 32;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Addresses whose connections are counted.
 const MAX_SOURCES: usize = 1024;
-/// Lines of one kind in one window.
+/// Lines of one kind in 10 s.
 const LINES: u32 = 3;
-const WINDOW: Duration = Duration::from_secs(10);
 
 /// So many a second, and so many at once.
 #[derive(Clone, Copy, Debug)]
@@ -119,23 +120,14 @@ impl Sources {
     }
 }
 
-/// Lets a few lines of each kind through, and counts the rest.
+/// Lines of each kind.
 #[derive(Debug, Default)]
-pub struct Lines(BTreeMap<&'static str, (Option<Instant>, u32, u64)>);
+pub struct Lines(BTreeMap<&'static str, Limiter>);
 
 impl Lines {
     /// Whether a line of this `kind` may be written now, and how many were held back since the last one that was.
-    pub fn allow(&mut self, kind: &'static str, now: Instant) -> Option<u64> {
-        let (since, passed, held) = self.0.entry(kind).or_default();
-        if since.is_none_or(|since| now.saturating_duration_since(since) >= WINDOW) {
-            (*since, *passed) = (Some(now), 0);
-        }
-        if *passed == LINES {
-            *held += 1;
-            return None;
-        }
-        *passed += 1;
-        Some(std::mem::take(held))
+    pub fn allow(&mut self, kind: &'static str) -> Option<u64> {
+        self.0.entry(kind).or_default().allow(LINES, monotonic_ns())
     }
 }
 
@@ -170,15 +162,5 @@ mod tests {
             sources.attempt(address(n), now);
             assert!(sources.0.len() <= MAX_SOURCES);
         }
-    }
-
-    #[test]
-    fn lines_of_one_kind_are_held_back_and_counted() {
-        let now = Instant::now();
-        let mut lines = Lines::default();
-        let passed: Vec<_> = (0..10).filter_map(|_| lines.allow("a", now)).collect();
-        assert_eq!(passed, [0, 0, 0]);
-        assert_eq!(lines.allow("b", now), Some(0));
-        assert_eq!(lines.allow("a", now + WINDOW), Some(7));
     }
 }

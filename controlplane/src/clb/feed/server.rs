@@ -230,7 +230,7 @@ impl State {
         if !closed.is_fault() {
             return;
         }
-        match self.lines.allow(closed.name(), Instant::now().into_std()) {
+        match self.lines.allow(closed.name()) {
             None => {}
             Some(0) => tracing::warn!("%CLB-4-FEED: connection from {peer} closed: {closed}"),
             Some(held) => tracing::warn!(
@@ -281,7 +281,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, events: mpsc::Sender
                     }
                 }
                 Err(error) => {
-                    if shared.state().lines.allow("accept", Instant::now().into_std()).is_some() {
+                    if shared.state().lines.allow("accept").is_some() {
                         tracing::warn!("%CLB-4-FEED: a connection cannot be accepted: {error}: raise the limit of open files");
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -490,7 +490,7 @@ impl Talk {
     fn say(&mut self, message: &Message) -> Result<(), Closed> {
         if let Err(error) = self.line.push(message)? {
             let mut state = self.shared.state();
-            if state.lines.allow("unsendable", Instant::now().into_std()).is_some() {
+            if state.lines.allow("unsendable").is_some() {
                 tracing::warn!("%CLB-4-FEED: a message to {} is not sent: {error}", self.peer);
             }
         }

@@ -293,6 +293,12 @@ fn in_a_surge_every_usable_member_takes_clients() {
     let surge = |log: &&(IpAddr, Log)| matches!(log.1, Log::Surge(_));
     let said: Vec<_> = world.logs.iter().filter(surge).collect();
     assert_eq!(said, [&(at(1), Log::Surge(true)), &(at(1), Log::Surge(false))]);
+    // It is the primary's, and goes with the role.
+    world.tell(at(1), Event::Sent(at(1), 200));
+    world.run(SECOND / 20);
+    assert!(world.nodes[&at(1)].surge().age(world.now).is_some());
+    world.elect(2);
+    assert_eq!(world.nodes[&at(1)].surge().age(world.now), None);
 }
 
 #[test]

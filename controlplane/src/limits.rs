@@ -3,12 +3,27 @@
 
 use std::collections::BTreeMap;
 
-/// Lets so many lines through in 10 s.
+/// Lets so many lines through in 10 s, and counts the rest.
 #[derive(Clone, Copy, Debug, Default)]
-struct Limiter {
-    since: u64,
+pub struct Limiter {
+    since: Option<u64>,
     passed: u32,
     held: u64,
+}
+
+impl Limiter {
+    /// Whether one of at most `most` lines in 10 s may be written now (ns), and how many were held back before it.
+    pub fn allow(&mut self, most: u32, now: u64) -> Option<u64> {
+        if self.since.is_none_or(|since| now.saturating_sub(since) >= WINDOW) {
+            (self.since, self.passed) = (Some(now), 0);
+        }
+        if self.passed >= most {
+            self.held += 1;
+            return None;
+        }
+        self.passed += 1;
+        Some(std::mem::take(&mut self.held))
+    }
 }
 
 const WINDOW: u64 = 10_000_000_000;
@@ -31,22 +46,11 @@ impl Limits {
         if !room && !self.all.contains_key(&key) {
             key.1 = "other places".to_owned();
         }
-        let limiter = self.all.entry(key).or_insert(Limiter { since: now, ..Limiter::default() });
-        if now.saturating_sub(limiter.since) >= WINDOW {
-            if limiter.held > 0 {
-                tracing::warn!(
-                    "%HSRP-4-SUPPRESSED: {place}: {} lines %{kind} were not written",
-                    limiter.held
-                );
-            }
-            *limiter = Limiter { since: now, ..Limiter::default() };
+        let held = self.all.entry(key).or_default().allow(most, now);
+        if let Some(held @ 1..) = held {
+            tracing::warn!("%SYS-4-SUPPRESSED: {place}: {held} lines %{kind} were not written");
         }
-        if limiter.passed < most {
-            limiter.passed += 1;
-            return true;
-        }
-        limiter.held += 1;
-        false
+        held.is_some()
     }
 
     /// Forgets places that are no more.
@@ -68,6 +72,15 @@ mod tests {
         assert!(limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 2", 5, 1));
         assert!(!limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 1", 5, WINDOW));
         assert!(limits.allow("HSRP-4-BADAUTH", "Te0/0/0 Grp 1", 5, WINDOW + 1));
+    }
+
+    #[test]
+    fn what_was_held_back_is_told_with_the_next_line() {
+        let mut limiter = Limiter::default();
+        let passed: Vec<_> = (0..10).filter_map(|_| limiter.allow(3, 1)).collect();
+        assert_eq!(passed, [0, 0, 0]);
+        assert_eq!(limiter.allow(3, WINDOW + 1), Some(7));
+        assert_eq!(limiter.allow(3, WINDOW + 1), Some(0));
     }
 
     #[test]
