@@ -397,8 +397,13 @@ impl Port {
             })?;
         }
         // Drivers over a kernel device pass this on to it; the others have noted the MTU while configuring.
-        // SAFETY: the port is configured and stopped.
-        let rc = unsafe { sys::rte_eth_dev_set_mtu(id, config.mtu) };
+        // A bond passes it on itself: its members are configured when it starts.
+        let rc = if self.open.bond.is_some() {
+            0
+        } else {
+            // SAFETY: the port is configured and stopped.
+            unsafe { sys::rte_eth_dev_set_mtu(id, config.mtu) }
+        };
         if rc != 0 && rc != ENOTSUP {
             tracing::warn!(target: "dpdk", "port {}: mtu {} was not set: {}", self.name(), config.mtu, reason(rc));
         }
@@ -488,7 +493,7 @@ impl Port {
         self.open.bond.as_ref().is_some_and(|bond| bond.mode == BondMode::Lacp)
     }
 
-    /// In LACP the driver leaves each member its own MAC address, though frames to the bond's come to all of them.
+    /// In LACP the driver may leave each member its own MAC address, though frames to the bond's come to all of them.
     fn let_members_in(&mut self) -> Result<(), PortError> {
         let mac = self.mac();
         if self.open.bond.as_ref().is_none_or(|bond| bond.admit(mac)) {

@@ -58,6 +58,13 @@ fn a_bond_is_a_port_whose_members_come_and_go_with_it() {
     drop((port, rx, tx));
 
     let balance = Bond::create(&eal, "net_bonding3", BondMode::Balance, &ids[3..], 0).unwrap();
-    drop(balance);
+    let two = PortConfig { rx_queues: 2, tx_queues: 2, ..config.clone() };
+    let (port, rx, tx) = balance.configure(&two, &pool).unwrap();
+    assert!(port.capabilities().rss && (rx.len(), tx.len()) == (2, 2));
+    assert!(wait(|| states(&port) == [MemberState::Active] && rx[1].burst(&mut burst) > 0));
+    burst.clear();
+    drop((port, rx, tx));
+    let unopened = Bond::create(&eal, "net_bonding4", BondMode::Balance, &[], 0).unwrap();
+    drop(unopened);
     assert!(eal.ports().is_empty(), "{:?}", eal.ports());
 }
