@@ -173,8 +173,10 @@ fn a_key_without_effect_is_refused() {
 fn a_bond_is_of_devices_that_nobody_else_has() {
     let port =
         |bond: &str, more: &str| format!("[[port]]\ninterface = \"Port-channel1\"\nbond = {bond}\n{more}");
-    let text =
-        port("{ mode = \"lacp\", members = [\"0000:0A:00.0\", \"driver:i40e/1\", \"net_null16\"] }", "");
+    let text = port(
+        "{ mode = \"lacp\", members = [\"0000:0A:00.0\", \"driver:i40e/1\", \"net_null16\"] }",
+        "exception = \"\"",
+    );
     let profile = Profile::parse(&text, Path::new("p.toml")).unwrap();
     let bond = profile.port[0].bond().unwrap();
     assert_eq!(bond.mode, BondMode::Lacp);
@@ -185,7 +187,7 @@ fn a_bond_is_of_devices_that_nobody_else_has() {
     for (bond, more, word) in [
         ("[\"a\"]", "", "p.toml:3:8: invalid type: sequence, expected a device like"),
         ("{ mode = \"lacp\" }", "", "missing field `members`"),
-        ("{ mode = \"lacp\", members = [] }", "", "p.toml:3:36: a bond has 1 to 8 members, not 0"),
+        ("{ mode = \"lacp\", members = [] }", "", "p.toml:3:35: a bond has 1 to 8 members, not 0"),
         (&nine, "", "a bond has 1 to 8 members, not 9"),
         (
             "{ mode = \"lapc\", members = [\"a\"] }",
@@ -193,7 +195,7 @@ fn a_bond_is_of_devices_that_nobody_else_has() {
             "did you mean `lacp`? Known here: `lacp`, `active-backup`",
         ),
         ("{ mode = \"lacp\", rate = 1, members = [\"a\"] }", "", "unknown key `rate`"),
-        ("{ mode = \"lacp\", members = [\"a b\"] }", "", "p.toml:3:37: member \"a b\" is none of `pci:"),
+        ("{ mode = \"lacp\", members = [\"a b\"] }", "", "p.toml:3:35: member \"a b\" is none of `pci:"),
         ("{ mode = \"lacp\", members = [\"netdev:eth1\"] }", "", "set device = \"netdev:bond0\""),
         ("{ mode = \"lacp\", members = [\"net_null16\", \"net_null16\"] }", "", "stands in its bond twice"),
         ("{ mode = \"lacp\", members = [\"net_tap0,iface=a\"] }", "", "number it from 16 on"),
