@@ -1,6 +1,6 @@
 //! The platform profile: what the machine is and how the data plane uses it, in TOML.
 //!
-//! Every key has a default save `interface` and `device` of a port. An unknown key, a value out of range or a
+//! Every key has a default save `interface` and `device` (or `bond`) of a port. An unknown key, a value out of range or a
 //! contradiction ends in one message with file, line and column.
 
 mod bond;
