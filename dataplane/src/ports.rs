@@ -147,7 +147,9 @@ fn open_one(
     let before = steer::sockets();
     let (mut port, rx, tx) = match settings.bond() {
         None => Port::configure(eal, find(eal, settings, &settings.device)?, &config, &pool)?,
-        Some(bond) => make_bond(eal, settings, bond, index)?.configure(&config, &pool)?,
+        Some(bond) => make_bond(eal, settings, bond, index)?
+            .configure(&config, &pool)
+            .map_err(|error| format!("port {}: {error}", settings.interface))?,
     };
     let after = steer::sockets();
     let sockets = Sockets {

@@ -198,6 +198,7 @@ fn a_bond_is_of_devices_that_nobody_else_has() {
         ("{ mode = \"lacp\", members = [\"a b\"] }", "", "p.toml:3:35: member \"a b\" is none of `pci:"),
         ("{ mode = \"lacp\", members = [\"netdev:eth1\"] }", "", "set device = \"netdev:bond0\""),
         ("{ mode = \"lacp\", members = [\"net_null16\", \"net_null16\"] }", "", "stands in its bond twice"),
+        ("{ mode = \"lacp\", members = [\"net_af_xdp16,iface=a\"] }", "", "takes no MAC address of a bond's"),
         ("{ mode = \"lacp\", members = [\"net_tap0,iface=a\"] }", "", "number it from 16 on"),
         ("{ mode = \"lacp\", members = [\"net_bonding1,mode=1\"] }", "", "write bond = { mode ="),
         ("{ mode = \"lacp\", members = [\"0000:01:00.0\"] }", "[eal]\nhuge = false", "set `huge = true`"),

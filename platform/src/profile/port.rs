@@ -143,6 +143,13 @@ impl PortProfile {
                 "port {port}: {by_hand} is DPDK's bonding driver: write bond = {{ mode = \"lacp\", members = [...] }} instead"
             ));
         }
+        let af_xdp = |device: &&Device| self.bond().is_some() && device.driver() == "net_af_xdp";
+        if let Some(member) = self.devices().iter().find(af_xdp) {
+            return Err(format!(
+                "port {port}: member {member} takes no MAC address of a bond's: name the NIC (`pci:0000:01:00.0`), or bond in the \
+                 kernel (`ip link add bond0 type bond mode 802.3ad`) and set device = \"netdev:bond0\""
+            ));
+        }
         // What the rings of the port and of its exception device (1024 descriptors each way) can hold at once; each member of a
         // bond has rings like these.
         let ring = |rx: u16, tx: u16| u32::from(self.queues) * (u32::from(rx) + u32::from(tx));
