@@ -12,6 +12,7 @@ const HEADER: &str = "c/wrapper.h";
 const SHIM: &str = "c/shim.c";
 const STEER_MAPS: &str = "c/steer.c";
 const FLOW: &str = "c/flow.c";
+const BOND: &str = "c/bond.c";
 const STEER: &str = "c/steer.bpf.c";
 const EGRESS: &str = "c/egress.bpf.c";
 const BPF_SHARED: &str = "c/steer.bpf.h";
@@ -46,7 +47,7 @@ const CONSTANTS: &[&str] = &["SHIM_.*", "RTE_LOG_.*", "RTE_MEMPOOL_CACHE_MAX_SIZ
 const OPAQUE: &str = "rte_(arp|l2tpv2|gtp|ppp|flow|mtr|tm)_.*";
 
 fn main() -> ExitCode {
-    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, FLOW, STEER, EGRESS, BPF_SHARED] {
+    for path in ["../../build.rs", HEADER, SHIM, STEER_MAPS, FLOW, BOND, STEER, EGRESS, BPF_SHARED] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
@@ -80,12 +81,15 @@ fn build() -> Result<(), String> {
     generate_bindings(&dpdk.include_paths, &flags, &out.join("bindings.rs"))?;
 
     let mut shim = cc::Build::new();
-    shim.files([SHIM, STEER_MAPS, FLOW]).includes(&dpdk.include_paths).opt_level(3).warnings(false);
+    shim.files([SHIM, STEER_MAPS, FLOW, BOND]).includes(&dpdk.include_paths).opt_level(3).warnings(false);
     for flag in &flags {
         shim.flag(flag);
     }
     shim.try_compile("dpdk_shim")
-        .map_err(|err| format!("{SHIM} does not compile: apt install gcc libdpdk-dev ({err})"))
+        .map_err(|err| format!("{SHIM} does not compile: apt install gcc libdpdk-dev ({err})"))?;
+    // The only driver with functions of its own that are called: pkg-config names the libraries, not the drivers.
+    println!("cargo::rustc-link-lib=rte_net_bond");
+    Ok(())
 }
 
 /// A program of the kernel's: no flag of this machine's goes in.

@@ -6,12 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use dpdk::steer::{self, Counts, Egress, Mode, Program, Rules, Sockets, Steering};
-use dpdk::{Eal, MacFilter, Mempool, Port, PortConfig, RxQueue, TxQueue};
+use dpdk::{Bond, Eal, MacFilter, Mempool, Port, PortConfig, PortId, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
 use platform::host::devices::{exception_vdev, numa_node};
-use platform::profile::{Attach, Device, PortProfile, Profile, Promiscuous};
-use platform::snapshot::{Feedback, PortIdentity, PortStatus, Shared, SharedBy};
+use platform::profile::{self, Attach, Device, PortProfile, Profile, Promiscuous};
+use platform::snapshot::{
+    Feedback, MemberState, MemberStatus, Members, PortIdentity, PortStatus, Shared, SharedBy,
+};
 use tracing::{debug, info, warn};
 
 use crate::reassemble::Reassembler;
@@ -37,6 +39,9 @@ pub struct OpenPort {
     /// On the device as long as it stands here.
     egress: Option<Egress>,
     counts: Counts,
+    /// The mode of a bond.
+    bond: Option<profile::BondMode>,
+    members: Members,
 }
 
 /// A port for a device of the command line, without an exception device.
@@ -79,10 +84,8 @@ pub fn steer(profile: &mut Profile) -> Result<ProgramFile, Failure> {
 /// # Errors
 /// What EAL said.
 pub fn start_eal(profile: &Profile, plan: &CorePlan) -> Result<Eal, Failure> {
-    for port in &profile.port {
-        if let (true, Some(interface)) =
-            (port.device.name().starts_with("net_af_xdp"), port.device.arg("iface"))
-        {
+    for device in profile.port.iter().flat_map(PortProfile::devices) {
+        if let (true, Some(interface)) = (device.name().starts_with("net_af_xdp"), device.arg("iface")) {
             // A program that a killed predecessor left attached would refuse the next start.
             host::link::xdp_off(interface)?;
         }
@@ -124,10 +127,6 @@ fn open_one(
     index: usize,
     settings: &PortProfile,
 ) -> Result<(OpenPort, Vec<Queues>), Failure> {
-    let id = eal.port_by_name(settings.device.name()).ok_or_else(|| {
-        let (interface, device) = (&settings.interface, &settings.device);
-        format!("port {interface}: DPDK found no {device}: the lines above say why; is its driver installed?")
-    })?;
     let pool_name = format!("port{index}");
     let socket = numa_node(settings, Path::new("/")).and_then(|node| i32::try_from(node).ok()).unwrap_or(-1);
     let pool = &profile.mempool;
@@ -146,7 +145,12 @@ fn open_one(
         isolated: bifurcated && matches!(settings.device, Device::Pci(_)),
     };
     let before = steer::sockets();
-    let (mut port, rx, tx) = Port::configure(eal, id, &config, &pool)?;
+    let (mut port, rx, tx) = match settings.bond() {
+        None => Port::configure(eal, find(eal, settings, &settings.device)?, &config, &pool)?,
+        Some(bond) => make_bond(eal, settings, bond, index)?
+            .configure(&config, &pool)
+            .map_err(|error| format!("port {}: {error}", settings.interface))?,
+    };
     let after = steer::sockets();
     let sockets = Sockets {
         copying: after.copying.saturating_sub(before.copying),
@@ -241,8 +245,62 @@ fn open_one(
         sockets,
         egress,
         counts: Counts::default(),
+        bond: settings.bond().map(|bond| bond.mode),
+        members: Members::default(),
     };
     Ok((opened, queues))
+}
+
+/// The port of DPDK's that a device is.
+fn find(eal: &Eal, settings: &PortProfile, device: &Device) -> Result<PortId, Failure> {
+    let missing = || {
+        let interface = &settings.interface;
+        format!("port {interface}: DPDK found no {device}: the lines above say why; is its driver installed?")
+    };
+    Ok(eal.port_by_name(device.name()).ok_or_else(missing)?)
+}
+
+fn make_bond(eal: &Eal, settings: &PortProfile, bond: &profile::Bond, index: usize) -> Result<Bond, Failure> {
+    let mode = match bond.mode {
+        profile::BondMode::Lacp => dpdk::BondMode::Lacp,
+        profile::BondMode::ActiveBackup => dpdk::BondMode::ActiveBackup,
+        profile::BondMode::BalanceXor => dpdk::BondMode::Balance,
+    };
+    let members =
+        bond.members.iter().map(|member| find(eal, settings, member)).collect::<Result<Vec<_>, _>>()?;
+    let node = numa_node(settings, Path::new("/")).unwrap_or_default();
+    Bond::create(eal, &profile::Bond::device_name(index), mode, &members, node)
+        .map_err(|error| format!("port {}: {error}", settings.interface).into())
+}
+
+/// The members of a bond now; what one does is logged when it changes.
+fn members_of(port: &Port, name: &str, last: &mut Members) -> Members {
+    let members = port.members();
+    for (member, place) in members.iter().zip(last.iter_mut()) {
+        let state = match member.state {
+            dpdk::MemberState::Down => MemberState::Down,
+            dpdk::MemberState::Negotiating => MemberState::Negotiating,
+            dpdk::MemberState::Standby => MemberState::Standby,
+            dpdk::MemberState::Active => MemberState::Active,
+        };
+        let before = place.map(|before| before.state);
+        *place = Some(MemberStatus {
+            state,
+            speed_mbps: member.link.speed_mbps,
+            ipackets: member.ipackets,
+            opackets: member.opackets,
+        });
+        let member = &member.name;
+        match (before, state) {
+            _ if before == Some(state) => {}
+            (_, MemberState::Active) => info!("%EC-5-BUNDLE: {member} carries frames of port {name}"),
+            (Some(MemberState::Active), _) => {
+                warn!("%EC-5-UNBUNDLE: {member} carries no frames of port {name} any more: {state:?}");
+            }
+            _ => debug!(port = name, member, ?state, "member of a bond"),
+        }
+    }
+    *last
 }
 
 fn fence_egress(program: &Program, ifindex: u32) -> Result<Egress, dpdk::SteerError> {
@@ -302,6 +360,8 @@ impl OpenPort {
             mtu: self.port.mtu(),
             driver: self.port.driver().to_owned(),
             exception: self.exception_name.clone(),
+            bond: self.bond.map_or("", profile::BondMode::name).to_owned(),
+            members: self.port.members().into_iter().map(|member| member.name).collect(),
         }
     }
 
@@ -367,6 +427,7 @@ impl OpenPort {
             rx_nombuf: stats.rx_nombuf + lost,
             queues: self.queues,
             shared: self.shared(),
+            members: members_of(&self.port, &self.name, &mut self.members),
         }
     }
 

@@ -146,7 +146,7 @@ fn run(
         mac: port.mac(),
         mtu: port.mtu(),
         driver: port.driver().into(),
-        exception: String::new(),
+        ..PortIdentity::default()
     };
     let feedback =
         Feedback::create(&FeedbackSpec { workers: 1, ports: vec![identity], counters: Reason::COUNTERS })?;

@@ -180,7 +180,8 @@ impl<O: Observer> Worker<O> {
         moved
     }
 
-    /// Now and then: fragments whose time is over pass on. With `all`, every fragment that waits does.
+    /// Now and then: fragments whose time is over pass on (with `all`, every fragment that waits does), and bonds speak to
+    /// their switch.
     pub fn housekeep(&mut self, now_ns: u64, all: bool) {
         self.state.now_ns = now_ns;
         let limit = if all { u64::MAX } else { now_ns };
@@ -189,6 +190,7 @@ impl<O: Observer> Worker<O> {
                 self.state.pass(held.mbuf, held.frame, Class::VipOther, Reason::FragmentTimeout);
                 self.state.send(queues);
             }
+            queues.tx.keep_alive();
         }
         self.state.counts.flush();
         self.state.observer.hand_over(&self.state.counts.block);

@@ -67,7 +67,10 @@ refuses "a NIC without hugepages" 1 "huge = true" "${DP[@]}" run --profile "$(pr
 refuses "a NIC that is missing" 1 "0000:ff:1f.7|hugepage" "${DP[@]}" run --profile "$(profile 's/vdev:net_af_xdp0,iface=v0/pci:0000:ff:1f.7/; s/^huge = false/huge = true/; s/^memory_mib.*/memory_mib = 64/' pci)" "${STATIC[@]}"
 refuses "hugepages that nobody reserved" 1 "hugepage" "${DP[@]}" run --profile "$(profile 's/^huge = false/huge = true/; s/^memory_mib.*/memory_mib = 900000/' huge)" "${STATIC[@]}"
 
-refuses "a key that has no effect here" 1 ":[0-9]+:[0-9]+: bonding by the data plane is not proven" "${DP[@]}" run --profile "$(profile 's/^exception = .*/bond = ["a"]/' bond)" "${STATIC[@]}"
+refuses "a key that has no effect here" 1 ":[0-9]+:[0-9]+: VRFs are not proven" "${DP[@]}" run --profile "$(profile 's/^exception = .*/vrf = "red"/' vrf)" "${STATIC[@]}"
+refuses "a device and a bond" 1 ":[0-9]+:[0-9]+: a port has a .device. or a .bond." "${DP[@]}" run --profile "$(profile 's/^exception = .*/bond = { mode = "lacp", members = ["net_null16"] }/' both)" "${STATIC[@]}"
+refuses "a bond of nothing" 1 ":[0-9]+:[0-9]+: a bond has 1 to 8 members" "${DP[@]}" run --profile "$(profile 's/^device = .*/bond = { mode = "lacp", members = [] }/' nobody)" "${STATIC[@]}"
+refuses "a bond whose member is missing" 1 "nosuch0 does not exist" "${DP[@]}" run --profile "$(profile 's/^device = .*/bond = { mode = "lacp", members = ["net_af_packet0,iface=nosuch0"] }/' member)" "${STATIC[@]}"
 refuses "a shared port without a way back" 1 "name one in .exception" "${DP[@]}" run --profile "$(profile 's/^exception = .*/exception = ""\nattach = "bifurcated"/' back)" "${STATIC[@]}"
 refuses "a NIC of a driver that is not there" 1 "driver:i40e/3 is not there" "${DP[@]}" run --profile "$(profile 's/vdev:net_af_xdp0,iface=v0/driver:i40e\/3/; s/^huge = false/huge = true/; s/^memory_mib.*/memory_mib = 64/' family)" "${STATIC[@]}"
 refuses "platform check of a profile that is not there" 1 "nowhere.toml.*usher platform suggest" "$RUN/bin/usher" platform check "$RUN/nowhere.toml"

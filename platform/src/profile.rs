@@ -1,8 +1,9 @@
 //! The platform profile: what the machine is and how the data plane uses it, in TOML.
 //!
-//! Every key has a default save `interface` and `device` of a port. An unknown key, a value out of range or a
+//! Every key has a default save `interface` and `device` (or `bond`) of a port. An unknown key, a value out of range or a
 //! contradiction ends in one message with file, line and column.
 
+mod bond;
 mod eal_args;
 mod error;
 mod port;
@@ -15,13 +16,18 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+pub use bond::{Bond, BondMode, MAX_MEMBERS};
 pub use eal_args::EalArg;
 pub use error::ProfileError;
 pub(crate) use port::is_kernel_name;
 pub use port::{Attach, Device, ExceptionKind, PortProfile, Promiscuous};
 
-/// Ports that a profile may have: the data plane's limit (DPDK's is 32, and exception devices are ports too).
+/// Ports that a profile may have: the data plane's limit.
 pub const MAX_PORTS: usize = 16;
+/// Ports that DPDK has room for (RTE_MAX_ETHPORTS); exception devices and members of bonds are ports too.
+const DPDK_PORTS: usize = 32;
+/// The longest sleep of a worker with a port in LACP: the driver wants to be called every 100 ms.
+const LACP_IDLE_MAX_US: u64 = 50_000;
 /// A profile is some kilobytes; what is larger is another kind of file.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -288,11 +294,13 @@ impl Profile {
             return Err(format!("{} ports are more than {MAX_PORTS}: remove some [[port]]", self.port.len()));
         }
         unique("interface", self.port.iter().map(|port| port.interface.clone()))?;
-        let device = |port: &PortProfile| match &port.device {
-            Device::Vdev(_) => port.device.name().to_owned(),
-            other => other.to_string(),
-        };
-        unique("device", self.port.iter().map(device))?;
+        self.devices_once()?;
+        let ports: usize = self.port.iter().map(PortProfile::dpdk_ports).sum();
+        if ports > DPDK_PORTS {
+            return Err(format!(
+                "ports, members of bonds, bonds and exception devices are {ports}, DPDK has room for {DPDK_PORTS}: remove some"
+            ));
+        }
         unique("exception", self.port.iter().filter_map(PortProfile::exception).map(str::to_owned))?;
         if u64::from(self.mempool.cache) * 3 > u64::from(self.mempool.mbufs) * 2 {
             return Err(format!(
@@ -302,6 +310,17 @@ impl Profile {
         }
         for port in &self.port {
             port.check(self.eal.huge, self.mempool.mbufs)?;
+        }
+        let lacp = |port: &&PortProfile| port.bond().is_some_and(|bond| bond.mode == BondMode::Lacp);
+        if let Some(port) = self.port.iter().find(lacp)
+            && self.worker.idle == Idle::Adaptive
+            && self.worker.idle_max_us > LACP_IDLE_MAX_US
+        {
+            return Err(format!(
+                "port {}: LACP wants its worker every 100 ms, [worker] has idle_max_us = {}: write at most {LACP_IDLE_MAX_US}, or \
+                 idle = \"spin\"",
+                port.interface, self.worker.idle_max_us
+            ));
         }
         let needed = self.buffer_mib();
         if needed > u64::from(self.eal.memory_mib) {
@@ -315,11 +334,51 @@ impl Profile {
         Ok(())
     }
 
+    /// Every device once, as a port's or as a bond's member, and none under the name of an exception device.
+    fn devices_once(&self) -> Result<(), String> {
+        let mut seen: Vec<(String, &PortProfile)> = Vec::new();
+        for (port, device) in
+            self.port.iter().flat_map(|port| port.devices().iter().map(move |of| (port, of)))
+        {
+            let name = match device {
+                Device::Vdev(_) => device.name().to_ascii_lowercase(),
+                other => other.to_string().to_ascii_lowercase(),
+            };
+            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == name) {
+                let (first, second) = (&first.interface, &port.interface);
+                return Err(if first == second {
+                    format!("port {first}: device {name:?} stands in its bond twice: name each member once")
+                } else {
+                    format!("device {name:?} belongs to port {first} and to port {second}: name each once")
+                });
+            }
+            seen.push((name, port));
+        }
+        for (index, port) in self.port.iter().enumerate().filter(|(_, port)| port.exception().is_some()) {
+            let own = [format!("net_tap{index}"), format!("virtio_user{index}")];
+            if let Some((name, of)) = seen.iter().find(|(name, _)| own.contains(name)) {
+                return Err(format!(
+                    "port {}: device {name:?} has the name of the exception device of port {}: number it from {MAX_PORTS} on",
+                    of.interface, port.interface
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// MiB that the buffers of all ports take.
     pub fn buffer_mib(&self) -> u64 {
         // What an mbuf costs beside its data: its header, the object header, and rounding.
         let mbuf = u64::from(self.mempool.data_room) + 256;
-        (self.port.len().max(1) as u64 * u64::from(self.mempool.mbufs) * mbuf).div_ceil(1 << 20)
+        let pools = self.port.len().max(1) as u64 * u64::from(self.mempool.mbufs) * mbuf;
+        // The bonding driver makes a pool for the LACPDUs of each member, and ends the process when it finds no room.
+        let lacpdus = |port: &PortProfile| match port.bond() {
+            Some(Bond { mode: BondMode::Lacp, members }) => {
+                members.len() as u64 * (u64::from(port.queues) * u64::from(port.tx_descriptors) + 64) * 512
+            }
+            _ => 0,
+        };
+        (pools + self.port.iter().map(lacpdus).sum::<u64>()).div_ceil(1 << 20)
     }
 
     /// MiB of packet memory on each NUMA node, by the ports on each; one entry where there is one node.

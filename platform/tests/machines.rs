@@ -200,7 +200,7 @@ fn each_shipped_profile_runs_on_its_hardware_with_nothing_to_mend() {
         preflight(&mut resolved, tree.path()).unwrap();
         for port in &resolved.port {
             assert!(
-                matches!(port.device, Device::Pci(_) | Device::Vdev(_)),
+                port.devices().iter().all(|device| matches!(device, Device::Pci(_) | Device::Vdev(_))),
                 "{name}: {} is not resolved",
                 port.device
             );
@@ -228,6 +228,41 @@ fn twelve_ports_of_two_sockets_get_cores_of_their_nodes_and_leave_the_hyperthrea
         plan.main
     );
     assert_eq!(plan.node_ports, [8, 4]);
+}
+
+#[test]
+fn a_bond_has_its_members_node_and_names_each_that_is_not_as_it_should_be() {
+    let plan = check(&shipped("c8500-12x-bond"), Tree::named("c8500-12x-bond").path()).1.unwrap();
+    assert_eq!((plan.workers.len(), plan.node_ports.as_slice()), (12, [4, 2].as_slice()));
+    let line = "port Port-channel1: bond lacp of 0000:01:00.0 (link not known to the kernel), 0000:41:00.0 (link not known to \
+                the kernel)";
+    assert!(plan.reasons.iter().any(|reason| reason == line), "{:?}", plan.reasons);
+
+    let (taken, kernels) =
+        ("nic 0000:41:00.0 8086:1572 0 vfio-pci", "nic 0000:41:00.0 8086:1572 0 i40e ens2 10000 8");
+    let found = on("c8500-12x-bond", &[(taken, kernels)]);
+    let finding = only(&found, Level::Missing);
+    assert!(
+        finding.what == "port Port-channel1"
+            && finding.problem.contains("0000:41:00.0 is bound to i40e")
+            && finding.remedy.contains("--bind=vfio-pci 0000:41:00.0"),
+        "{finding:?}"
+    );
+    let found = on("c8500-12x-bond", &[(taken, "nic 0000:41:00.0 8086:1563 1 vfio-pci")]);
+    let slow: Vec<&str> = found.iter().map(|finding| finding.problem.as_str()).collect();
+    assert!(slow[0].contains("on NUMA nodes 0-1") && slow[1].contains("NICs of i40e and ixgbe"), "{slow:?}");
+
+    let mut twice = shipped("c8500-12x-bond");
+    twice.port.push(shipped("x710").port.remove(0));
+    let tree = Tree::named("c8500-12x-bond");
+    let errors: Vec<String> =
+        nics::resolve(&mut twice, tree.path()).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        errors,
+        [
+            "port TenGigabitEthernet0/0/0: 0000:01:00.0 belongs to port Port-channel1 already: name each NIC once, in one [[port]]"
+        ]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use platform::host::cores::CorePlan;
-use platform::profile::{Cores, Device, Idle, Profile};
+use platform::profile::{BondMode, Cores, Device, Idle, Profile};
 
 fn shipped() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
@@ -42,6 +42,7 @@ fn every_shipped_profile_loads_under_its_own_name() {
             "af-xdp",
             "bench",
             "c8500-12x-2w",
+            "c8500-12x-bond",
             "c8500-12x",
             "e810",
             "ixgbe",
@@ -143,7 +144,10 @@ fn a_value_out_of_range_is_shown_with_the_range() {
 #[test]
 fn a_key_without_effect_is_refused() {
     for (keys, word) in [
-        ("bond = [\"a\"]", "p.toml:4:8: bonding by the data plane is not proven"),
+        (
+            "bond = { mode = \"lacp\", members = [\"pci:0000:01:00.0\"] }",
+            "a `device` or a `bond`: remove one",
+        ),
         ("vlan = 7", "p.toml:4:8: VLAN subinterfaces"),
         ("vrf = \"red\"", "VRFs are not proven in this release"),
         ("queues = 2\nrss = false", "the first would get everything"),
@@ -163,6 +167,76 @@ fn a_key_without_effect_is_refused() {
         let err = wrong(&format!("{port}{keys}"));
         assert!(err.contains("attach = \"bifurcated\": ") && err.contains(word), "{keys:?}: {err}");
     }
+}
+
+#[test]
+fn a_bond_is_of_devices_that_nobody_else_has() {
+    let port =
+        |bond: &str, more: &str| format!("[[port]]\ninterface = \"Port-channel1\"\nbond = {bond}\n{more}");
+    let text = port(
+        "{ mode = \"lacp\", members = [\"0000:0A:00.0\", \"driver:i40e/1\", \"net_null16\"] }",
+        "exception = \"\"",
+    );
+    let profile = Profile::parse(&text, Path::new("p.toml")).unwrap();
+    let bond = profile.port[0].bond().unwrap();
+    assert_eq!(bond.mode, BondMode::Lacp);
+    let members: Vec<String> = bond.members.iter().map(Device::to_string).collect();
+    assert_eq!(members, ["pci:0000:0a:00.0", "driver:i40e/1", "vdev:net_null16"]);
+    assert_eq!(profile.port[0].device.to_string(), format!("bond lacp of {}", members.join(" and ")));
+    let nine = format!("{{ mode = \"balance-xor\", members = [{}] }}", "\"net_null16\", ".repeat(9));
+    for (bond, more, word) in [
+        ("[\"a\"]", "", "p.toml:3:8: invalid type: sequence, expected a device like"),
+        ("{ mode = \"lacp\" }", "", "missing field `members`"),
+        ("{ mode = \"lacp\", members = [] }", "", "p.toml:3:35: a bond has 1 to 8 members, not 0"),
+        (&nine, "", "a bond has 1 to 8 members, not 9"),
+        (
+            "{ mode = \"lapc\", members = [\"a\"] }",
+            "",
+            "did you mean `lacp`? Known here: `lacp`, `active-backup`",
+        ),
+        ("{ mode = \"lacp\", rate = 1, members = [\"a\"] }", "", "unknown key `rate`"),
+        ("{ mode = \"lacp\", members = [\"a b\"] }", "", "p.toml:3:35: member \"a b\" is none of `pci:"),
+        ("{ mode = \"lacp\", members = [\"netdev:eth1\"] }", "", "set device = \"netdev:bond0\""),
+        ("{ mode = \"lacp\", members = [\"net_null16\", \"net_null16\"] }", "", "stands in its bond twice"),
+        ("{ mode = \"lacp\", members = [\"net_af_xdp16,iface=a\"] }", "", "takes no MAC address of a bond's"),
+        ("{ mode = \"lacp\", members = [\"net_tap0,iface=a\"] }", "", "number it from 16 on"),
+        ("{ mode = \"lacp\", members = [\"net_bonding1,mode=1\"] }", "", "write bond = { mode ="),
+        ("{ mode = \"lacp\", members = [\"0000:01:00.0\"] }", "[eal]\nhuge = false", "set `huge = true`"),
+        (
+            "{ mode = \"lacp\", members = [\"net_null16\", \"net_null17\", \"net_null18\", \"net_null19\"] }",
+            "",
+            "may hold 10240 buffers, [mempool] has mbufs = 8191",
+        ),
+        (
+            "{ mode = \"lacp\", members = [\"net_null16\"] }",
+            "attach = \"bifurcated\"",
+            "attach = \"bifurcated\": a bond of the data plane owns its members: bond them in the kernel",
+        ),
+        (
+            "{ mode = \"lacp\", members = [\"net_null16\"] }",
+            "[worker]\nidle = \"adaptive\"\nidle_max_us = 50001",
+            "write at most 50000",
+        ),
+        (
+            "{ mode = \"lacp\", members = [\"net_null16\"] }",
+            "[[port]]\ninterface = \"Gi0\"\ndevice = \"vdev:net_null16\"",
+            "belongs to port Port-channel1 and to port Gi0",
+        ),
+    ] {
+        let err = wrong(&port(bond, more));
+        assert!(err.contains(word), "{bond} {more}: {err}");
+    }
+    assert!(wrong("[[port]]\ninterface = \"Gi0\"\n").contains("a port needs a `device`"));
+    let by_hand = wrong("[[port]]\ninterface = \"Gi0\"\ndevice = \"vdev:net_bonding0,mode=1\"");
+    assert!(by_hand.contains("write bond = { mode ="), "{by_hand}");
+    let many: String = (0..6)
+        .map(|n| {
+            let members: Vec<String> = (0..4).map(|m| format!("\"net_null{}\"", 16 + n * 4 + m)).collect();
+            let bond = format!("{{ mode = \"lacp\", members = [{}] }}", members.join(", "));
+            format!("[[port]]\ninterface = \"Gi{n}\"\nbond = {bond}\n")
+        })
+        .collect();
+    assert!(wrong(&many).contains("are 36, DPDK has room for 32"), "{}", wrong(&many));
 }
 
 #[test]

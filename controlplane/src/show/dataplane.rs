@@ -1,6 +1,6 @@
 //! `show dataplane [counters|workers|ports]`.
 
-use platform::snapshot::{FeedbackView, Shared, SharedBy, StageView};
+use platform::snapshot::{FeedbackView, MemberState, Members, PortIdentity, Shared, SharedBy, StageView};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -245,6 +245,7 @@ pub fn ports(view: &DataplaneView) -> String {
             }
             Some(shared) => sharing(&mut out, shared, &id.exception, &queues),
         }
+        bond(&mut out, id, &status.members);
         let link = if status.link_up { "up" } else { "down" };
         let _ = writeln!(out, "  Link is {link}, {} Mbit/s", status.speed_mbps);
         let filters = match (status.filter_ok, status.promisc_forced, shared.is_some()) {
@@ -273,6 +274,31 @@ pub fn ports(view: &DataplaneView) -> String {
         );
     }
     if view.attached.is_empty() { NONE.to_owned() } else { out }
+}
+
+/// The members of a bond, a line each.
+fn bond(out: &mut String, id: &PortIdentity, members: &Members) {
+    if id.bond.is_empty() {
+        return;
+    }
+    let carrying = members.iter().flatten().filter(|member| member.state == MemberState::Active).count();
+    let _ = writeln!(out, "  Bond {}, {carrying} of {} members active", id.bond, id.members.len());
+    for (name, member) in id.members.iter().zip(members.iter().flatten()) {
+        let state = match member.state {
+            MemberState::Down => {
+                let _ = writeln!(out, "    {name}: link is down");
+                continue;
+            }
+            MemberState::Negotiating => "no agreement by LACP: is its switch port in the same channel group?",
+            MemberState::Standby => "standby",
+            MemberState::Active => "active",
+        };
+        let _ = writeln!(
+            out,
+            "    {name}: link is up, {} Mbit/s, {state}; {} packets in, {} out",
+            member.speed_mbps, member.ipackets, member.opackets
+        );
+    }
 }
 
 /// How the kernel shares a bifurcated port, and where its frames went.
@@ -320,7 +346,9 @@ fn sharing(out: &mut String, shared: &Shared, interface: &str, queues: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use platform::snapshot::{CounterName, Feedback, FeedbackReader, FeedbackSpec, PortIdentity, PortStatus};
+    use platform::snapshot::{
+        CounterName, Feedback, FeedbackReader, FeedbackSpec, MemberStatus, PortIdentity, PortStatus,
+    };
 
     const NAMES: &[CounterName<'static>] = &[
         CounterName { name: "redirected", action: "answer", help: "IKE_SA_INIT answered with a REDIRECT" },
@@ -335,6 +363,7 @@ mod tests {
             mtu: 1500,
             driver: "net_af_xdp".to_owned(),
             exception: "exc0".to_owned(),
+            ..PortIdentity::default()
         };
         let spec = FeedbackSpec { workers: 1, ports: vec![port], counters: NAMES };
         let feedback = Feedback::create(&spec).unwrap();
@@ -442,6 +471,35 @@ mod tests {
           In  0 packets, 0 bytes, 4 missed, 0 errors, 0 without buffer
           Out 0 packets, 0 bytes, 0 errors
         ");
+    }
+
+    #[test]
+    fn a_bond_shows_each_member_with_its_link_and_what_it_does() {
+        let mut view = view();
+        let port = &mut view.attached[0].feedback.ports[0];
+        port.identity.bond = "lacp".to_owned();
+        port.identity.driver = "net_bonding".to_owned();
+        port.identity.members = ["0000:01:00.0", "0000:01:00.1", "0000:01:00.2"].map(str::to_owned).into();
+        let member = |state| Some(MemberStatus { state, speed_mbps: 10_000, ipackets: 5, opackets: 6 });
+        let members = &mut port.status.as_mut().unwrap().members;
+        members[0] = member(MemberState::Active);
+        members[1] = member(MemberState::Negotiating);
+        members[2] = member(MemberState::Down);
+        insta::assert_snapshot!(ports(&view), @r"
+        Port 0: TenGigabitEthernet0/0/0
+          Driver net_bonding, MAC 0200.0000.0001, MTU 1500, exception device exc0
+          Attach owned, 1 queue
+          Bond lacp, 1 of 3 members active
+            0000:01:00.0: link is up, 10000 Mbit/s, active; 5 packets in, 6 out
+            0000:01:00.1: link is up, 10000 Mbit/s, no agreement by LACP: is its switch port in the same channel group?; 5 packets in, 6 out
+            0000:01:00.2: link is down
+          Link is up, 10000 Mbit/s
+          MAC filters in place
+          In  0 packets, 0 bytes, 4 missed, 0 errors, 0 without buffer
+          Out 0 packets, 0 bytes, 0 errors
+        ");
+        view.attached[0].feedback.ports[0].status.as_mut().unwrap().members[0] = member(MemberState::Standby);
+        assert!(ports(&view).contains("0000:01:00.0: link is up, 10000 Mbit/s, standby;"));
     }
 
     #[test]

@@ -67,6 +67,12 @@ int shim_errno(void);
 uint64_t shim_rdtsc(void);
 int shim_log_to(ssize_t (*write)(void *cookie, const char *text, size_t len));
 
+enum shim_bond { SHIM_BOND_LACP, SHIM_BOND_ACTIVE_BACKUP, SHIM_BOND_BALANCE };
+enum shim_member { SHIM_MEMBER_DOWN, SHIM_MEMBER_NEGOTIATING, SHIM_MEMBER_STANDBY, SHIM_MEMBER_ACTIVE };
+int shim_bond_create(const char *name, enum shim_bond mode, uint8_t socket);
+int shim_bond_add(uint16_t bond, uint16_t member);
+enum shim_member shim_bond_member(uint16_t bond, uint16_t member);
+
 int shim_xdp_attached(unsigned int ifindex, uint32_t *id, uint32_t *mode);
 int shim_xdp_sockets(uint32_t *copying, uint32_t *zero_copy);
 int shim_xdp_map(int prog, const char *program, const char *name);

@@ -6,6 +6,7 @@
 //!   as long as EAL, and EAL is left standing when an mbuf outlives everything else, so an mbuf never dangles.
 //! - [`RxQueue`] and [`TxQueue`] belong to one thread at a time and keep their port open.
 
+mod bond;
 mod burst;
 mod eal;
 mod error;
@@ -16,6 +17,7 @@ mod port;
 mod queue;
 pub mod steer;
 
+pub use bond::{Bond, BondMode, Member, MemberState};
 pub use burst::{BURST, Burst, Drain};
 pub use eal::{Eal, ThreadRegistration, rdtsc, tsc_hz};
 pub use error::{EalError, LenError, MempoolError, PortError, SteerError, ThreadError};

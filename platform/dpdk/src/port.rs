@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk_sys as sys;
 
+use crate::bond::{Bond, BondMode, Member, MemberState};
 use crate::eal::Eal;
 use crate::error::{PortError, reason};
 use crate::log;
@@ -121,6 +122,13 @@ pub struct Link {
     pub speed_mbps: u32,
 }
 
+impl Link {
+    pub(crate) fn of(link: &sys::rte_eth_link) -> Link {
+        let speed_mbps = if link.link_speed == u32::MAX { 0 } else { link.link_speed };
+        Link { up: link.link_status() != 0, speed_mbps }
+    }
+}
+
 /// How frames for an address get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacFilter {
@@ -156,6 +164,8 @@ pub(crate) struct Open {
     name: String,
     started: AtomicBool,
     unplug: AtomicBool,
+    /// What it is made of; its members close after it.
+    pub(crate) bond: Option<Bond>,
     /// Its buffers: the port's rings hold mbufs of it.
     pool: Mempool,
 }
@@ -216,6 +226,16 @@ impl Port {
         config: &PortConfig,
         pool: &Mempool,
     ) -> Result<(Port, Vec<RxQueue>, Vec<TxQueue>), PortError> {
+        Port::open(eal, id, config, pool, None)
+    }
+
+    pub(crate) fn open(
+        eal: &Eal,
+        id: PortId,
+        config: &PortConfig,
+        pool: &Mempool,
+        bond: Option<Bond>,
+    ) -> Result<(Port, Vec<RxQueue>, Vec<TxQueue>), PortError> {
         let info = device_info(id).ok_or_else(|| PortError::Missing { port: id.to_string() })?;
         let name = device_name(id);
         // SAFETY: the driver name is a static string of the driver, or null.
@@ -228,8 +248,17 @@ impl Port {
             }
         }
 
+        // What the drivers of the devices want counts, not what the bond's does.
+        let devices = match &bond {
+            None => vec![info],
+            Some(bond) => bond.members.iter().filter_map(|member| device_info(*member)).collect(),
+        };
+        // SAFETY: the driver name is a static string of the driver, or null.
+        let of_family =
+            |family: &str| devices.iter().any(|info| unsafe { text(info.driver_name) }.starts_with(family));
+        let segments = devices.iter().map(|info| info.tx_desc_lim.nb_mtu_seg_max).min().unwrap_or_default();
         let frame = usize::from(config.mtu) + L2_MAX;
-        let reserved = usize::from(HEADROOM) + if driver == "net_af_xdp" { XDP_HEADROOM } else { 0 };
+        let reserved = usize::from(HEADROOM) + if of_family("net_af_xdp") { XDP_HEADROOM } else { 0 };
         let room = usize::from(pool.data_room()).saturating_sub(reserved);
         let can_chain = info.rx_offload_capa & sys::SHIM_ETH_RX_OFFLOAD_SCATTER != 0
             && info.tx_offload_capa & sys::SHIM_ETH_TX_OFFLOAD_MULTI_SEGS != 0;
@@ -252,10 +281,11 @@ impl Port {
         let open = Arc::new(Open {
             id,
             max_frame: frame,
-            max_segments: if scatter { info.tx_desc_lim.nb_mtu_seg_max.max(1) } else { 1 },
+            max_segments: if scatter { segments.max(1) } else { 1 },
             name,
             started: AtomicBool::new(false),
             unplug: AtomicBool::new(false),
+            bond: bond.map(Bond::opened),
             pool: pool.clone(),
         });
 
@@ -264,7 +294,7 @@ impl Port {
         let mut rx_wanted = if scatter { sys::SHIM_ETH_RX_OFFLOAD_SCATTER } else { 0 };
         let mut tx_wanted = if scatter { sys::SHIM_ETH_TX_OFFLOAD_MULTI_SEGS } else { 0 };
         // A peer of virtio leaves checksums undone once this is negotiated: what then passes on would carry wrong ones.
-        let checksums = !["net_virtio", "net_vhost"].iter().any(|family| driver.starts_with(family));
+        let checksums = !["net_virtio", "net_vhost"].iter().any(|family| of_family(family));
         if config.rx_checksum && checksums {
             rx_wanted |= sys::SHIM_ETH_RX_OFFLOAD_IPV4_CKSUM | sys::SHIM_ETH_RX_OFFLOAD_UDP_CKSUM;
         }
@@ -302,6 +332,9 @@ impl Port {
         port.start(config, &conf, &info)?;
         if config.promiscuous {
             port.set_promiscuous(true)?;
+        }
+        if port.is_lacp() {
+            port.let_members_in()?;
         }
         let rx = (0..config.rx_queues).map(|queue| RxQueue::new(port.open.clone(), queue)).collect();
         let tx = (0..config.tx_queues).map(|queue| TxQueue::new(port.open.clone(), queue)).collect();
@@ -364,8 +397,13 @@ impl Port {
             })?;
         }
         // Drivers over a kernel device pass this on to it; the others have noted the MTU while configuring.
-        // SAFETY: the port is configured and stopped.
-        let rc = unsafe { sys::rte_eth_dev_set_mtu(id, config.mtu) };
+        // A bond passes it on itself: its members are configured when it starts.
+        let rc = if self.open.bond.is_some() {
+            0
+        } else {
+            // SAFETY: the port is configured and stopped.
+            unsafe { sys::rte_eth_dev_set_mtu(id, config.mtu) }
+        };
         if rc != 0 && rc != ENOTSUP {
             tracing::warn!(target: "dpdk", "port {}: mtu {} was not set: {}", self.name(), config.mtu, reason(rc));
         }
@@ -440,8 +478,34 @@ impl Port {
         if rc != 0 {
             return Link::default();
         }
-        let speed_mbps = if link.link_speed == u32::MAX { 0 } else { link.link_speed };
-        Link { up: link.link_status() != 0, speed_mbps }
+        let Link { up, speed_mbps } = Link::of(&link);
+        // What the switch has not agreed to carries nothing.
+        let agreed = || self.members().iter().any(|member| member.state == MemberState::Active);
+        Link { up: up && (!self.is_lacp() || agreed()), speed_mbps }
+    }
+
+    /// The members of a bond, in the order in which they were given; none: the port is no bond.
+    pub fn members(&self) -> Vec<Member> {
+        self.open.bond.as_ref().map(Bond::members).unwrap_or_default()
+    }
+
+    fn is_lacp(&self) -> bool {
+        self.open.bond.as_ref().is_some_and(|bond| bond.mode == BondMode::Lacp)
+    }
+
+    /// In LACP the driver may leave each member its own MAC address, though frames to the bond's come to all of them.
+    fn let_members_in(&mut self) -> Result<(), PortError> {
+        let mac = self.mac();
+        if self.open.bond.as_ref().is_none_or(|bond| bond.admit(mac)) {
+            return Ok(());
+        }
+        if self.force_promiscuous("letting frames to its MAC address in on all members")?
+            == MacFilter::PromiscForced
+        {
+            self.forced.insert(mac);
+            tracing::warn!(target: "dpdk", "port {}: a member takes no further MAC address: promisc (forced)", self.name());
+        }
+        Ok(())
     }
 
     /// The device's counters; zeros when it has none.
@@ -504,6 +568,16 @@ impl Port {
             return Ok(MacFilter::Exact);
         }
         let filter = self.force_promiscuous("adding a MAC address")?;
+        if filter == MacFilter::Unfiltered && self.is_lacp() {
+            // The driver's own filter stands behind the members'.
+            return Err(PortError::Refused {
+                port: self.name().to_owned(),
+                operation: "adding a MAC address",
+                reason: reason(rc),
+                said: String::new(),
+                remedy: "use members whose drivers have MAC filters or promiscuous mode, or mode = \"active-backup\"",
+            });
+        }
         if filter == MacFilter::PromiscForced && self.forced.insert(mac) {
             tracing::warn!(target: "dpdk", "port {} takes no further MAC address ({}): promisc (forced)", self.name(), reason(rc));
         }
@@ -625,7 +699,7 @@ fn device_info(id: PortId) -> Option<sys::rte_eth_dev_info> {
     (rc == 0).then_some(info)
 }
 
-fn device_name(id: PortId) -> String {
+pub(crate) fn device_name(id: PortId) -> String {
     let mut name = [0 as c_char; sys::RTE_ETH_NAME_MAX_LEN as usize];
     // SAFETY: the array has the length that DPDK requires; it stays empty when the port is unknown.
     unsafe {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
+use crate::bond::BondMode;
 use crate::burst::Burst;
 use crate::port::{Open, PortId};
 
@@ -103,6 +104,17 @@ impl TxQueue {
         // SAFETY: the driver took the first `sent` mbufs.
         unsafe { from.forget_front(sent) };
         sent
+    }
+
+    /// Lets the driver of a bond send what it has to say to the switch (LACPDUs): it has no other occasion. At least every
+    /// 100 ms; does nothing on other ports.
+    #[inline]
+    pub fn keep_alive(&self) {
+        if self.port.bond.as_ref().is_some_and(|bond| bond.mode == BondMode::Lacp) {
+            // SAFETY: the port is started with this queue and stays so while self.port lives; the queue is used by one
+            // thread; of no mbuf none is read.
+            unsafe { sys::shim_tx_burst(self.port.id.0, self.queue, std::ptr::dangling_mut(), 0) };
+        }
     }
 
     #[cold]

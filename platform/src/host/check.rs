@@ -48,10 +48,11 @@ pub fn check(profile: &Profile, root: &Path) -> (Vec<Finding>, Option<CorePlan>)
     };
     vfio(&profile, root, &mut add);
     for port in &profile.port {
-        interface(port, root, &mut add);
+        interfaces(port, root, &mut add);
+        members(port, root, &mut add);
     }
     let nic = |port: &PortProfile| {
-        matches!(port.device, Device::Pci(_))
+        port.devices().iter().any(|device| matches!(device, Device::Pci(_)))
             && port.attach == Attach::Owned
             && port.exception().is_some()
             && port.exception_kind == ExceptionKind::Auto
@@ -71,7 +72,11 @@ pub fn check(profile: &Profile, root: &Path) -> (Vec<Finding>, Option<CorePlan>)
         Err(error) => found.push(error.finding(Level::Missing)),
     }
     found.sort_by_key(|finding| finding.level);
-    (found, plan.ok())
+    let mut plan = plan.ok();
+    if let Some(plan) = &mut plan {
+        plan.reasons.extend(profile.port.iter().filter_map(|port| bond_line(port, root)));
+    }
+    (found, plan)
 }
 
 type Add<'a> = &'a mut dyn FnMut(Level, &str, String, String);
@@ -79,8 +84,8 @@ type Add<'a> = &'a mut dyn FnMut(Level, &str, String, String);
 /// vfio and the IOMMU, where a NIC is to be taken from the kernel; verbs, where it is shared.
 fn vfio(profile: &Profile, root: &Path, add: Add<'_>) {
     let all = nics::all(root);
-    let named = |port: &PortProfile| all.iter().find(|nic| Device::Pci(nic.address.clone()) == port.device);
-    let wanted: Vec<_> = profile.port.iter().filter_map(named).collect();
+    let named = |device: &Device| all.iter().find(|nic| Device::Pci(nic.address.clone()) == *device);
+    let wanted: Vec<_> = profile.port.iter().flat_map(PortProfile::devices).filter_map(named).collect();
     let (shared, taken): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|nic| nic.family().is_some_and(|family| family.shares));
     if !taken.is_empty() {
@@ -111,9 +116,71 @@ pub(super) fn has_iommu(root: &Path) -> bool {
         || fs::read_to_string(unsafe_mode).is_ok_and(|text| matches!(text.trim(), "1" | "Y"))
 }
 
-/// The kernel's interface of a port: its link, and queues that nobody would read.
-fn interface(port: &PortProfile, root: &Path, add: Add<'_>) {
-    let Some(name) = port.netdev() else { return };
+/// The kernel's interfaces of a port, one for each member of a bond.
+fn interfaces(port: &PortProfile, root: &Path, add: Add<'_>) {
+    match port.bond() {
+        None => port.netdev().into_iter().for_each(|name| interface(port, name, root, add)),
+        Some(bond) => {
+            bond.members.iter().filter_map(Device::netdev).for_each(|name| interface(port, name, root, add));
+        }
+    }
+}
+
+/// Members of a bond that do not belong together.
+fn members(port: &PortProfile, root: &Path, add: Add<'_>) {
+    let Some(bond) = port.bond() else { return };
+    let nodes: BTreeSet<usize> =
+        bond.members.iter().filter_map(|member| devices::node_of(member, root)).collect();
+    if nodes.len() > 1 {
+        let problem = format!(
+            "the members of its bond are on NUMA nodes {}: the workers of one node serve them all",
+            show_ranges(&nodes)
+        );
+        add(
+            Level::Slow,
+            &format!("port {}", port.interface),
+            problem,
+            "bond NICs of one node (`usher platform show` tells it)".into(),
+        );
+    }
+    let all = nics::all(root);
+    let named = |member: &Device| all.iter().find(|nic| Device::Pci(nic.address.clone()) == *member);
+    let families: BTreeSet<&str> =
+        bond.members.iter().filter_map(|member| Some(named(member)?.family()?.driver)).collect();
+    if families.len() > 1 {
+        let drivers = families.into_iter().collect::<Vec<_>>().join(" and ");
+        let problem = format!("its bond is of NICs of {drivers}: it does what all of them can");
+        add(
+            Level::Slow,
+            &format!("port {}", port.interface),
+            problem,
+            "bond NICs of one driver and one speed".into(),
+        );
+    }
+}
+
+/// What a port's bond is made of, each member with its link as far as the kernel knows it.
+fn bond_line(port: &PortProfile, root: &Path) -> Option<String> {
+    let bond = port.bond()?;
+    let all = nics::all(root);
+    let link = |member: &Device| {
+        let nic = all.iter().find(|nic| Device::Pci(nic.address.clone()) == *member);
+        let name = member.netdev().map(str::to_owned).or_else(|| nic?.netdev.clone());
+        let carrier =
+            name.and_then(|name| fs::read_to_string(nics::netdevs(root).join(name).join("carrier")).ok());
+        match carrier.as_deref().map(str::trim) {
+            Some("1") => "link up",
+            Some(_) => "link down",
+            None => "link not known to the kernel",
+        }
+    };
+    let members: Vec<String> =
+        bond.members.iter().map(|member| format!("{} ({})", member.name(), link(member))).collect();
+    Some(format!("port {}: bond {} of {}", port.interface, bond.mode.name(), members.join(", ")))
+}
+
+/// A kernel's interface of a port: its link, and queues that nobody would read.
+fn interface(port: &PortProfile, name: &str, root: &Path, add: Add<'_>) {
     let dir = nics::netdevs(root).join(name);
     if !dir.exists() {
         return;
@@ -130,7 +197,9 @@ fn interface(port: &PortProfile, root: &Path, add: Add<'_>) {
     }
     let entries = fs::read_dir(dir.join("queues")).into_iter().flatten().flatten();
     let queues = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count();
-    if matches!(port.device, Device::Vdev(_)) && queues > usize::from(port.queues) {
+    if port.devices().iter().any(|device| matches!(device, Device::Vdev(_)))
+        && queues > usize::from(port.queues)
+    {
         let wanted = port.queues;
         let problem = format!(
             "has {queues} receive queues, {wanted} of them are read: the others' requests stay unanswered"

@@ -25,21 +25,41 @@ pub fn ifindex(name: &str) -> Option<u32> {
     }
 }
 
-/// The NUMA node of a port: the profile's, else the system's; None when neither knows.
+/// The NUMA node of a port: the profile's, else the system's; None when neither knows. A bond is where its first member is.
 pub fn numa_node(port: &PortProfile, root: &Path) -> Option<usize> {
     if let Ok(node) = usize::try_from(port.numa) {
         return Some(node);
     }
-    let Device::Pci(address) = &port.device else { return None };
+    node_of(port.devices().first()?, root)
+}
+
+/// The NUMA node of a NIC, where the system knows it.
+pub(super) fn node_of(device: &Device, root: &Path) -> Option<usize> {
+    let Device::Pci(address) = device else { return None };
     let text = fs::read_to_string(nics::pci(root).join(address).join("numa_node")).ok()?;
     usize::try_from(text.trim().parse::<i64>().ok()?).ok()
 }
 
-/// Checks that what a port (of a resolved profile) is bound to is there, on the machine under `root`.
+/// Checks that what a port (of a resolved profile) is bound to is there, on the machine under `root`; all members of a bond.
 ///
 /// # Errors
 /// What is missing.
-pub fn check(port: &PortProfile, root: &Path) -> Result<(), HostError> {
+pub fn check(port: &PortProfile, root: &Path) -> Vec<HostError> {
+    if port.exception_kind == ExceptionKind::VirtioUser
+        && port.exception().is_some()
+        && !root.join(VHOST_NET.trim_start_matches('/')).exists()
+    {
+        return vec![HostError::Device {
+            user: format!("port {}", port.interface),
+            device: VHOST_NET.into(),
+            problem: "is missing".into(),
+            remedy: "modprobe vhost-net, or exception_kind = \"tap\"".into(),
+        }];
+    }
+    port.devices().iter().filter_map(|device| check_device(port, device, root).err()).collect()
+}
+
+fn check_device(port: &PortProfile, device: &Device, root: &Path) -> Result<(), HostError> {
     let exists = |path: &str| root.join(path.trim_start_matches('/')).exists();
     let has_interface = |name: &str| match root == Path::new("/") {
         true => ifindex(name).is_some(),
@@ -48,19 +68,14 @@ pub fn check(port: &PortProfile, root: &Path) -> Result<(), HostError> {
     let missing = |device: String, problem: String, remedy: String| {
         Err(HostError::Device { user: format!("port {}", port.interface), device, problem, remedy })
     };
-    if port.exception_kind == ExceptionKind::VirtioUser && port.exception().is_some() && !exists(VHOST_NET) {
-        let remedy = "modprobe vhost-net, or exception_kind = \"tap\"".to_owned();
-        return missing(VHOST_NET.into(), "is missing".into(), remedy);
-    }
-    let driver = port.device.driver();
-    match &port.device {
+    let driver = device.driver();
+    match device {
         Device::Pci(address) => {
             check_pci(address, root).or_else(|(problem, remedy)| missing(address.clone(), problem, remedy))
         }
-        Device::Vdev(_) if matches!(driver, "net_af_xdp" | "net_af_packet") => match port.device.arg("iface")
-        {
+        Device::Vdev(_) if matches!(driver, "net_af_xdp" | "net_af_packet") => match device.arg("iface") {
             None => missing(
-                port.device.to_string(),
+                device.to_string(),
                 "names no interface".into(),
                 "add `,iface=NAME` to `device`".into(),
             ),
@@ -74,7 +89,7 @@ pub fn check(port: &PortProfile, root: &Path) -> Result<(), HostError> {
             Some(_) => Ok(()),
         },
         Device::Vdev(_) if driver == "net_pcap" => {
-            match port.device.arg("rx_pcap").map(|path| (path, File::open(path))) {
+            match device.arg("rx_pcap").map(|path| (path, File::open(path))) {
                 Some((path, Err(err))) => missing(
                     path.to_owned(),
                     format!("cannot be read ({err})"),
@@ -84,10 +99,10 @@ pub fn check(port: &PortProfile, root: &Path) -> Result<(), HostError> {
             }
         }
         Device::Vdev(_) if matches!(driver, "net_virtio_user" | "virtio_user") => {
-            let server = port.device.arg("server") == Some("1");
-            match port.device.arg("path") {
+            let server = device.arg("server") == Some("1");
+            match device.arg("path") {
                 None => missing(
-                    port.device.to_string(),
+                    device.to_string(),
                     "names no peer".into(),
                     "add `,path=SOCKET` to `device`".into(),
                 ),
@@ -102,6 +117,8 @@ pub fn check(port: &PortProfile, root: &Path) -> Result<(), HostError> {
         Device::Vdev(_) => Ok(()),
         // Told by resolve() already.
         Device::Family { .. } | Device::Netdev(_) => Ok(()),
+        // No member is a bond.
+        Device::Bond(_) => Ok(()),
     }
 }
 
@@ -153,7 +170,7 @@ pub fn exception_vdev(port: &PortProfile, index: usize, mac: [u8; 6], queues: u1
         ExceptionKind::Tap => false,
         ExceptionKind::VirtioUser => true,
         ExceptionKind::Auto => {
-            let nic = matches!(port.device, Device::Pci(_) | Device::Family { .. });
+            let nic = port.devices().iter().any(Device::is_nic);
             nic && port.attach == Attach::Owned && Path::new(VHOST_NET).exists()
         }
     };
@@ -196,14 +213,14 @@ mod tests {
             ("vdev:net_virtio_user0,path=/absent.sock", "/absent.sock does not exist", "server=1"),
             ("pci:ffff:ff:1f.7", "ffff:ff:1f.7 is no PCI device", "dpdk-devbind.py"),
         ] {
-            let err = check(&port(device, ""), Path::new("/")).unwrap_err().to_string();
+            let err = check(&port(device, ""), Path::new("/")).remove(0).to_string();
             assert!(
                 err.starts_with("port Gi0/0/0: ") && err.contains(object) && err.contains(remedy),
                 "{device}: {err}"
             );
         }
         for device in ["vdev:net_null0", "vdev:net_af_packet0,iface=lo", "vdev:net_vhost0,iface=/tmp/s"] {
-            check(&port(device, ""), Path::new("/")).unwrap();
+            assert!(check(&port(device, ""), Path::new("/")).is_empty(), "{device}");
         }
     }
 

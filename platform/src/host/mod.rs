@@ -141,7 +141,7 @@ fn survey(profile: &mut Profile, root: &Path) -> (Result<CorePlan, HostError>, V
         let node_ports = plan.as_ref().map_or_else(|_| Vec::new(), |plan| plan.node_ports.clone());
         missing.extend(hugepages::check(root, &profile.memory_by_node(&node_ports)));
     }
-    missing.extend(profile.port.iter().filter_map(|port| devices::check(port, root).err()));
+    missing.extend(profile.port.iter().flat_map(|port| devices::check(port, root)));
     missing.extend(capabilities(root).and_then(|have| privileges(profile, have)).err());
     if profile.port.iter().any(|port| port.exception().is_some())
         && !profile.port.iter().all(|port| port.exception_kind == ExceptionKind::VirtioUser)
@@ -170,9 +170,10 @@ fn privileges(profile: &Profile, mut have: u64) -> Result<(), HostError> {
     if have & CAP_SYS_ADMIN != 0 {
         have |= CAP_BPF | CAP_PERFMON;
     }
-    for port in &profile.port {
-        let driver = port.device.driver();
-        let (need, capability) = match (&port.device, driver) {
+    let devices =
+        profile.port.iter().flat_map(|port| port.devices().iter().map(move |device| (port, device)));
+    for (port, device) in devices {
+        let (need, capability) = match (device, device.driver()) {
             // Our program's maps are found again by their numbers, which the kernel gives out to this one only.
             (_, "net_af_xdp") if port.attach == Attach::Bifurcated => (
                 CAP_NET_ADMIN | CAP_NET_RAW | CAP_IPC_LOCK | CAP_SYS_ADMIN,
@@ -191,7 +192,7 @@ fn privileges(profile: &Profile, mut have: u64) -> Result<(), HostError> {
         };
         if have & need != need {
             return Err(HostError::Privilege {
-                user: format!("port {} ({})", port.interface, port.device),
+                user: format!("port {} ({device})", port.interface),
                 capability,
             });
         }

@@ -1,10 +1,11 @@
 //! The NICs of the machine and the families that profiles name, as /sys tells them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::HostError;
-use crate::profile::{Device, Profile};
+use crate::profile::{Device, PortProfile, Profile};
 
 /// A family of NICs: those of one driver.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,60 +168,65 @@ fn netdev_of(device: &Path) -> Option<String> {
 }
 
 /// Puts into each port the device that its `driver:` or `netdev:` means on this machine: a PCI address, or AF_XDP over
-/// the interface. A port that names none stays as it is.
+/// the interface. A port that names none stays as it is. Members of bonds likewise.
 ///
 /// # Errors
-/// One for each port whose device is not there.
+/// One for each device that is not there or that two have.
 pub fn resolve(profile: &mut Profile, root: &Path) -> Vec<HostError> {
     let (nics, mut errors) = (all(root), Vec::new());
     for (number, port) in profile.port.iter_mut().enumerate() {
-        let (device, over) = match &port.device {
-            Device::Vdev(_) | Device::Pci(_) => continue,
-            Device::Family { driver, index } => {
-                let of = |nic: &&Nic| nic.family().is_some_and(|family| family.driver == driver);
-                let found: Vec<&Nic> = nics.iter().filter(of).collect();
-                match found.get(*index) {
-                    Some(nic) => (Device::Pci(nic.address.clone()), nic.netdev.clone()),
-                    None => {
-                        let known = FAMILIES.iter().any(|family| family.driver == driver);
-                        let (problem, remedy) = if known {
-                            let problem =
-                                format!("is not there: this machine has {} NIC port(s) of it", found.len());
-                            (problem, "remove the [[port]] or name another of `usher platform show`".into())
-                        } else {
-                            let drivers: Vec<_> = FAMILIES.iter().map(|family| family.driver).collect();
-                            ("is no driver known here".into(), format!("name one of {}", drivers.join(", ")))
-                        };
-                        errors.push(HostError::Device {
-                            user: format!("port {}", port.interface),
-                            device: port.device.to_string(),
-                            problem,
-                            remedy,
-                        });
-                        continue;
-                    }
+        let interface = port.interface.clone();
+        let mut family = |device: &mut Device| {
+            let Device::Family { driver, index } = &*device else { return None };
+            match of_family(&nics, driver, *index) {
+                Ok(nic) => {
+                    *device = Device::Pci(nic.address.clone());
+                    Some(nic)
+                }
+                Err((problem, remedy)) => {
+                    errors.push(HostError::Device {
+                        user: format!("port {interface}"),
+                        device: device.to_string(),
+                        problem,
+                        remedy,
+                    });
+                    None
+                }
+            }
+        };
+        match &mut port.device {
+            Device::Vdev(_) | Device::Pci(_) => {}
+            Device::Bond(bond) => {
+                for member in &mut bond.members {
+                    family(member);
+                }
+            }
+            device @ Device::Family { .. } => {
+                if let Some(nic) = family(device) {
+                    port.over = nic.netdev.clone();
                 }
             }
             Device::Netdev(name) => {
-                let nic = nics.iter().find(|nic| nic.netdev.as_ref() == Some(name));
-                match nic.filter(|nic| nic.family().is_some_and(|family| family.shares)) {
-                    Some(nic) => (Device::Pci(nic.address.clone()), Some(name.clone())),
+                let name = name.clone();
+                let nic = nics.iter().find(|nic| nic.netdev.as_ref() == Some(&name));
+                port.device = match nic.filter(|nic| nic.family().is_some_and(|family| family.shares)) {
+                    Some(nic) => Device::Pci(nic.address.clone()),
                     None => {
-                        let spec = format!("net_af_xdp{number},iface={name},queue_count={}", port.queues);
                         if port.numa < 0
                             && let Some(node) = nic.and_then(|nic| nic.node)
                         {
                             port.numa = node as i32;
                         }
-                        (Device::Vdev(spec), Some(name.clone()))
+                        Device::Vdev(format!("net_af_xdp{number},iface={name},queue_count={}", port.queues))
                     }
-                }
+                };
+                port.over = Some(name);
             }
-        };
-        (port.device, port.over) = (device, over);
+        }
     }
+    errors.extend(taken_twice(profile));
     if errors.is_empty()
-        && profile.port.iter().any(|port| matches!(port.device, Device::Pci(_)))
+        && profile.port.iter().flat_map(PortProfile::devices).any(|device| matches!(device, Device::Pci(_)))
         && !profile.eal.huge
     {
         errors.push(HostError::Device {
@@ -230,6 +236,42 @@ pub fn resolve(profile: &mut Profile, root: &Path) -> Vec<HostError> {
             remedy: "set `huge = true` in [eal]".into(),
         });
     }
+    errors
+}
 
+/// The NIC of this number of a driver, or what is wrong with that and its remedy.
+fn of_family<'a>(nics: &'a [Nic], driver: &str, index: usize) -> Result<&'a Nic, (String, String)> {
+    let of = |nic: &&Nic| nic.family().is_some_and(|family| family.driver == driver);
+    let found: Vec<&Nic> = nics.iter().filter(of).collect();
+    if let Some(nic) = found.get(index) {
+        return Ok(nic);
+    }
+    if FAMILIES.iter().any(|family| family.driver == driver) {
+        return Err((
+            format!("is not there: this machine has {} NIC port(s) of it", found.len()),
+            "remove the [[port]] or name another of `usher platform show`".into(),
+        ));
+    }
+    let drivers: Vec<_> = FAMILIES.iter().map(|family| family.driver).collect();
+    Err(("is no driver known here".into(), format!("name one of {}", drivers.join(", "))))
+}
+
+/// NICs that two ports have, once by address and once by driver or interface.
+fn taken_twice(profile: &Profile) -> Vec<HostError> {
+    let mut seen: BTreeMap<&str, &PortProfile> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for port in &profile.port {
+        for device in port.devices() {
+            let Device::Pci(address) = device else { continue };
+            if let Some(first) = seen.insert(address, port) {
+                errors.push(HostError::Device {
+                    user: format!("port {}", port.interface),
+                    device: address.clone(),
+                    problem: format!("belongs to port {} already", first.interface),
+                    remedy: "name each NIC once, in one [[port]]".into(),
+                });
+            }
+        }
+    }
     errors
 }

@@ -49,10 +49,10 @@ impl Profile {
         push(format!("--file-prefix={prefix}"), "several DPDK processes on one machine must not meet");
         push("--no-telemetry".into(), "usher shows the counters; no second socket, no second thread");
 
-        let nics: Vec<&str> = self
-            .port
-            .iter()
-            .filter_map(|port| match &port.device {
+        let devices =
+            || self.port.iter().flat_map(|port| port.devices().iter().map(move |device| (port, device)));
+        let nics: Vec<&str> = devices()
+            .filter_map(|(_, device)| match device {
                 Device::Pci(address) => Some(address.as_str()),
                 _ => None,
             })
@@ -65,16 +65,17 @@ impl Profile {
                 push(format!("--allow={address}"), "only the NICs that ports name");
             }
         }
-        for port in &self.port {
-            if let Device::Vdev(spec) = &port.device {
+        for (port, device) in devices() {
+            if let Device::Vdev(spec) = device {
                 // AF_XDP takes one queue unless it is told.
-                let queues = match port.device.arg("queue_count") {
-                    None if port.device.driver() == "net_af_xdp" && port.queues > 1 => {
+                let queues = match device.arg("queue_count") {
+                    None if device.driver() == "net_af_xdp" && port.queues > 1 => {
                         format!(",queue_count={}", port.queues)
                     }
                     _ => String::new(),
                 };
-                push(format!("--vdev={spec}{queues}"), "the device of a port");
+                let why = if port.bond().is_some() { "a member of a bond" } else { "the device of a port" };
+                push(format!("--vdev={spec}{queues}"), why);
             }
         }
         for spec in extra_vdevs {

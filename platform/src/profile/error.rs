@@ -47,7 +47,9 @@ impl ProfileError {
             path: path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
-            message: unknown_key(err.message()).unwrap_or_else(|| one_line(err.message())),
+            message: unknown_key(err.message())
+                .or_else(|| of_a_device(err.message()))
+                .unwrap_or_else(|| one_line(err.message())),
         }
     }
 }
@@ -70,6 +72,16 @@ fn unknown_key(message: &str) -> Option<String> {
             format!("unknown {what} `{unknown}`: did you mean `{nearest}`? Known here: {}", all())
         }
         _ => format!("unknown {what} `{unknown}`: known here: {}", all()),
+    })
+}
+
+/// Two keys lead into one field: serde knows but one of their names.
+fn of_a_device(message: &str) -> Option<String> {
+    if message.starts_with("duplicate field `device`") {
+        return Some("a port has a `device` or a `bond`: remove one".into());
+    }
+    message.starts_with("missing field `device`").then(|| {
+        "a port needs a `device` (\"pci:0000:03:00.0\") or a `bond` ({ mode = \"lacp\", members = [...] })".into()
     })
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserializer};
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::bond::Bond;
 use super::within;
 
 /// `[[port]]`
@@ -14,7 +15,8 @@ pub struct PortProfile {
     /// The name of the configuration: `TenGigabitEthernet0/0/0`.
     #[serde(deserialize_with = "interface")]
     pub interface: String,
-    /// What it is bound to.
+    /// What it is bound to: `device`, or several of them in a `bond`.
+    #[serde(alias = "bond")]
     pub device: Device,
     /// Who has the port: the data plane alone, or the kernel with it.
     #[serde(default)]
@@ -52,8 +54,6 @@ pub struct PortProfile {
     /// The kernel's interface over the device, once [`crate::host::nics::resolve`] has looked; no key.
     #[serde(skip)]
     pub over: Option<String>,
-    #[serde(default, deserialize_with = "refuse_bond", skip_serializing)]
-    bond: (),
     #[serde(default, deserialize_with = "refuse_vlan", skip_serializing)]
     vlan: (),
     #[serde(default, deserialize_with = "refuse_vrf", skip_serializing)]
@@ -78,7 +78,6 @@ impl PortProfile {
             numa: minus_one(),
             promiscuous: Promiscuous::Auto,
             over: None,
-            bond: (),
             vlan: (),
             vrf: (),
         }
@@ -89,15 +88,30 @@ impl PortProfile {
         self.exception.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// The bond, if the port is one.
+    pub fn bond(&self) -> Option<&Bond> {
+        match &self.device {
+            Device::Bond(bond) => Some(bond),
+            _ => None,
+        }
+    }
+
+    /// The devices that carry the port: a bond's members, or the one there is.
+    pub fn devices(&self) -> &[Device] {
+        self.bond().map_or(std::slice::from_ref(&self.device), |bond| &bond.members)
+    }
+
+    /// DPDK's ports that it takes: its devices, a bond's own, the exception device.
+    pub(super) fn dpdk_ports(&self) -> usize {
+        let own = usize::from(self.bond().is_some()) + usize::from(self.exception().is_some());
+        self.devices().len() + own
+    }
+
     /// The kernel's interface under the port, where the kernel keeps one.
     pub fn netdev(&self) -> Option<&str> {
         match &self.device {
-            Device::Netdev(name) => Some(name),
-            Device::Vdev(_) if matches!(self.device.driver(), "net_af_xdp" | "net_af_packet") => {
-                self.device.arg("iface")
-            }
             Device::Pci(_) => self.over.as_deref(),
-            _ => None,
+            device => device.netdev(),
         }
     }
 
@@ -113,7 +127,7 @@ impl PortProfile {
     /// What in the keys of this port does not go together.
     pub(super) fn check(&self, huge: bool, mbufs: u32) -> Result<(), String> {
         let port = &self.interface;
-        if matches!(self.device, Device::Pci(_) | Device::Family { .. }) && !huge {
+        if self.devices().iter().any(Device::is_nic) && !huge {
             return Err(format!(
                 "port {port} is a NIC, whose memory must be hugepages: set `huge = true` in [eal]"
             ));
@@ -124,9 +138,22 @@ impl PortProfile {
                 self.queues
             ));
         }
-        // What the rings of the port and of its exception device (1024 descriptors each way) can hold at once.
+        if let Some(by_hand) = self.devices().iter().find(|device| BONDING.contains(&device.driver())) {
+            return Err(format!(
+                "port {port}: {by_hand} is DPDK's bonding driver: write bond = {{ mode = \"lacp\", members = [...] }} instead"
+            ));
+        }
+        let af_xdp = |device: &&Device| self.bond().is_some() && device.driver() == "net_af_xdp";
+        if let Some(member) = self.devices().iter().find(af_xdp) {
+            return Err(format!(
+                "port {port}: member {member} takes no MAC address of a bond's: name the NIC (`pci:0000:01:00.0`), or bond in the \
+                 kernel (`ip link add bond0 type bond mode 802.3ad`) and set device = \"netdev:bond0\""
+            ));
+        }
+        // What the rings of the port and of its exception device (1024 descriptors each way) can hold at once; each member of a
+        // bond has rings like these.
         let ring = |rx: u16, tx: u16| u32::from(self.queues) * (u32::from(rx) + u32::from(tx));
-        let held = ring(self.rx_descriptors, self.tx_descriptors)
+        let held = ring(self.rx_descriptors, self.tx_descriptors) * self.devices().len() as u32
             + if self.exception().is_some() { ring(1024, 1024) } else { 0 };
         if held > mbufs {
             return Err(format!(
@@ -139,7 +166,11 @@ impl PortProfile {
             return Ok(());
         }
         let shared = matches!(self.device, Device::Netdev(_)) || self.device.driver() == "net_af_xdp";
-        let problem = if !shared {
+        let problem = if self.bond().is_some() {
+            "a bond of the data plane owns its members: bond them in the kernel (`ip link add bond0 type bond mode 802.3ad`) and \
+             set device = \"netdev:bond0\""
+                .into()
+        } else if !shared {
             format!(
                 "{} names no interface of the kernel's to share: set device = \"netdev:NAME\"",
                 self.device
@@ -185,7 +216,12 @@ pub enum Device {
     },
     /// `netdev:eth1`: an interface that the kernel keeps: AF_XDP, or its NIC where the driver shares it (mlx5).
     Netdev(String),
+    /// `bond = { mode = "lacp", members = [...] }`: none of the others, but several of them.
+    Bond(Bond),
 }
+
+/// DPDK's names for its bonding driver.
+const BONDING: [&str; 2] = ["net_bonding", "eth_bond"];
 
 impl Device {
     /// The name under which DPDK lists the device: what stands before the first comma.
@@ -195,6 +231,21 @@ impl Device {
             Device::Pci(address) => address,
             Device::Family { driver, .. } => driver,
             Device::Netdev(name) => name,
+            Device::Bond(_) => "bond",
+        }
+    }
+
+    /// A NIC on the PCI bus.
+    pub fn is_nic(&self) -> bool {
+        matches!(self, Device::Pci(_) | Device::Family { .. })
+    }
+
+    /// The kernel's interface that the device is opened through.
+    pub fn netdev(&self) -> Option<&str> {
+        match self {
+            Device::Netdev(name) => Some(name),
+            Device::Vdev(_) if matches!(self.driver(), "net_af_xdp" | "net_af_packet") => self.arg("iface"),
+            _ => None,
         }
     }
 
@@ -254,19 +305,44 @@ impl fmt::Display for Device {
             Device::Pci(address) => write!(f, "pci:{address}"),
             Device::Family { driver, index } => write!(f, "driver:{driver}/{index}"),
             Device::Netdev(name) => write!(f, "netdev:{name}"),
+            Device::Bond(bond) => bond.fmt(f),
         }
     }
 }
 
 impl Serialize for Device {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        match self {
+            Device::Bond(bond) => bond.serialize(to),
+            device => to.collect_str(device),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Device {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
+        struct DeviceVisitor;
+
+        impl<'de> Visitor<'de> for DeviceVisitor {
+            type Value = Device;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a device like \"pci:0000:03:00.0\" or a bond like { mode = \"lacp\", members = [\"pci:0000:01:00.0\", \
+                     \"pci:0000:01:00.1\"] }",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Device, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Device, A::Error> {
+                Bond::deserialize(de::value::MapAccessDeserializer::new(map)).map(Device::Bond)
+            }
+        }
+
+        from.deserialize_any(DeviceVisitor)
     }
 }
 
@@ -294,7 +370,7 @@ pub enum Promiscuous {
     On,
 }
 
-fn is_pci_address(text: &str) -> bool {
+pub(super) fn is_pci_address(text: &str) -> bool {
     let parts: Vec<&str> = text.split([':', '.']).collect();
     let hex = |part: &str, len| part.len() == len && part.chars().all(|c| c.is_ascii_hexdigit());
     matches!(parts.as_slice(), [domain, bus, slot, function]
@@ -351,14 +427,6 @@ pub(crate) fn is_kernel_name(text: &str) -> bool {
 fn refuse<'de, D: Deserializer<'de>>(from: D, instead: &str) -> Result<(), D::Error> {
     de::IgnoredAny::deserialize(from)?;
     Err(de::Error::custom(instead))
-}
-
-fn refuse_bond<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
-    refuse(
-        from,
-        "bonding by the data plane is not proven in this release: bond the interfaces in the kernel \
-         (`ip link add bond0 type bond mode 802.3ad`) and set device = \"netdev:bond0\", or give each NIC its own [[port]]",
-    )
 }
 
 fn refuse_vlan<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::applied;
 use super::body::{MAX_GATEWAYS, MAX_VIPS};
 use super::error::SnapshotError;
+use super::members::{self, MEMBERS_WORDS, Members, NAMES_WORDS};
 use super::memfd::{self, HEADER_WORDS, LINE, SharedWords};
 use super::seqlock::{self, Place};
 use crate::clock::monotonic_ns;
@@ -55,6 +56,12 @@ pub struct PortIdentity {
     pub driver: String,
     /// Kernel name of the exception device, 16 bytes; empty: none.
     pub exception: String,
+    /// The mode of a bond (`lacp`), 16 bytes; empty: the port is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bond: String,
+    /// DPDK's names of a bond's members (`0000:01:00.0`), 32 bytes each, at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
 /// A counter's name (48 bytes), action (`answer`, `pass`, `drop` or `info`; 16 bytes) and one line of help (128 bytes).
@@ -105,6 +112,9 @@ pub struct PortStatus {
     pub queues: u16,
     /// How it is shared with the kernel; `None`: the data plane owns it.
     pub shared: Option<Shared>,
+    /// The members of a bond, in the order of their names.
+    #[serde(serialize_with = "members::list", skip_serializing_if = "members::none")]
+    pub members: Members,
 }
 
 /// How a bifurcated port is shared with the kernel. The counts are those of the kernel's programs, each frame once.
@@ -194,15 +204,18 @@ impl Shared {
     }
 }
 
-pub(super) const STATUS_WORDS: usize = 24;
 /// Where a port's `shared` begins; the word before it has the queues.
 const SHARED_WORD: usize = 15;
+/// Where the members of a bond begin.
+const MEMBERS_WORD: usize = SHARED_WORD + Shared::WORDS;
+pub(super) const STATUS_WORDS: usize = MEMBERS_WORD + MEMBERS_WORDS;
 
 impl PortStatus {
     fn to_words(self) -> [u64; STATUS_WORDS] {
         let bits = |bit: bool| u64::from(bit);
         let mut words = [0; STATUS_WORDS];
-        let (own, shared) = words.split_at_mut(SHARED_WORD);
+        let (own, rest) = words.split_at_mut(SHARED_WORD);
+        let (shared, bond) = rest.split_at_mut(Shared::WORDS);
         own.copy_from_slice(&[
             bits(self.link_up),
             self.speed_mbps.into(),
@@ -221,6 +234,7 @@ impl PortStatus {
             self.queues.into(),
         ]);
         shared.copy_from_slice(&self.shared.map_or([0; Shared::WORDS], Shared::to_words));
+        bond.copy_from_slice(&members::to_words(&self.members));
         words
     }
 
@@ -243,6 +257,7 @@ impl PortStatus {
             less(&mut now.fenced, before.fenced);
             less(&mut now.fenced_out, before.fenced_out);
         }
+        members::since(&mut self.members, &before.members);
         self
     }
 
@@ -264,6 +279,7 @@ impl PortStatus {
             rx_nombuf: words[13],
             queues: words[14] as u16,
             shared: words[SHARED_WORD..].first_chunk().and_then(Shared::from_words),
+            members: members::from_words(&words[MEMBERS_WORD..]),
         }
     }
 }
@@ -276,7 +292,11 @@ pub(super) const PORT_NAME_WORDS: usize = 8;
 pub(super) const DRIVER_WORDS: usize = 4;
 pub(super) const EXCEPTION_WORDS: usize = 2;
 pub(super) const MAC_WORD: usize = PORT_NAME_WORDS + DRIVER_WORDS + EXCEPTION_WORDS;
-pub(super) const PORT_WORDS: usize = MAC_WORD + 2;
+pub(super) const BOND_WORD: usize = MAC_WORD + 2;
+pub(super) const BOND_WORDS: usize = 2;
+pub(super) const MEMBER_NAME_WORDS: usize = 4;
+pub(super) const MEMBERS_NAMES_WORD: usize = BOND_WORD + BOND_WORDS;
+pub(super) const PORT_WORDS: usize = MEMBERS_NAMES_WORD + NAMES_WORDS;
 
 /// Words of a worker's block before its counters.
 pub(super) mod worker {
@@ -425,6 +445,9 @@ impl Feedback {
             let [a, b, c, d, e, f] = port.mac;
             set(at + MAC_WORD, u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
             set(at + MAC_WORD + 1, port.mtu.into());
+            put_text(&words[at + BOND_WORD..][..BOND_WORDS], &port.bond);
+            let names = words[at + MEMBERS_NAMES_WORD..][..NAMES_WORDS].chunks(MEMBER_NAME_WORDS);
+            names.zip(&port.members).for_each(|(words, name)| put_text(words, name));
         }
         let (taken, statuses) = (Mutex::new([false; MAX_WORKERS]), Mutex::new([0; MAX_PORTS]));
         Ok(Feedback { fd: made.fd, words, instance: made.instance, layout, taken, statuses })

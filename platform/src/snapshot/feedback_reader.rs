@@ -6,9 +6,9 @@ use super::applied;
 use super::body::{MAX_GATEWAYS, MAX_VIPS};
 use super::error::SnapshotError;
 use super::feedback::{
-    ACTION_WORDS, COUNTER_WORDS, DRIVER_WORDS, EXCEPTION_WORDS, HELP_WORDS, Layout, MAC_WORD, MAGIC,
-    NAME_WORDS, PORT_NAME_WORDS, PORT_WORDS, PortIdentity, PortStatus, STAGES, STATUS_WORDS, WHAT, field,
-    hex, worker,
+    ACTION_WORDS, BOND_WORD, BOND_WORDS, COUNTER_WORDS, DRIVER_WORDS, EXCEPTION_WORDS, HELP_WORDS, Layout,
+    MAC_WORD, MAGIC, MEMBER_NAME_WORDS, MEMBERS_NAMES_WORD, NAME_WORDS, PORT_NAME_WORDS, PORT_WORDS,
+    PortIdentity, PortStatus, STAGES, STATUS_WORDS, WHAT, field, hex, worker,
 };
 use super::memfd::{self, ReadOnlyWord, ReadOnlyWords};
 use super::seqlock;
@@ -283,6 +283,12 @@ impl FeedbackReader {
             mtu: words[MAC_WORD + 1].load() as u16,
             driver: text(driver),
             exception: text(&rest[..EXCEPTION_WORDS]),
+            bond: text(&words[BOND_WORD..][..BOND_WORDS]),
+            members: words[MEMBERS_NAMES_WORD..]
+                .chunks(MEMBER_NAME_WORDS)
+                .map(text)
+                .take_while(|name| !name.is_empty())
+                .collect(),
         };
         PortView { index, identity, status: self.port_status(index) }
     }
@@ -319,6 +325,7 @@ mod tests {
     use super::super::feedback::{
         CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS, Shared, SharedBy,
     };
+    use super::super::members::{MemberState, MemberStatus, Members};
     use super::super::memfd::tests::{FIXED, foreign};
     use super::*;
 
@@ -334,6 +341,8 @@ mod tests {
             mtu: 1500,
             driver: "net_af_xdp".into(),
             exception: "exc0".into(),
+            bond: "lacp".into(),
+            members: vec!["0000:01:00.0".into(), "0000:01:00.1".into()],
         };
         FeedbackSpec { workers, ports: vec![port], counters: &COUNTERS }
     }
@@ -448,6 +457,7 @@ mod tests {
             rx_nombuf: u64::MAX,
             queues: 2,
             shared: None,
+            members: Members::default(),
         };
         for _ in 0..3 {
             feedback.set_port(0, &status);
@@ -476,6 +486,13 @@ mod tests {
             feedback.set_port(0, &status);
             assert_eq!(reader.port_status(0), Some(status));
         }
+        assert_eq!(serde_json::to_value(status).unwrap().get("members"), None, "no bond, no members");
+        let member =
+            |state, ipackets| Some(MemberStatus { state, speed_mbps: u32::MAX, ipackets, opackets: 8 });
+        status.members[0] = member(MemberState::Active, 7);
+        status.members[1] = member(MemberState::Down, 0);
+        feedback.set_port(0, &status);
+        assert_eq!(reader.port_status(0), Some(status));
         let since = status.since(&PortStatus { ipackets: 1, shared: status.shared, ..PortStatus::default() });
         assert_eq!((since.ipackets, since.opackets, since.filter_generation), (0, 2, 4));
         assert_eq!(since.shared.map(|shared| (shared.fenced_out, shared.program)), Some((0, u32::MAX)));
@@ -484,6 +501,10 @@ mod tests {
         assert_eq!(reader.filters(7, 4), Some(false));
         let json = serde_json::to_value(reader.read()).unwrap();
         assert_eq!(json["ports"][0]["status"]["shared"]["by"], "flow-rules");
+        assert_eq!(json["ports"][0]["members"], serde_json::json!(["0000:01:00.0", "0000:01:00.1"]));
+        assert_eq!(json["ports"][0]["bond"], "lacp");
+        assert_eq!(json["ports"][0]["status"]["members"][1]["state"], "down");
+        assert_eq!(json["ports"][0]["status"]["members"].as_array().map(Vec::len), Some(2));
         assert_eq!(json["ports"][0]["mac"], "02:00:00:00:00:09");
         assert_eq!(json["ports"][0]["status"]["filter_instance"], "0000000000000007");
     }

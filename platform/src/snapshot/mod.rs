@@ -16,6 +16,7 @@ mod error;
 mod feedback;
 mod feedback_reader;
 pub mod handover;
+mod members;
 mod memfd;
 mod reader;
 mod seqlock;
@@ -30,5 +31,6 @@ pub use feedback::{
 pub use feedback_reader::{
     CounterView, FeedbackReader, FeedbackView, PortView, RedirectView, StageView, WorkerView,
 };
+pub use members::{MemberState, MemberStatus, Members};
 pub use reader::{Copy, Lease, Reader, Refresh};
 pub use writer::Writer;
