@@ -8,6 +8,7 @@ use platform::wire::ethernet::{self, Frame, Mac, ethertype};
 use platform::wire::{arp, icmpv6, ike, ipv4, ipv6, redirect, udp};
 
 use crate::stages::Stage;
+use crate::vlan::Vlans;
 use crate::{Class, Gate, Reason, View, contents, plain};
 
 /// A request that may be answered, as offsets into its frame. It borrows nothing, so that the answer can be written
@@ -61,6 +62,8 @@ pub struct FragmentInfo {
     pub offset: usize,
     /// Whether more fragments follow.
     pub more: bool,
+    /// The frame's VLANs: what came in one is nothing to what came in another.
+    pub vlans: [u16; ethernet::MAX_TAGS],
 }
 
 /// What a frame from the wire is.
@@ -91,6 +94,15 @@ pub struct PortView {
     pub any_address: bool,
     /// The NIC has checked the checksums of this frame and found them right.
     pub checksums_good: bool,
+    /// Its subinterfaces.
+    pub vlans: Vlans,
+}
+
+impl PortView {
+    /// A port without subinterfaces: nothing is ours that does not have its MAC.
+    pub fn new(index: u16, mac: Mac) -> PortView {
+        PortView { index, mac, any_mac: false, any_address: false, checksums_good: false, vlans: Vlans::NONE }
+    }
 }
 
 use Verdict::{Drop, Pass};
@@ -112,22 +124,23 @@ pub fn classify_timed(frame: &[u8], view: &View, port: &PortView, lap: &mut impl
 pub fn classify_any(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(eth) = Frame::new_checked(frame) else { return Drop(Reason::BadEthernet) };
     let destination = eth.destination();
+    let interface = port.vlans.interface(&eth, port.index);
     let ours = destination == port.mac || ethernet::is_group(&destination) || port.any_mac;
-    if !ours && !view.owns_mac(&destination) {
+    if !ours && !view.owns_mac(&destination, interface) {
         return Drop(Reason::ForeignMac);
     }
-    if view.any_fenced() && touches_fenced(&eth, view) {
+    if view.any_fenced() && touches_fenced(&eth, view, interface) {
         return Drop(Reason::Fenced);
     }
     match eth.ethertype() {
-        ethertype::IPV4 => v4(&eth, view, port, lap),
-        ethertype::IPV6 => v6(&eth, view, port, lap),
+        ethertype::IPV4 => v4(&eth, view, port, interface, lap),
+        ethertype::IPV6 => v6(&eth, view, port, interface, lap),
         ethertype::ARP => Pass(Class::ArpNd, Reason::Arp),
         _ => Pass(Class::Rest, Reason::OtherEthertype),
     }
 }
 
-fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+fn v4(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut impl FnMut(Stage)) -> Verdict {
     let ip = match ipv4::Packet::new_checked(eth.payload()) {
         Ok(ip) => ip,
         Err(_) => return Drop(Reason::BadIp),
@@ -135,7 +148,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
     let destination = ip.destination();
     let mut address = [0; 16];
     address[..4].copy_from_slice(&destination);
-    let (vip, checksums_good) = find(view, port, 4, &address);
+    let (vip, checksums_good) = find(view, port, interface, 4, &address);
     let Some(vip) = vip else {
         return if destination[0] >= 224 {
             let hsrp = ip.protocol() == udp::PROTOCOL
@@ -143,7 +156,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
                 && udp::Datagram::new_checked(ip.payload()).is_ok_and(|udp| udp.destination_port() == 1985);
             if hsrp { Pass(Class::Hsrp, Reason::Hsrp) } else { Pass(Class::Rest, Reason::GroupAddress) }
         } else {
-            Pass(Class::Rest, Reason::OtherAddress)
+            other_address(view, port, 4, &address)
         };
     };
     let gate = match entrance(eth, view, vip) {
@@ -171,6 +184,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
             len: ip.payload().len(),
             offset: ip.fragment_offset(),
             more: ip.more_fragments(),
+            vlans: eth.vlans(),
         };
         return fragment(info, gate);
     }
@@ -180,11 +194,11 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
     unmetered_if_own(verdict, view, vip)
 }
 
-fn v6(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+fn v6(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(ip) = ipv6::Packet::new_checked(eth.payload()) else { return Drop(Reason::BadIp) };
     let destination = ip.destination();
-    let (vip, checksum_good) = find(view, port, 6, &destination);
-    let Some(vip) = vip else { return v6_elsewhere(&ip) };
+    let (vip, checksum_good) = find(view, port, interface, 6, &destination);
+    let Some(vip) = vip else { return v6_elsewhere(&ip, view, port) };
     let gate = match entrance(eth, view, vip) {
         Ok(gate) => gate,
         Err(verdict) => return verdict,
@@ -208,6 +222,7 @@ fn v6(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
                 len: payload.len(),
                 offset: header.offset,
                 more: header.more,
+                vlans: eth.vlans(),
             };
             return fragment(info, gate);
         }
@@ -241,7 +256,16 @@ fn unmetered_if_own(verdict: Verdict, view: &View, vip: usize) -> Verdict {
     }
 }
 
-fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
+/// To no virtual address of the frame's interface.
+fn other_address(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> Verdict {
+    let of_port = |interface| interface == port.index || port.vlans.contains(interface);
+    match !port.vlans.is_empty() && view.is_on(family, address, of_port) {
+        true => Pass(Class::VipOther, Reason::OtherVlan),
+        false => Pass(Class::Rest, Reason::OtherAddress),
+    }
+}
+
+fn v6_elsewhere(ip: &ipv6::Packet<'_>, view: &View, port: &PortView) -> Verdict {
     let destination = ip.destination();
     let Ok(end) = ip.upper() else { return Pass(Class::Rest, Reason::OtherAddress) };
     let payload = ip.as_bytes().get(end.offset..).unwrap_or_default();
@@ -250,7 +274,7 @@ fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
         return Pass(Class::ArpNd, Reason::NeighbourDiscovery);
     }
     if destination[0] != 0xff {
-        return Pass(Class::Rest, Reason::OtherAddress);
+        return other_address(view, port, 6, &destination);
     }
     // ff02::66, UDP 2029, hop limit 255: HSRP version 2 over IPv6.
     let hsrp = destination[..2] == [0xff, 2]
@@ -263,8 +287,14 @@ fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
 
 /// The virtual address that a destination is, and whether the NIC's word about checksums holds for the frame.
 #[inline]
-fn find(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> (Option<usize>, bool) {
-    let found = view.find(family, address, port.index);
+fn find(
+    view: &View,
+    port: &PortView,
+    interface: u16,
+    family: u8,
+    address: &[u8; 16],
+) -> (Option<usize>, bool) {
+    let found = view.find(family, address, interface);
     if found.is_some() || !port.any_address {
         return (found, port.checksums_good);
     }
@@ -435,13 +465,13 @@ pub(crate) fn first_request(asked: &Asked, ike: ike::Message<'_>, lap: &mut impl
     })
 }
 
-/// Whether a frame, from the wire or to it, speaks in the name of a fenced address: its virtual MAC, or ARP or
-/// neighbour discovery about the address.
+/// Whether a frame, from the wire or to it, speaks in the name of a fenced address of its interface: its virtual MAC, or
+/// ARP or neighbour discovery about the address.
 #[cold]
-pub fn touches_fenced(eth: &Frame<'_>, view: &View) -> bool {
+pub fn touches_fenced(eth: &Frame<'_>, view: &View, interface: u16) -> bool {
     let (source, destination) = (eth.source(), eth.destination());
     let subject = subjects(eth);
-    let mut fenced = view.fenced();
+    let mut fenced = view.fenced(interface);
     fenced.any(|vip| {
         vip.mac == source
             || vip.mac == destination

@@ -147,6 +147,7 @@ fn run(
         mtu: port.mtu(),
         driver: port.driver().into(),
         exception: String::new(),
+        vlan: 0,
     };
     let feedback =
         Feedback::create(&FeedbackSpec { workers: 1, ports: vec![identity], counters: Reason::COUNTERS })?;
@@ -155,15 +156,14 @@ fn run(
         .zip(tx)
         .map(|(rx, tx)| Queues {
             port: PortView {
-                index: 0,
-                mac: args.mac.unwrap_or_default(),
                 any_mac: args.mac.is_none(),
                 any_address: args.any_destination,
-                checksums_good: false,
+                ..PortView::new(0, args.mac.unwrap_or_default())
             },
             rx,
             tx,
             exception: None,
+            vlans: Vec::new(),
             way_back: None,
             fragments: Reassembler::new(
                 profile.reassembly.entries,

@@ -18,10 +18,12 @@ use serde::{Deserialize, Serialize};
 pub use eal_args::EalArg;
 pub use error::ProfileError;
 pub(crate) use port::is_kernel_name;
-pub use port::{Attach, Device, ExceptionKind, PortProfile, Promiscuous};
+pub use port::{Attach, Device, ExceptionKind, PortProfile, Promiscuous, VLAN_DESCRIPTORS};
 
 /// Ports that a profile may have: the data plane's limit (DPDK's is 32, and exception devices are ports too).
 pub const MAX_PORTS: usize = 16;
+/// Ports and exception devices together: DPDK's limit.
+pub const MAX_DEVICES: usize = 32;
 /// A profile is some kilobytes; what is larger is another kind of file.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -53,6 +55,19 @@ pub struct Profile {
     /// Answers a source prefix may have.
     #[serde(default)]
     pub answer_limit: AnswerLimitProfile,
+}
+
+/// A VLAN of a port with an exception device of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subinterface {
+    /// Its number among the ports: those of all subinterfaces follow those of the ports.
+    pub index: usize,
+    /// The number of its port.
+    pub port: usize,
+    /// The VLAN, 1 to 4094.
+    pub vlan: u16,
+    /// The kernel's name of the exception device.
+    pub exception: String,
 }
 
 /// `[eal]`
@@ -294,6 +309,24 @@ impl Profile {
         };
         unique("device", self.port.iter().map(device))?;
         unique("exception", self.port.iter().filter_map(PortProfile::exception).map(str::to_owned))?;
+        for of in self.subinterfaces() {
+            if self.port.iter().any(|port| port.exception() == Some(&of.exception)) {
+                return Err(format!(
+                    "exception {:?} is what the exception device of VLAN {} of port {} is named: choose another name",
+                    of.exception, of.vlan, self.port[of.port].interface
+                ));
+            }
+        }
+        let exceptions = self.port.iter().filter(|port| port.exception().is_some()).count();
+        let devices = self.port.len() + exceptions + self.subinterfaces().count();
+        if devices > MAX_DEVICES {
+            return Err(format!(
+                "{} ports, {exceptions} exception devices and those of {} VLANs are {devices} devices, DPDK has {MAX_DEVICES}: \
+                 take VLANs out of `vlans`, or ports out",
+                self.port.len(),
+                self.subinterfaces().count()
+            ));
+        }
         if u64::from(self.mempool.cache) * 3 > u64::from(self.mempool.mbufs) * 2 {
             return Err(format!(
                 "[mempool] cache {} is more than two thirds of {} mbufs: lower cache or raise mbufs",
@@ -313,6 +346,17 @@ impl Profile {
             ));
         }
         Ok(())
+    }
+
+    /// The subinterfaces of all ports, in the order of their numbers.
+    pub fn subinterfaces(&self) -> impl Iterator<Item = Subinterface> {
+        let of = |(port, of): (usize, &PortProfile)| -> Vec<(usize, u16, String)> {
+            of.vlans.iter().filter_map(|vlan| Some((port, *vlan, of.vlan_exception(*vlan)?))).collect()
+        };
+        let first = self.port.len();
+        self.port.iter().enumerate().flat_map(of).enumerate().map(move |(at, (port, vlan, exception))| {
+            Subinterface { index: first + at, port, vlan, exception }
+        })
     }
 
     /// MiB that the buffers of all ports take.

@@ -144,7 +144,20 @@ fn a_value_out_of_range_is_shown_with_the_range() {
 fn a_key_without_effect_is_refused() {
     for (keys, word) in [
         ("bond = [\"a\"]", "p.toml:4:8: bonding by the data plane is not proven"),
-        ("vlan = 7", "p.toml:4:8: VLAN subinterfaces"),
+        (
+            "vlan = 7",
+            "p.toml:4:8: `vlan` is no key: list the VLANs that have a subinterface, `vlans = [100, 200]`",
+        ),
+        ("vlans = 7", "p.toml:4:9: "),
+        ("vlans = [0]", "p.toml:4:9: a VLAN is a number from 1 to 4094"),
+        ("vlans = [4095]", "a number from 1 to 4094"),
+        ("vlans = [7, 7]", "stands in the list once"),
+        ("vlans = [7]\nexception = \"\"", "vlans: each VLAN's exception device is named after the port's"),
+        (
+            "vlans = [4094]\nexception = \"outside-wan\"",
+            "\"outside-wan.4094\", the exception device of a VLAN, has more",
+        ),
+        ("vlans = [1, 2, 3]\nqueues = 2", "may hold 11264 buffers, [mempool] has mbufs = 8191"),
         ("vrf = \"red\"", "VRFs are not proven in this release"),
         ("queues = 2\nrss = false", "the first would get everything"),
         ("queues = 16", "may hold 65536 buffers, [mempool] has mbufs = 8191"),
@@ -158,11 +171,44 @@ fn a_key_without_effect_is_refused() {
         ("exception = \"\"", "name one in `exception`"),
         ("exception_kind = \"virtio_user\"", "goes back through a TAP"),
         ("promiscuous = \"on\"", "remove `promiscuous`"),
+        ("vlans = [7]", "the kernel keeps the port, and its own VLAN devices with it: remove `vlans`"),
     ] {
         let port = "[[port]]\ninterface = \"Gi0\"\ndevice = \"netdev:eth1\"\nattach = \"bifurcated\"\n";
         let err = wrong(&format!("{port}{keys}"));
-        assert!(err.contains("attach = \"bifurcated\": ") && err.contains(word), "{keys:?}: {err}");
+        let named = err.contains("attach = \"bifurcated\": ") || err.contains("port Gi0, vlans: ");
+        assert!(named && err.contains(word), "{keys:?}: {err}");
     }
+}
+
+#[test]
+fn vlans_are_numbered_behind_the_ports_and_named_after_their_exception_devices() {
+    let port = |number: usize, keys: &str| {
+        format!("[[port]]\ninterface = \"Gi{number}\"\ndevice = \"vdev:net_null{number}\"\n{keys}\n")
+    };
+    let text =
+        [port(0, "vlans = [200, 7]"), port(1, ""), port(2, "exception = \"wan\"\nvlans = [7]")].concat();
+    let profile = Profile::parse(&text, Path::new("p.toml")).unwrap();
+    let found: Vec<_> =
+        profile.subinterfaces().map(|of| (of.index, of.port, of.vlan, of.exception)).collect();
+    let of = |index, port, vlan, name: &str| (index, port, vlan, name.to_owned());
+    assert_eq!(found, [of(3, 0, 200, "exc0.200"), of(4, 0, 7, "exc0.7"), of(5, 2, 7, "wan.7")]);
+    let clash = [port(0, "vlans = [7]"), port(1, "exception = \"exc0.7\"")].concat();
+    assert!(
+        wrong(&clash)
+            .contains("exception \"exc0.7\" is what the exception device of VLAN 7 of port Gi0 is named")
+    );
+    let many: Vec<u16> = (1..=31).collect();
+    let many = format!("[mempool]\nmbufs = 65535\n{}", port(0, &format!("vlans = {many:?}")));
+    assert!(wrong(&many).contains("DPDK has 32: take VLANs out of `vlans`"), "{}", wrong(&many));
+    let err = wrong("[[port]]\ninterface = \"Te0/0/0.100\"\ndevice = \"vdev:net_null0\"\n");
+    assert!(
+        err.contains("is a subinterface: name its port, interface = \"Te0/0/0\"")
+            && err.contains("vlans = [100]"),
+        "{err}"
+    );
+    let err =
+        wrong("[[port]]\ninterface = \"Gi0\"\ndevice = \"vdev:net_af_packet0,iface=v0\"\nvlans = [7]\n");
+    assert!(err.contains("without their tags: bind the port by net_af_xdp"), "{err}");
 }
 
 #[test]

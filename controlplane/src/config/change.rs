@@ -54,8 +54,12 @@ fn resolve(place: &[String]) -> Place {
 /// The prompt's part for the submode that these lines lead to: `config-ikev2-cluster`.
 #[must_use]
 pub fn prompt(place: &[String]) -> &'static str {
-    match resolve(place).mode() {
+    let place = resolve(place);
+    match place.mode() {
         Mode::Any | Mode::Global => "config",
+        Mode::Interface if matches!(&place, Place::Interface(name) if name.parent().is_some()) => {
+            "config-subif"
+        }
         Mode::Interface => "config-if",
         Mode::Cluster => "config-ikev2-cluster",
         Mode::Profile => "config-ikev2-profile",

@@ -224,7 +224,13 @@ pub fn ports(view: &DataplaneView) -> String {
     let mut out = String::new();
     for port in view.attached.iter().flat_map(|attached| &attached.feedback.ports) {
         let id = &port.identity;
-        let _ = writeln!(out, "Port {}: {}", port.index, id.name);
+        // usherd has put the subinterface's name there, where the VLAN has one.
+        let name = match (id.vlan, id.name.contains('.')) {
+            (0, _) => id.name.clone(),
+            (vlan, true) => format!("{}, VLAN {vlan}", id.name),
+            (vlan, false) => format!("VLAN {vlan} of {}, without a subinterface", id.name),
+        };
+        let _ = writeln!(out, "Port {}: {name}", port.index);
         let mac = super::standby::dotted_mac(id.mac);
         let shared = port.status.and_then(|status| status.shared);
         let kernel = match (id.exception.as_str(), &shared) {
@@ -240,9 +246,10 @@ pub fn ports(view: &DataplaneView) -> String {
         let queues =
             if status.queues == 1 { "1 queue".to_owned() } else { format!("{} queues", status.queues) };
         match &shared {
-            None => {
+            None if id.vlan == 0 => {
                 let _ = writeln!(out, "  Attach owned, {queues}");
             }
+            None => {}
             Some(shared) => sharing(&mut out, shared, &id.exception, &queues),
         }
         let link = if status.link_up { "up" } else { "down" };
@@ -261,6 +268,20 @@ pub fn ports(view: &DataplaneView) -> String {
             }
         };
         let _ = writeln!(out, "  {filters}");
+        if id.vlan != 0 {
+            let _ = writeln!(
+                out,
+                "  To the kernel {} packets, {} bytes, {} errors; from it {} packets, {} bytes, {} without buffer; answers are \
+                 counted by the port",
+                status.ipackets,
+                status.ibytes,
+                status.oerrors,
+                status.opackets,
+                status.obytes,
+                status.rx_nombuf
+            );
+            continue;
+        }
         let _ = writeln!(
             out,
             "  In  {} packets, {} bytes, {} missed, {} errors, {} without buffer",
@@ -335,6 +356,7 @@ mod tests {
             mtu: 1500,
             driver: "net_af_xdp".to_owned(),
             exception: "exc0".to_owned(),
+            vlan: 0,
         };
         let spec = FeedbackSpec { workers: 1, ports: vec![port], counters: NAMES };
         let feedback = Feedback::create(&spec).unwrap();

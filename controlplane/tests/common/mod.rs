@@ -237,6 +237,7 @@ fn fake_dataplane(
         mtu: 1400,
         driver: "net_null".to_owned(),
         exception: format!("exc{number}"),
+        vlan: 0,
     };
     let spec = FeedbackSpec { workers: 1, ports: vec![port(0), port(1)], counters: COUNTERS };
     let feedback = Feedback::create(&spec).unwrap();

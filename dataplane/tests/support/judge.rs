@@ -14,7 +14,7 @@ pub fn view() -> View {
 }
 
 pub fn port() -> PortView {
-    PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false }
+    PortView::new(0, NODE)
 }
 
 /// What must hold of every frame, asked of the whole path from bytes to bytes. True if it was answered.

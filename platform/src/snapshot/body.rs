@@ -20,7 +20,7 @@ pub const NO_GATEWAY: u8 = 0xff;
 /// [`Vip::port`]: the address is served on every port.
 pub const ANY_PORT: u16 = 0xffff;
 /// Version of the layout of both shared memories; processes of different versions refuse each other.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Bit of [`Vip::flags`]: IKE_SA_INIT is redirected here (`crypto ikev2 redirect gateway init`, and the cluster is up).
 pub const VIP_REDIRECT_INIT: u8 = 1 << 0;
@@ -69,7 +69,7 @@ pub struct Vip {
     pub _pad0: u8,
     /// Index of the lease word, below [`MAX_GROUPS`]; a group keeps its index for the life of the writer.
     pub group: u16,
-    /// Index of the data plane's port this address lives on, or [`ANY_PORT`].
+    /// Index of the data plane's port this address lives on, subinterfaces counted behind the ports, or [`ANY_PORT`].
     pub port: u16,
     /// Entries of `gateways` in use, at most [`MAX_GATEWAYS`].
     pub gateway_count: u16,

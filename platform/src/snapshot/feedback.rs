@@ -22,7 +22,7 @@ pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"USHRFEED");
 
 /// Workers a data plane can have.
 pub const MAX_WORKERS: usize = 64;
-/// Ports a data plane can have.
+/// Ports a data plane can have, subinterfaces among them.
 pub const MAX_PORTS: usize = 32;
 /// Counters a data plane can have.
 pub const MAX_COUNTERS: usize = 256;
@@ -55,6 +55,8 @@ pub struct PortIdentity {
     pub driver: String,
     /// Kernel name of the exception device, 16 bytes; empty: none.
     pub exception: String,
+    /// The VLAN of `name` that this is the subinterface of; 0: it is the port itself.
+    pub vlan: u16,
 }
 
 /// A counter's name (48 bytes), action (`answer`, `pass`, `drop` or `info`; 16 bytes) and one line of help (128 bytes).
@@ -276,7 +278,7 @@ pub(super) const PORT_NAME_WORDS: usize = 8;
 pub(super) const DRIVER_WORDS: usize = 4;
 pub(super) const EXCEPTION_WORDS: usize = 2;
 pub(super) const MAC_WORD: usize = PORT_NAME_WORDS + DRIVER_WORDS + EXCEPTION_WORDS;
-pub(super) const PORT_WORDS: usize = MAC_WORD + 2;
+pub(super) const PORT_WORDS: usize = MAC_WORD + 3;
 
 /// Words of a worker's block before its counters.
 pub(super) mod worker {
@@ -425,6 +427,7 @@ impl Feedback {
             let [a, b, c, d, e, f] = port.mac;
             set(at + MAC_WORD, u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
             set(at + MAC_WORD + 1, port.mtu.into());
+            set(at + MAC_WORD + 2, port.vlan.into());
         }
         let (taken, statuses) = (Mutex::new([false; MAX_WORKERS]), Mutex::new([0; MAX_PORTS]));
         Ok(Feedback { fd: made.fd, words, instance: made.instance, layout, taken, statuses })

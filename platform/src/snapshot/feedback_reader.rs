@@ -281,6 +281,7 @@ impl FeedbackReader {
             name: text(name),
             mac,
             mtu: words[MAC_WORD + 1].load() as u16,
+            vlan: words[MAC_WORD + 2].load() as u16,
             driver: text(driver),
             exception: text(&rest[..EXCEPTION_WORDS]),
         };
@@ -334,6 +335,7 @@ mod tests {
             mtu: 1500,
             driver: "net_af_xdp".into(),
             exception: "exc0".into(),
+            vlan: 0,
         };
         FeedbackSpec { workers, ports: vec![port], counters: &COUNTERS }
     }
