@@ -122,25 +122,47 @@ pub fn classify_timed(frame: &[u8], view: &View, port: &PortView, lap: &mut impl
 /// [`classify_timed`] of any frame, without the short way of the plain case.
 #[inline(never)]
 pub fn classify_any(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+    // Two functions, so that a port without subinterfaces pays for none.
+    if port.vlans.is_empty() { any::<false>(frame, view, port, lap) } else { any_sub(frame, view, port, lap) }
+}
+
+#[inline(never)]
+fn any_sub(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+    any::<true>(frame, view, port, lap)
+}
+
+/// `SUB`: the port has subinterfaces.
+#[inline(always)]
+fn any<const SUB: bool>(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(eth) = Frame::new_checked(frame) else { return Drop(Reason::BadEthernet) };
     let destination = eth.destination();
-    let interface = port.vlans.interface(&eth, port.index);
     let ours = destination == port.mac || ethernet::is_group(&destination) || port.any_mac;
-    if !ours && !view.owns_mac(&destination, interface) {
+    if !ours && !view.owns_mac(&destination, interface::<SUB>(&eth, port)) {
         return Drop(Reason::ForeignMac);
     }
-    if view.any_fenced() && touches_fenced(&eth, view, interface) {
+    if view.any_fenced() && touches_fenced(&eth, view, interface::<SUB>(&eth, port)) {
         return Drop(Reason::Fenced);
     }
     match eth.ethertype() {
-        ethertype::IPV4 => v4(&eth, view, port, interface, lap),
-        ethertype::IPV6 => v6(&eth, view, port, interface, lap),
+        ethertype::IPV4 => v4::<SUB>(&eth, view, port, lap),
+        ethertype::IPV6 => v6::<SUB>(&eth, view, port, lap),
         ethertype::ARP => Pass(Class::ArpNd, Reason::Arp),
         _ => Pass(Class::Rest, Reason::OtherEthertype),
     }
 }
 
-fn v4(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut impl FnMut(Stage)) -> Verdict {
+/// The number of the interface that a frame belongs to.
+#[inline(always)]
+fn interface<const SUB: bool>(eth: &Frame<'_>, port: &PortView) -> u16 {
+    if SUB { port.vlans.interface(eth, port.index) } else { port.index }
+}
+
+fn v4<const SUB: bool>(
+    eth: &Frame<'_>,
+    view: &View,
+    port: &PortView,
+    lap: &mut impl FnMut(Stage),
+) -> Verdict {
     let ip = match ipv4::Packet::new_checked(eth.payload()) {
         Ok(ip) => ip,
         Err(_) => return Drop(Reason::BadIp),
@@ -148,7 +170,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut i
     let destination = ip.destination();
     let mut address = [0; 16];
     address[..4].copy_from_slice(&destination);
-    let (vip, checksums_good) = find(view, port, interface, 4, &address);
+    let (vip, checksums_good) = find::<SUB>(eth, view, port, 4, &address);
     let Some(vip) = vip else {
         return if destination[0] >= 224 {
             let hsrp = ip.protocol() == udp::PROTOCOL
@@ -156,7 +178,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut i
                 && udp::Datagram::new_checked(ip.payload()).is_ok_and(|udp| udp.destination_port() == 1985);
             if hsrp { Pass(Class::Hsrp, Reason::Hsrp) } else { Pass(Class::Rest, Reason::GroupAddress) }
         } else {
-            other_address(view, port, 4, &address)
+            other_address::<SUB>(view, port, 4, &address)
         };
     };
     let gate = match entrance(eth, view, vip) {
@@ -194,11 +216,16 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut i
     unmetered_if_own(verdict, view, vip)
 }
 
-fn v6(eth: &Frame<'_>, view: &View, port: &PortView, interface: u16, lap: &mut impl FnMut(Stage)) -> Verdict {
+fn v6<const SUB: bool>(
+    eth: &Frame<'_>,
+    view: &View,
+    port: &PortView,
+    lap: &mut impl FnMut(Stage),
+) -> Verdict {
     let Ok(ip) = ipv6::Packet::new_checked(eth.payload()) else { return Drop(Reason::BadIp) };
     let destination = ip.destination();
-    let (vip, checksum_good) = find(view, port, interface, 6, &destination);
-    let Some(vip) = vip else { return v6_elsewhere(&ip, view, port) };
+    let (vip, checksum_good) = find::<SUB>(eth, view, port, 6, &destination);
+    let Some(vip) = vip else { return v6_elsewhere::<SUB>(&ip, view, port) };
     let gate = match entrance(eth, view, vip) {
         Ok(gate) => gate,
         Err(verdict) => return verdict,
@@ -257,15 +284,16 @@ fn unmetered_if_own(verdict: Verdict, view: &View, vip: usize) -> Verdict {
 }
 
 /// To no virtual address of the frame's interface.
-fn other_address(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> Verdict {
+#[inline(always)]
+fn other_address<const SUB: bool>(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> Verdict {
     let of_port = |interface| interface == port.index || port.vlans.contains(interface);
-    match !port.vlans.is_empty() && view.is_on(family, address, of_port) {
+    match SUB && view.is_on(family, address, of_port) {
         true => Pass(Class::VipOther, Reason::OtherVlan),
         false => Pass(Class::Rest, Reason::OtherAddress),
     }
 }
 
-fn v6_elsewhere(ip: &ipv6::Packet<'_>, view: &View, port: &PortView) -> Verdict {
+fn v6_elsewhere<const SUB: bool>(ip: &ipv6::Packet<'_>, view: &View, port: &PortView) -> Verdict {
     let destination = ip.destination();
     let Ok(end) = ip.upper() else { return Pass(Class::Rest, Reason::OtherAddress) };
     let payload = ip.as_bytes().get(end.offset..).unwrap_or_default();
@@ -274,7 +302,7 @@ fn v6_elsewhere(ip: &ipv6::Packet<'_>, view: &View, port: &PortView) -> Verdict 
         return Pass(Class::ArpNd, Reason::NeighbourDiscovery);
     }
     if destination[0] != 0xff {
-        return other_address(view, port, 6, &destination);
+        return other_address::<SUB>(view, port, 6, &destination);
     }
     // ff02::66, UDP 2029, hop limit 255: HSRP version 2 over IPv6.
     let hsrp = destination[..2] == [0xff, 2]
@@ -287,14 +315,14 @@ fn v6_elsewhere(ip: &ipv6::Packet<'_>, view: &View, port: &PortView) -> Verdict 
 
 /// The virtual address that a destination is, and whether the NIC's word about checksums holds for the frame.
 #[inline]
-fn find(
+fn find<const SUB: bool>(
+    eth: &Frame<'_>,
     view: &View,
     port: &PortView,
-    interface: u16,
     family: u8,
     address: &[u8; 16],
 ) -> (Option<usize>, bool) {
-    let found = view.find(family, address, interface);
+    let found = view.find(family, address, interface::<SUB>(eth, port));
     if found.is_some() || !port.any_address {
         return (found, port.checksums_good);
     }

@@ -49,10 +49,9 @@ impl Vlans {
     /// the port itself.
     #[inline]
     pub fn interface(&self, eth: &Frame<'_>, port: u16) -> u16 {
-        if self.is_empty() { port } else { self.of_tags(eth, port) }
-    }
-
-    fn of_tags(&self, eth: &Frame<'_>, port: u16) -> u16 {
+        if self.is_empty() {
+            return port;
+        }
         let [outer, inner] = eth.vlans();
         let found = self.vlans.iter().take(self.count.into()).position(|vlan| *vlan == outer);
         match found.filter(|_| eth.customer_tagged()) {

@@ -36,6 +36,7 @@ def checksum(data):
 class Client:
     def __init__(self, options):
         self.vlan, self.own, self.timeout = options.vlan, ipaddress.ip_address(options.own), options.timeout
+        self.size = options.size
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self.sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -134,7 +135,7 @@ class Client:
         return knock.judge(answer[1], spi, nonce) if answer[0] == self.vlan else f"wrong vlan {answer[0]}"
 
     def ping(self, to, mac):
-        name = os.urandom(4) + bytes(48)
+        name = os.urandom(4) + bytes(self.size - 4)
         if to.version == 4:
             body = b"\x08\0" + struct.pack(">H", checksum(b"\x08\0\0\0" + name)) + name
             protocol, reply = ICMP, 0
@@ -156,6 +157,7 @@ def main():
     p.add_argument("--interface", default="eth0")
     p.add_argument("--mac", help="where to send; resolved when it is not given")
     p.add_argument("--ping", action="store_true")
+    p.add_argument("--size", type=int, default=52, help="bytes of an echo request's data")
     p.add_argument("--timeout", type=float, default=1.0)
     p.add_argument("--watch", type=float, metavar="SECONDS")
     p.add_argument("--expect")

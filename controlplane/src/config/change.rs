@@ -149,6 +149,17 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
+    #[test]
+    fn a_subinterface_has_a_prompt_of_its_own() {
+        let place = |line: &str| vec![line.to_owned()];
+        assert_eq!(prompt(&place("interface Te0/0/0")), "config-if");
+        assert_eq!(prompt(&place("interface Te0/0/0.100")), "config-subif");
+        let offered = offers(&place("interface Te0/0/0.100"), "enc ");
+        assert!(offered.iter().any(|offer| offer.word == "dot1q"), "{offered:?}");
+        let [vlan] = &offers(&place("interface Te0/0/0.100"), "enc dot ")[..] else { panic!("one offer") };
+        assert_eq!(vlan.word, "<1-4094>");
+    }
+
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()
     }

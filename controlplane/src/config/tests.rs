@@ -413,7 +413,7 @@ fn what_would_bite_the_operator_is_refused() {
         ("ip address 10.0.0.0 255.255.255.0", "the subnet's own or its broadcast address"),
         ("ip address 10.0.0.1 255.0.255.0", "its ones must come first"),
         ("ipv6 address 2001:db8::1/129", "not a prefix length"),
-        ("interface Te0/0/0.100", "subinterface"),
+        ("interface Te0/0/0.0", "the number of a subinterface is 1 to 4294967295"),
     ] {
         let shown = error(&format!("{interface} {line}\n"));
         assert!(shown.contains(message), "{line}: {shown}");
