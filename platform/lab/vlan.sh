@@ -170,4 +170,15 @@ text=$(enter n2 "interface GigabitEthernet0/0/0.8" "encapsulation dot1Q 100" 2>&
 has "the same VLAN twice is refused" "$IF100 has VLAN 100 already" "$text"
 text=$(enter n2 "interface GigabitEthernet0/0/0.8" "encapsulation dot1Q 300" 2>&1)
 has "and one that the profile does not list" "lists no VLAN 300" "$text"
+
+story "A data plane that numbers its VLANs otherwise carries none of them"
+kill_wait dataplane-n2 TERM
+sed -i 's/^vlans = .*/vlans = [200, 100]/' "$RUN/n2/profile.toml"
+dataplane_start n2
+told() { grep -q '%DATAPLANE-4-PROFILE: .*exc0.200, exc0.100 stand elsewhere in its profile' "$RUN/usherd-n2.log"; }
+need 20 "usherd to say so" told
+carried() { [ "$(state_of n2 1)" != Init ]; }
+need 10 "n2 in group 1, which is on the port itself" carried
+equal "n2 in group 2" Init "$(state_of n2 2)"
+check "n1 redirects" in_vlan $VIP_100
 lab_end
