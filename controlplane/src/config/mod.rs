@@ -1,5 +1,5 @@
 //! The IOS-style configuration: text to types ([`parse`]), types to text ([`render`]), and what keeps a
-//! group or the cluster down ([`health`]). `commands` holds the one table of what is understood.
+//! group or the cluster down ([`health`]); which port of the data plane an interface is ([`binding`]). `commands` holds the one table of what is understood.
 
 pub mod binding;
 pub mod change;
