@@ -271,14 +271,13 @@ pub fn ports(view: &DataplaneView) -> String {
         if id.vlan != 0 {
             let _ = writeln!(
                 out,
-                "  To the kernel {} packets, {} bytes, {} errors; from it {} packets, {} bytes, {} without buffer; answers are \
-                 counted by the port",
-                status.ipackets,
-                status.ibytes,
-                status.oerrors,
-                status.opackets,
-                status.obytes,
-                status.rx_nombuf
+                "  To the kernel   {} packets, {} bytes, {} errors; answers are counted by the port",
+                status.ipackets, status.ibytes, status.oerrors
+            );
+            let _ = writeln!(
+                out,
+                "  From the kernel {} packets, {} bytes, {} without buffer",
+                status.opackets, status.obytes, status.rx_nombuf
             );
             continue;
         }
@@ -463,6 +462,25 @@ mod tests {
           MAC filters in place
           In  0 packets, 0 bytes, 4 missed, 0 errors, 0 without buffer
           Out 0 packets, 0 bytes, 0 errors
+        ");
+    }
+
+    #[test]
+    fn a_subinterface_has_the_link_of_its_port_and_counts_of_its_own() {
+        let mut view = view();
+        let identity = &mut view.attached[0].feedback.ports[0].identity;
+        (identity.vlan, identity.exception) = (200, "exc0.200".to_owned());
+        assert!(
+            ports(&view).starts_with("Port 0: VLAN 200 of TenGigabitEthernet0/0/0, without a subinterface\n")
+        );
+        view.attached[0].feedback.ports[0].identity.name = "TenGigabitEthernet0/0/0.7".to_owned();
+        insta::assert_snapshot!(ports(&view), @r"
+        Port 0: TenGigabitEthernet0/0/0.7, VLAN 200
+          Driver net_af_xdp, MAC 0200.0000.0001, MTU 1500, exception device exc0.200
+          Link is up, 10000 Mbit/s
+          MAC filters in place
+          To the kernel   0 packets, 0 bytes, 0 errors; answers are counted by the port
+          From the kernel 0 packets, 0 bytes, 0 without buffer
         ");
     }
 
