@@ -299,8 +299,7 @@ mod tests {
         let gateways = GATEWAYS.map(|ip| ip.parse().unwrap());
         let vips = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap());
         let view = View::fixed(fixed::body(&vips, &gateways, [2; 6], [1, 2]).unwrap());
-        let port =
-            PortView { index: 0, mac: [2; 6], any_mac: false, any_address: false, checksums_good: false };
+        let port = PortView::new(0, [2; 6]);
         let Verdict::Request(request) = classify(&frame, &view, &port) else { panic!("no request") };
         let Decision::Redirect { address, mac, .. } = decide(&request, &view) else { panic!("no redirect") };
         let len = answer(&mut frame, &request, &address, mac).unwrap();

@@ -378,8 +378,7 @@ mod tests {
     fn verdict(frame: &[u8]) -> Verdict {
         let [[_, vip4, gateway4], [_, vip6, gateway6]] = [addresses(4), addresses(6)];
         let view = View::fixed(fixed::body(&[vip4, vip6], &[gateway4, gateway6], [2; 6], [1, 2]).unwrap());
-        let port =
-            PortView { index: 0, mac: [2; 6], any_mac: false, any_address: false, checksums_good: false };
+        let port = PortView::new(0, [2; 6]);
         classify(frame, &view, &port)
     }
 

@@ -69,13 +69,7 @@ impl Bed {
         let mut writer = Writer::create()?;
         writer.publish(&body);
         Ok(Bed {
-            port: PortView {
-                index: 0,
-                mac: [2; 6],
-                any_mac: false,
-                any_address: false,
-                checksums_good: false,
-            },
+            port: PortView::new(0, [2; 6]),
             frame: template.frame.clone(),
             template,
             seen: SeenClients::default(),

@@ -8,6 +8,7 @@ use platform::wire::ethernet::{self, Frame, Mac, ethertype};
 use platform::wire::{arp, icmpv6, ike, ipv4, ipv6, redirect, udp};
 
 use crate::stages::Stage;
+use crate::vlan::Vlans;
 use crate::{Class, Gate, Reason, View, contents, plain};
 
 /// A request that may be answered, as offsets into its frame. It borrows nothing, so that the answer can be written
@@ -61,6 +62,8 @@ pub struct FragmentInfo {
     pub offset: usize,
     /// Whether more fragments follow.
     pub more: bool,
+    /// The frame's VLANs: what came in one is nothing to what came in another.
+    pub vlans: [u16; ethernet::MAX_TAGS],
 }
 
 /// What a frame from the wire is.
@@ -91,6 +94,15 @@ pub struct PortView {
     pub any_address: bool,
     /// The NIC has checked the checksums of this frame and found them right.
     pub checksums_good: bool,
+    /// Its subinterfaces.
+    pub vlans: Vlans,
+}
+
+impl PortView {
+    /// A port without subinterfaces: nothing is ours that does not have its MAC.
+    pub fn new(index: u16, mac: Mac) -> PortView {
+        PortView { index, mac, any_mac: false, any_address: false, checksums_good: false, vlans: Vlans::NONE }
+    }
 }
 
 use Verdict::{Drop, Pass};
@@ -110,24 +122,47 @@ pub fn classify_timed(frame: &[u8], view: &View, port: &PortView, lap: &mut impl
 /// [`classify_timed`] of any frame, without the short way of the plain case.
 #[inline(never)]
 pub fn classify_any(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+    // Two functions, so that a port without subinterfaces pays for none.
+    if port.vlans.is_empty() { any::<false>(frame, view, port, lap) } else { any_sub(frame, view, port, lap) }
+}
+
+#[inline(never)]
+fn any_sub(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+    any::<true>(frame, view, port, lap)
+}
+
+/// `SUB`: the port has subinterfaces.
+#[inline(always)]
+fn any<const SUB: bool>(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     let Ok(eth) = Frame::new_checked(frame) else { return Drop(Reason::BadEthernet) };
     let destination = eth.destination();
     let ours = destination == port.mac || ethernet::is_group(&destination) || port.any_mac;
-    if !ours && !view.owns_mac(&destination) {
+    if !ours && !view.owns_mac(&destination, interface::<SUB>(&eth, port)) {
         return Drop(Reason::ForeignMac);
     }
-    if view.any_fenced() && touches_fenced(&eth, view) {
+    if view.any_fenced() && touches_fenced(&eth, view, interface::<SUB>(&eth, port)) {
         return Drop(Reason::Fenced);
     }
     match eth.ethertype() {
-        ethertype::IPV4 => v4(&eth, view, port, lap),
-        ethertype::IPV6 => v6(&eth, view, port, lap),
+        ethertype::IPV4 => v4::<SUB>(&eth, view, port, lap),
+        ethertype::IPV6 => v6::<SUB>(&eth, view, port, lap),
         ethertype::ARP => Pass(Class::ArpNd, Reason::Arp),
         _ => Pass(Class::Rest, Reason::OtherEthertype),
     }
 }
 
-fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+/// The number of the interface that a frame belongs to.
+#[inline(always)]
+fn interface<const SUB: bool>(eth: &Frame<'_>, port: &PortView) -> u16 {
+    if SUB { port.vlans.interface(eth, port.index) } else { port.index }
+}
+
+fn v4<const SUB: bool>(
+    eth: &Frame<'_>,
+    view: &View,
+    port: &PortView,
+    lap: &mut impl FnMut(Stage),
+) -> Verdict {
     let ip = match ipv4::Packet::new_checked(eth.payload()) {
         Ok(ip) => ip,
         Err(_) => return Drop(Reason::BadIp),
@@ -135,7 +170,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
     let destination = ip.destination();
     let mut address = [0; 16];
     address[..4].copy_from_slice(&destination);
-    let (vip, checksums_good) = find(view, port, 4, &address);
+    let (vip, checksums_good) = find::<SUB>(eth, view, port, 4, &address);
     let Some(vip) = vip else {
         return if destination[0] >= 224 {
             let hsrp = ip.protocol() == udp::PROTOCOL
@@ -143,7 +178,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
                 && udp::Datagram::new_checked(ip.payload()).is_ok_and(|udp| udp.destination_port() == 1985);
             if hsrp { Pass(Class::Hsrp, Reason::Hsrp) } else { Pass(Class::Rest, Reason::GroupAddress) }
         } else {
-            Pass(Class::Rest, Reason::OtherAddress)
+            other_address::<SUB>(view, port, 4, &address)
         };
     };
     let gate = match entrance(eth, view, vip) {
@@ -171,6 +206,7 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
             len: ip.payload().len(),
             offset: ip.fragment_offset(),
             more: ip.more_fragments(),
+            vlans: eth.vlans(),
         };
         return fragment(info, gate);
     }
@@ -180,11 +216,16 @@ fn v4(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
     unmetered_if_own(verdict, view, vip)
 }
 
-fn v6(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
+fn v6<const SUB: bool>(
+    eth: &Frame<'_>,
+    view: &View,
+    port: &PortView,
+    lap: &mut impl FnMut(Stage),
+) -> Verdict {
     let Ok(ip) = ipv6::Packet::new_checked(eth.payload()) else { return Drop(Reason::BadIp) };
     let destination = ip.destination();
-    let (vip, checksum_good) = find(view, port, 6, &destination);
-    let Some(vip) = vip else { return v6_elsewhere(&ip) };
+    let (vip, checksum_good) = find::<SUB>(eth, view, port, 6, &destination);
+    let Some(vip) = vip else { return v6_elsewhere::<SUB>(&ip, view, port) };
     let gate = match entrance(eth, view, vip) {
         Ok(gate) => gate,
         Err(verdict) => return verdict,
@@ -208,6 +249,7 @@ fn v6(eth: &Frame<'_>, view: &View, port: &PortView, lap: &mut impl FnMut(Stage)
                 len: payload.len(),
                 offset: header.offset,
                 more: header.more,
+                vlans: eth.vlans(),
             };
             return fragment(info, gate);
         }
@@ -241,7 +283,17 @@ fn unmetered_if_own(verdict: Verdict, view: &View, vip: usize) -> Verdict {
     }
 }
 
-fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
+/// To no virtual address of the frame's interface.
+#[inline(always)]
+fn other_address<const SUB: bool>(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> Verdict {
+    let of_port = |interface| interface == port.index || port.vlans.contains(interface);
+    match SUB && view.is_on(family, address, of_port) {
+        true => Pass(Class::VipOther, Reason::OtherVlan),
+        false => Pass(Class::Rest, Reason::OtherAddress),
+    }
+}
+
+fn v6_elsewhere<const SUB: bool>(ip: &ipv6::Packet<'_>, view: &View, port: &PortView) -> Verdict {
     let destination = ip.destination();
     let Ok(end) = ip.upper() else { return Pass(Class::Rest, Reason::OtherAddress) };
     let payload = ip.as_bytes().get(end.offset..).unwrap_or_default();
@@ -250,7 +302,7 @@ fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
         return Pass(Class::ArpNd, Reason::NeighbourDiscovery);
     }
     if destination[0] != 0xff {
-        return Pass(Class::Rest, Reason::OtherAddress);
+        return other_address::<SUB>(view, port, 6, &destination);
     }
     // ff02::66, UDP 2029, hop limit 255: HSRP version 2 over IPv6.
     let hsrp = destination[..2] == [0xff, 2]
@@ -263,8 +315,14 @@ fn v6_elsewhere(ip: &ipv6::Packet<'_>) -> Verdict {
 
 /// The virtual address that a destination is, and whether the NIC's word about checksums holds for the frame.
 #[inline]
-fn find(view: &View, port: &PortView, family: u8, address: &[u8; 16]) -> (Option<usize>, bool) {
-    let found = view.find(family, address, port.index);
+fn find<const SUB: bool>(
+    eth: &Frame<'_>,
+    view: &View,
+    port: &PortView,
+    family: u8,
+    address: &[u8; 16],
+) -> (Option<usize>, bool) {
+    let found = view.find(family, address, interface::<SUB>(eth, port));
     if found.is_some() || !port.any_address {
         return (found, port.checksums_good);
     }
@@ -435,13 +493,13 @@ pub(crate) fn first_request(asked: &Asked, ike: ike::Message<'_>, lap: &mut impl
     })
 }
 
-/// Whether a frame, from the wire or to it, speaks in the name of a fenced address: its virtual MAC, or ARP or
-/// neighbour discovery about the address.
+/// Whether a frame, from the wire or to it, speaks in the name of a fenced address of its interface: its virtual MAC, or
+/// ARP or neighbour discovery about the address.
 #[cold]
-pub fn touches_fenced(eth: &Frame<'_>, view: &View) -> bool {
+pub fn touches_fenced(eth: &Frame<'_>, view: &View, interface: u16) -> bool {
     let (source, destination) = (eth.source(), eth.destination());
     let subject = subjects(eth);
-    let mut fenced = view.fenced();
+    let mut fenced = view.fenced(interface);
     fenced.any(|vip| {
         vip.mac == source
             || vip.mac == destination

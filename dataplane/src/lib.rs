@@ -10,7 +10,7 @@
 //! * [`classify`](classify()) says what a frame is; [`decide`](decide()) which gateway a request gets;
 //!   [`answer`](answer()) writes the REDIRECT over the request. None of them knows a DPDK type, a clock or IO.
 //! * [`view`] is a worker's private copy of the snapshot; [`reassemble`] makes pairs of fragments whole; [`police`]
-//!   meters what passes to the kernel.
+//!   meters what passes to the kernel; [`vlan`] knows a port's subinterfaces.
 //! * [`worker`] is the loop that moves bursts between these and the queues; `main` builds it up and takes it down.
 //!
 //! Every frame ends in exactly one [`Reason`], which is its counter.
@@ -36,6 +36,7 @@ pub mod run;
 pub mod stages;
 pub mod steer;
 pub mod view;
+pub mod vlan;
 pub mod worker;
 
 pub use answer::answer;
@@ -44,3 +45,4 @@ pub use decide::{Decision, decide};
 pub use police::{Class, Police};
 pub use reason::{Action, Reason};
 pub use view::{Gate, View};
+pub use vlan::Vlans;

@@ -111,7 +111,7 @@ impl Link {
         // Before this generation is acknowledged.
         self.rules(open, monotonic_ns());
         for (index, port) in open.iter_mut().enumerate() {
-            let here = |port: u16| port == ANY_PORT || usize::from(port) == index;
+            let here = |interface: u16| interface == ANY_PORT || port.has(index, interface);
             let wanted: BTreeSet<[u8; 6]> = (self.copy.body.vips().iter())
                 .filter(|vip| vip.state() != VipState::Inactive && here(vip.port) && vip.mac != [0; 6])
                 .map(|vip| vip.mac)

@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn port() -> PortView {
-        PortView { index: 0, mac: MAC, any_mac: false, any_address: false, checksums_good: false }
+        PortView::new(0, MAC)
     }
 
     #[test]

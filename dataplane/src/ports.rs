@@ -6,17 +6,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use dpdk::steer::{self, Counts, Egress, Mode, Program, Rules, Sockets, Steering};
-use dpdk::{Bond, Eal, MacFilter, Mempool, Port, PortConfig, PortId, RxQueue, TxQueue};
+use dpdk::{Bond, Eal, MacFilter, Mempool, Port, PortConfig, PortId, PortStats, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
-use platform::host::devices::{exception_vdev, numa_node};
-use platform::profile::{self, Attach, Device, PortProfile, Profile, Promiscuous};
+use platform::host::devices::{exception_vdev, numa_node, vlan_vdev};
+use platform::profile::{
+    self, Attach, Device, PortProfile, Profile, Promiscuous, Subinterface, VLAN_DESCRIPTORS,
+};
 use platform::snapshot::{
     Feedback, MemberState, MemberStatus, Members, PortIdentity, PortStatus, Shared, SharedBy,
 };
 use tracing::{debug, info, warn};
 
 use crate::reassemble::Reassembler;
+use crate::vlan::{VlanQueues, Vlans};
 use crate::worker::Queues;
 use crate::{PortView, Reason};
 
@@ -30,6 +33,7 @@ pub struct OpenPort {
     name: String,
     exception_name: String,
     exception: Option<Port>,
+    subinterfaces: Vec<(Subinterface, Port)>,
     filters: BTreeSet<[u8; 6]>,
     filters_of: (u64, u64),
     filters_ok: bool,
@@ -88,6 +92,15 @@ pub fn start_eal(profile: &Profile, plan: &CorePlan) -> Result<Eal, Failure> {
         if let (true, Some(interface)) = (device.name().starts_with("net_af_xdp"), device.arg("iface")) {
             // A program that a killed predecessor left attached would refuse the next start.
             host::link::xdp_off(interface)?;
+            if !port.vlans.is_empty()
+                && let Err(error) = host::link::keep_tags(interface)
+            {
+                warn!(
+                    port = port.interface,
+                    %error,
+                    "frames of its VLANs may come in without their tags, as if they were the port's own"
+                );
+            }
         }
     }
     let prefix = format!("usher-{}", std::process::id());
@@ -196,27 +209,40 @@ fn open_one(
             .into());
         }
     };
-    let (exception, sides): (_, Vec<_>) = match open_exception(eal, settings, &port, &pool, index)? {
+    let spec = exception_vdev(settings, index, port.mac(), settings.queues);
+    let exception = settings.exception().zip(spec);
+    let (exception, sides): (_, Vec<_>) = match exception {
         None => (None, rx.iter().map(|_| None).collect()),
-        Some((exception, rx, tx)) => (Some(exception), rx.into_iter().zip(tx).map(Some).collect()),
+        Some((name, spec)) => {
+            let (exception, rx, tx) = open_kernel_side(eal, settings, name, &spec, DESCRIPTORS, &pool)?;
+            (Some(exception), rx.into_iter().zip(tx).map(Some).collect())
+        }
     };
+    let mut subinterfaces = Vec::new();
+    let mut of_vlans: Vec<Vec<VlanQueues>> = rx.iter().map(|_| Vec::new()).collect();
+    for of in profile.subinterfaces().filter(|of| of.port == index) {
+        let spec = vlan_vdev(settings, &of, port.mac(), settings.queues);
+        let (tap, rx, tx) = open_kernel_side(eal, settings, &of.exception, &spec, VLAN_DESCRIPTORS, &pool)?;
+        for (queues, of_queue) in of_vlans.iter_mut().zip(rx.into_iter().zip(tx)) {
+            queues.push(VlanQueues::new(of.vlan, of_queue));
+        }
+        subinterfaces.push((of, tap));
+    }
+    let first = subinterfaces.first().map(|(of, _)| of.index as u16);
     let view = PortView {
-        index: index as u16,
-        mac: port.mac(),
-        any_mac: false,
-        any_address: false,
-        checksums_good: false,
+        vlans: first.map_or(Vlans::NONE, |first| Vlans::new(first, &settings.vlans)),
+        ..PortView::new(index as u16, port.mac())
     };
     let timeout_ns = profile.reassembly.timeout_ms * 1_000_000;
     let mut queues = Vec::new();
-    for ((rx, tx), exception) in rx.into_iter().zip(tx).zip(sides) {
+    for (((rx, tx), exception), vlans) in rx.into_iter().zip(tx).zip(sides).zip(of_vlans) {
         let mut key = [0; 16];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
         let (high, low) = key.split_at(8);
         let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         let fragments = Reassembler::new(profile.reassembly.entries, timeout_ns, [word(high), word(low)]);
         let way_back = bifurcated.then(|| port.mac());
-        queues.push(Queues { port: view, rx, tx, exception, way_back, fragments });
+        queues.push(Queues { port: view, rx, tx, exception, vlans, way_back, fragments });
     }
     info!(
         port = settings.interface,
@@ -229,6 +255,7 @@ fn open_one(
         descriptors = format!("{}/{}", can.rx_desc, can.tx_desc),
         scatter = can.scatter,
         exception = settings.exception().unwrap_or("none"),
+        vlans = ?settings.vlans,
         attach = ?settings.attach,
         "port up"
     );
@@ -237,6 +264,7 @@ fn open_one(
         name: settings.interface.clone(),
         exception_name: settings.kernel_device().unwrap_or_default().to_owned(),
         exception,
+        subinterfaces,
         filters: BTreeSet::new(),
         filters_of: (0, 0),
         filters_ok: true,
@@ -309,16 +337,19 @@ fn fence_egress(program: &Program, ifindex: u32) -> Result<Egress, dpdk::SteerEr
     Ok(egress)
 }
 
-/// The exception device has the port's MAC and MTU, so that the kernel behind it is the same station.
-fn open_exception(
+/// Descriptors of a queue of an exception device, each way.
+const DESCRIPTORS: u16 = 1024;
+
+/// An exception device of the port or of a VLAN has the port's MAC and MTU, so that the kernel behind it is the same
+/// station.
+fn open_kernel_side(
     eal: &Eal,
     settings: &PortProfile,
-    port: &Port,
+    name: &str,
+    spec: &str,
+    descriptors: u16,
     pool: &Mempool,
-    index: usize,
-) -> Result<Option<PortWithQueues>, Failure> {
-    let Some(name) = settings.exception() else { return Ok(None) };
-    let Some(spec) = exception_vdev(settings, index, port.mac(), settings.queues) else { return Ok(None) };
+) -> Result<PortWithQueues, Failure> {
     // A TAP that exists before the data plane and after it keeps its addresses and macvlans over a restart. virtio_user
     // makes its device itself.
     let tap = spec.starts_with("net_tap");
@@ -331,10 +362,12 @@ fn open_exception(
         }
     }
     let open = || -> Result<PortWithQueues, Failure> {
-        let id = eal.plug(&spec)?;
+        let id = eal.plug(spec)?;
         let config = PortConfig {
             rx_queues: settings.queues,
             tx_queues: settings.queues,
+            rx_desc: descriptors,
+            tx_desc: descriptors,
             mtu: settings.mtu,
             ..PortConfig::default()
         };
@@ -343,7 +376,7 @@ fn open_exception(
         host::link::up(name)?;
         Ok(opened)
     };
-    open().map(Some).inspect_err(|_| {
+    open().inspect_err(|_| {
         if made {
             // A start that fails leaves nothing behind; the failure itself is what is told.
             let _ = host::link::delete(name);
@@ -352,8 +385,7 @@ fn open_exception(
 }
 
 impl OpenPort {
-    /// Who it is, for usherd.
-    pub fn identity(&self) -> PortIdentity {
+    fn identity(&self) -> PortIdentity {
         PortIdentity {
             name: self.name.clone(),
             mac: self.port.mac(),
@@ -362,7 +394,27 @@ impl OpenPort {
             exception: self.exception_name.clone(),
             bond: self.bond.map_or("", profile::BondMode::name).to_owned(),
             members: self.port.members().into_iter().map(|member| member.name).collect(),
+            vlan: 0,
         }
+    }
+
+    /// Who its subinterfaces are, with their numbers.
+    fn subinterfaces(&self) -> impl Iterator<Item = (usize, PortIdentity)> {
+        self.subinterfaces.iter().map(|(of, tap)| {
+            let identity = PortIdentity {
+                driver: tap.driver().to_owned(),
+                exception: of.exception.clone(),
+                vlan: of.vlan,
+                ..self.identity()
+            };
+            (of.index, identity)
+        })
+    }
+
+    /// Whether the interface of this number, the port of number `own` or a subinterface of it, is here.
+    pub fn has(&self, own: usize, interface: u16) -> bool {
+        let interface = usize::from(interface);
+        interface == own || self.subinterfaces.iter().any(|(of, _)| of.index == interface)
     }
 
     /// The kernel keeps the port, and a program steers.
@@ -463,6 +515,12 @@ impl OpenPort {
     }
 }
 
+/// Who the ports are, for usherd, and behind them their subinterfaces.
+pub fn identities(open: &[OpenPort]) -> Vec<PortIdentity> {
+    let ports = open.iter().map(OpenPort::identity);
+    ports.chain(open.iter().flat_map(OpenPort::subinterfaces).map(|(_, identity)| identity)).collect()
+}
+
 /// Tells how all ports are, and what was counted before the workers: frames that the kernel's programs ended have reasons
 /// like any other.
 pub fn tell(feedback: &Feedback, open: &mut [OpenPort]) {
@@ -470,6 +528,9 @@ pub fn tell(feedback: &Feedback, open: &mut [OpenPort]) {
     for (index, port) in open.iter_mut().enumerate() {
         let status = port.status();
         feedback.set_port(index, &status);
+        for (of, tap) in &port.subinterfaces {
+            feedback.set_port(of.index, &of_vlan(&status, &tap.stats()));
+        }
         let shared = status.shared.unwrap_or_default();
         sum.fenced += shared.fenced;
         sum.fenced_out += shared.fenced_out;
@@ -478,4 +539,19 @@ pub fn tell(feedback: &Feedback, open: &mut [OpenPort]) {
     feedback.set_outside(Reason::Fenced.index(), sum.fenced);
     feedback.set_outside(Reason::FencedOut.index(), sum.fenced_out);
     feedback.set_outside(Reason::NoSocket.index(), sum.unserved);
+}
+
+/// A subinterface has the link and the filters of its port; what it counts is what its exception device sent and received.
+fn of_vlan(port: &PortStatus, tap: &PortStats) -> PortStatus {
+    PortStatus {
+        ipackets: tap.opackets,
+        opackets: tap.ipackets,
+        ibytes: tap.obytes,
+        obytes: tap.ibytes,
+        imissed: 0,
+        ierrors: 0,
+        oerrors: tap.oerrors,
+        rx_nombuf: tap.rx_nombuf,
+        ..*port
+    }
 }

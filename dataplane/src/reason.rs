@@ -65,6 +65,7 @@ reasons! {
     OtherEthertype, "other_ethertype", Pass, "neither IP nor ARP, or more than two VLAN tags";
     GroupAddress, "group_address", Pass, "multicast or broadcast";
     OtherAddress, "other_address", Pass, "to an address that is no virtual address of ours";
+    OtherVlan, "other_vlan", Pass, "to a virtual address of the port, but not in the VLAN of its interface";
     OtherProtocol, "other_protocol", Pass, "to a virtual address, but not UDP";
     OtherPort, "other_port", Pass, "to a virtual address, but neither UDP 500 nor 4500";
     Keepalive, "keepalive", Pass, "NAT keepalive on 4500";

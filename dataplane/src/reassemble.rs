@@ -126,6 +126,7 @@ fn same(a: &FragmentInfo, b: &FragmentInfo) -> bool {
     // RFC 791: source, destination, protocol and identification; RFC 8200 section 4.5: without the protocol, for the
     // next header of a later fragment may differ.
     a.id == b.id
+        && a.vlans == b.vlans
         && a.family == b.family
         && a.source == b.source
         && a.destination == b.destination
@@ -179,6 +180,7 @@ mod tests {
             len,
             offset,
             more,
+            vlans: [ethernet::NO_VLAN; 2],
         }
     }
 
@@ -198,6 +200,17 @@ mod tests {
             };
             assert_eq!((first.0, last.0, table.held()), (10, 20, 0));
         }
+    }
+
+    #[test]
+    fn halves_of_different_vlans_are_no_pair() {
+        let mut table = table();
+        let in_vlan = |vlan, info: FragmentInfo| FragmentInfo { vlans: [vlan, ethernet::NO_VLAN], ..info };
+        table.offer(in_vlan(100, info(7, 0, 64, true)), 10, 0);
+        let other = table.offer(in_vlan(200, info(7, 64, 20, false)), 20, 0);
+        assert!(matches!(other, Offer::Held(None)));
+        let pair = table.offer(in_vlan(100, info(7, 64, 20, false)), 30, 0);
+        assert!(matches!(pair, Offer::Pair { first: (10, _), last: (30, _) }));
     }
 
     #[test]

@@ -155,15 +155,14 @@ fn run(
         .zip(tx)
         .map(|(rx, tx)| Queues {
             port: PortView {
-                index: 0,
-                mac: args.mac.unwrap_or_default(),
                 any_mac: args.mac.is_none(),
                 any_address: args.any_destination,
-                checksums_good: false,
+                ..PortView::new(0, args.mac.unwrap_or_default())
             },
             rx,
             tx,
             exception: None,
+            vlans: Vec::new(),
             way_back: None,
             fragments: Reassembler::new(
                 profile.reassembly.entries,

@@ -59,6 +59,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// One message with the remedy.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut profile = Profile::load(&args.profile)?;
+    if !args.vdev.is_empty() && profile.subinterfaces().next().is_some() {
+        return Err("--vdev would be numbered before the subinterfaces of `vlans`, and usherd knows nothing of it: write it \
+                    as a [[port]] into the profile"
+            .into());
+    }
     for (index, spec) in args.vdev.iter().enumerate() {
         profile.port.push(ports::vdev(spec, index)?);
     }
@@ -93,9 +98,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         open.iter_mut().for_each(|port| port.set_rules(&steer::static_rules(&args.vip)));
     }
     let workers = plan.workers.len();
-    let identities = open.iter().map(OpenPort::identity).collect();
-    let feedback =
-        Feedback::create(&FeedbackSpec { workers, ports: identities, counters: Reason::COUNTERS })?;
+    let ports = ports::identities(&open);
+    let feedback = Feedback::create(&FeedbackSpec { workers, ports, counters: Reason::COUNTERS })?;
 
     let mac = open.first().map(|port| port.port.mac()).unwrap_or_default();
     let key = [random()?, random()?];

@@ -132,9 +132,16 @@ impl View {
         self.vip(index).is_some_and(|vip| vip.flags & VIP_OWN != 0)
     }
 
-    /// Whether a MAC is the virtual MAC of a group that is or may become ours.
-    pub fn owns_mac(&self, mac: &Mac) -> bool {
-        self.copy.body.vips().iter().any(|vip| vip.mac == *mac && vip.state() != VipState::Inactive)
+    /// Whether an address is a virtual one of an interface that `wanted` names by its number.
+    pub fn is_on(&self, family: u8, address: &[u8; 16], wanted: impl Fn(u16) -> bool) -> bool {
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.family == family && target.addr == *address && wanted(target.port))
+    }
+
+    /// Whether a MAC is the virtual MAC of a group that is or may become ours on this interface.
+    pub fn owns_mac(&self, mac: &Mac, interface: u16) -> bool {
+        let mut vips = self.copy.body.vips().iter();
+        vips.any(|vip| vip.mac == *mac && vip.state() != VipState::Inactive && is_here(vip, interface))
     }
 
     /// Whether any address is fenced: the rare case in which more must be looked at.
@@ -143,18 +150,25 @@ impl View {
         self.fenced
     }
 
-    /// Whether a MAC is the virtual MAC of groups that this node has given up: nothing may leave in their name, or
-    /// bridges would learn it here, and peers would believe hellos that waited in a queue.
-    pub fn gave_up_mac(&self, mac: &Mac) -> bool {
-        let mut of = self.copy.body.vips().iter().filter(|vip| vip.mac == *mac).peekable();
+    /// Whether a MAC is the virtual MAC of groups of this interface that this node has given up: nothing may leave in their
+    /// name, or bridges would learn it here, and peers would believe hellos that waited in a queue.
+    pub fn gave_up_mac(&self, mac: &Mac, interface: u16) -> bool {
+        let vips = self.copy.body.vips().iter();
+        let mut of = vips.filter(|vip| vip.mac == *mac && is_here(vip, interface)).peekable();
         of.peek().is_some() && of.all(|vip| vip.state() == VipState::Inactive)
     }
 
-    /// The fenced addresses.
-    pub fn fenced(&self) -> impl Iterator<Item = &Vip> {
+    /// The fenced addresses of an interface.
+    pub fn fenced(&self, interface: u16) -> impl Iterator<Item = &Vip> {
         let pairs = self.copy.body.vips().iter().zip(&self.targets);
-        pairs.filter(|(_, target)| target.gate == Gate::Fence).map(|(vip, _)| vip)
+        let fenced = pairs.filter(|(_, target)| target.gate == Gate::Fence).map(|(vip, _)| vip);
+        fenced.filter(move |vip| is_here(vip, interface))
     }
+}
+
+/// Groups of different interfaces may have the same virtual MAC: it is of their number.
+fn is_here(vip: &Vip, interface: u16) -> bool {
+    vip.port == interface || vip.port == ANY_PORT
 }
 
 fn gate(vip: &Vip, lease_runs: bool, peer_known: bool) -> Gate {

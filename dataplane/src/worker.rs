@@ -14,6 +14,7 @@ use crate::clients::SeenClients;
 use crate::limit::AnswerLimit;
 use crate::reassemble::{Offer, Reassembler, SCRATCH_LEN, assemble};
 use crate::stages::Stage;
+use crate::vlan::{self, VlanQueues};
 use crate::{
     Action, Class, Decision, FragmentInfo, Police, PortView, Reason, Request, Verdict, View, answer,
     classify, decide,
@@ -56,6 +57,8 @@ pub struct Queues {
     pub tx: TxQueue,
     /// The kernel's side.
     pub exception: Option<(RxQueue, TxQueue)>,
+    /// The kernel's side of each VLAN that has a subinterface.
+    pub vlans: Vec<VlanQueues>,
     /// The kernel keeps the port: what passes goes back to it as if sent to this MAC, and nothing is relayed from it.
     pub way_back: Option<Mac>,
     /// Fragments from this port that wait for their other half.
@@ -378,23 +381,49 @@ impl<O: Observer> State<O> {
     }
 
     #[inline]
-    fn take_from_kernel(&mut self, queues: &Queues, inbox: &mut Burst, burst: usize) -> usize {
-        let Some((rx, _)) = &queues.exception else { return 0 };
-        self.observer.begin();
-        let count = rx.burst_at_most(inbox, burst);
-        if count == 0 {
-            return 0;
+    fn take_from_kernel(&mut self, queues: &mut Queues, inbox: &mut Burst, burst: usize) -> usize {
+        let mut moved = 0;
+        if let Some((rx, _)) = &queues.exception {
+            self.observer.begin();
+            let count = rx.burst_at_most(inbox, burst);
+            if count > 0 {
+                self.relay(queues, inbox, None);
+                self.observer.lap(Stage::Kernel, count);
+            }
+            moved += count;
         }
+        for at in 0..queues.vlans.len() {
+            let of = &queues.vlans[at];
+            self.observer.begin();
+            let (count, vlan) = (of.rx.burst_at_most(inbox, burst), of.vlan);
+            if count > 0 {
+                self.relay(queues, inbox, Some(vlan));
+                self.observer.lap(Stage::Kernel, count);
+            }
+            moved += count;
+        }
+        moved
+    }
+
+    /// Frames of the kernel's side leave on the port, those of a VLAN's with its tag.
+    #[inline]
+    fn relay(&mut self, queues: &mut Queues, inbox: &mut Burst, vlan: Option<u16>) {
         if queues.way_back.is_some() {
-            self.counts.add_n(Reason::NotRelayed, count);
+            self.counts.add_n(Reason::NotRelayed, inbox.len());
             inbox.clear();
             self.counts.flush();
-            return count;
+            return;
         }
-        let fenced = self.view.any_fenced();
-        for mbuf in inbox.drain() {
+        let (port, fenced) = (&queues.port, self.view.any_fenced());
+        for mut mbuf in inbox.drain() {
+            if vlan.is_some_and(|vlan| !vlan::tag(&mut mbuf, vlan)) {
+                self.counts.add(Reason::PortFull);
+                continue;
+            }
             let out = Frame::new_checked(mbuf.data()).is_ok_and(|eth| {
-                self.view.gave_up_mac(&eth.source()) || fenced && touches_fenced(&eth, &self.view)
+                let interface = port.vlans.interface(&eth, port.index);
+                self.view.gave_up_mac(&eth.source(), interface)
+                    || fenced && touches_fenced(&eth, &self.view, interface)
             });
             if out {
                 self.counts.add(Reason::FencedOut);
@@ -405,25 +434,40 @@ impl<O: Observer> State<O> {
         }
         self.send(queues);
         self.counts.flush();
-        self.observer.lap(Stage::Kernel, count);
-        count
     }
 
     #[inline]
-    fn send(&mut self, queues: &Queues) {
+    fn send(&mut self, queues: &mut Queues) {
         if !self.to_wire.is_empty() {
             self.counts.add_n(Reason::PortFull, send_all(&queues.tx, &mut self.to_wire));
         }
         if !self.to_kernel.is_empty() {
-            if let Some(mac) = queues.way_back {
-                self.to_kernel.as_mut_slice().iter_mut().for_each(|mbuf| readdress(mbuf, mac));
-            }
-            match &queues.exception {
-                Some((_, tx)) => self.counts.add_n(Reason::ExceptionFull, send_all(tx, &mut self.to_kernel)),
-                None => {
-                    self.counts.add_n(Reason::NoException, self.to_kernel.len());
-                    self.to_kernel.clear();
+            self.send_to_kernel(queues);
+        }
+    }
+
+    #[inline]
+    fn send_to_kernel(&mut self, queues: &mut Queues) {
+        if !queues.vlans.is_empty() {
+            vlan::sort(&mut self.to_kernel, &mut queues.vlans);
+            for of in &mut queues.vlans {
+                let (tx, frames) = of.found();
+                if !frames.is_empty() {
+                    self.counts.add_n(Reason::ExceptionFull, send_all(tx, frames));
                 }
+            }
+            if self.to_kernel.is_empty() {
+                return;
+            }
+        }
+        if let Some(mac) = queues.way_back {
+            self.to_kernel.as_mut_slice().iter_mut().for_each(|mbuf| readdress(mbuf, mac));
+        }
+        match &queues.exception {
+            Some((_, tx)) => self.counts.add_n(Reason::ExceptionFull, send_all(tx, &mut self.to_kernel)),
+            None => {
+                self.counts.add_n(Reason::NoException, self.to_kernel.len());
+                self.to_kernel.clear();
             }
         }
     }

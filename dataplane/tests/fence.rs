@@ -50,12 +50,13 @@ fn when_the_lease_ends_a_known_peer_fences_both_directions_and_none_lets_request
     let ((empty_rx, _), (idle_rx, idle_tx)) = (open("net_ring1"), open("net_ring2"));
     let (_, out_tx) = open("net_null0");
     let fragments = || Reassembler::new(4, 1, [1, 2]);
-    let port = PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false };
+    let port = PortView::new(0, NODE);
     let kernel = Queues {
         port,
         rx: empty_rx,
         tx: out_tx,
         exception: Some((ring_rx, idle_tx)),
+        vlans: Vec::new(),
         way_back: None,
         fragments: fragments(),
     };
@@ -64,6 +65,7 @@ fn when_the_lease_ends_a_known_peer_fences_both_directions_and_none_lets_request
         rx: wire_rx,
         tx: wire_tx,
         exception: Some((idle_rx, ring_tx)),
+        vlans: Vec::new(),
         way_back: None,
         fragments: fragments(),
     };

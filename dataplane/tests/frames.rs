@@ -444,7 +444,7 @@ fn view(state: State) -> View {
 
 /// One frame through classify, decide and answer.
 fn run(frame: &[u8], view: &View) -> (Reason, Option<Vec<u8>>) {
-    let port = PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false };
+    let port = PortView::new(0, NODE);
     match classify(frame, view, &port) {
         Verdict::Pass(_, reason) | Verdict::Drop(reason) => (reason, None),
         Verdict::Fragment(_) => (Reason::FragmentHeld, None),
@@ -560,7 +560,7 @@ fn sessions_on_the_own_address_of_a_member_that_sheds_are_not_metered() {
     let mut esp = v4_to(OWN, (0, 0), &[0; 40]);
     esp[23] = 50;
     resum(&mut esp);
-    let port = PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false };
+    let port = PortView::new(0, NODE);
     for (frame, reason) in [
         (esp, Reason::OtherProtocol),
         (v4_to(OWN, (4500, 4500), &[1; 40]), Reason::EspInUdp),

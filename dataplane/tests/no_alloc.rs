@@ -48,12 +48,13 @@ fn a_pass_of_the_worker_allocates_nothing() {
     let vips = [IpAddr::from(VIP), IpAddr::from(VIP6)];
     let gateways = [IpAddr::from(GATEWAY), IpAddr::from(GATEWAY6)];
     let view = View::fixed(fixed::body(&vips, &gateways, VMAC, [7, 9]).unwrap());
-    let port = PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false };
+    let port = PortView::new(0, NODE);
     let queues = rx.into_iter().zip(tx).map(|(rx, tx)| Queues {
         port,
         rx,
         tx,
         exception: None,
+        vlans: Vec::new(),
         way_back: None,
         fragments: Reassembler::new(64, 1_000_000_000, [1, 2]),
     });

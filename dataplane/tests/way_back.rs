@@ -46,10 +46,11 @@ fn what_passes_goes_back_without_tags_to_the_exception_device_and_nothing_comes_
     };
     let ((rx, tx), exception) = (open("net_pcap0"), open("net_pcap1"));
     let queues = Queues {
-        port: PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false },
+        port: PortView::new(0, NODE),
         rx,
         tx,
         exception: Some(exception),
+        vlans: Vec::new(),
         way_back: Some(NODE),
         fragments: Reassembler::new(4, 1, [1, 2]),
     };

@@ -20,12 +20,12 @@ pub use bond::{Bond, BondMode, MAX_MEMBERS};
 pub use eal_args::EalArg;
 pub use error::ProfileError;
 pub(crate) use port::is_kernel_name;
-pub use port::{Attach, Device, ExceptionKind, PortProfile, Promiscuous};
+pub use port::{Attach, Device, ExceptionKind, PortProfile, Promiscuous, VLAN_DESCRIPTORS};
 
 /// Ports that a profile may have: the data plane's limit.
 pub const MAX_PORTS: usize = 16;
 /// Ports that DPDK has room for (RTE_MAX_ETHPORTS); exception devices and members of bonds are ports too.
-const DPDK_PORTS: usize = 32;
+pub const MAX_DEVICES: usize = 32;
 /// The longest sleep of a worker with a port in LACP: the driver wants to be called every 100 ms.
 const LACP_IDLE_MAX_US: u64 = 50_000;
 /// A profile is some kilobytes; what is larger is another kind of file.
@@ -59,6 +59,19 @@ pub struct Profile {
     /// Answers a source prefix may have.
     #[serde(default)]
     pub answer_limit: AnswerLimitProfile,
+}
+
+/// A VLAN of a port with an exception device of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subinterface {
+    /// Its number among the ports: those of all subinterfaces follow those of the ports.
+    pub index: usize,
+    /// The number of its port.
+    pub port: usize,
+    /// The VLAN, 1 to 4094.
+    pub vlan: u16,
+    /// The kernel's name of the exception device.
+    pub exception: String,
 }
 
 /// `[eal]`
@@ -296,12 +309,21 @@ impl Profile {
         unique("interface", self.port.iter().map(|port| port.interface.clone()))?;
         self.devices_once()?;
         let ports: usize = self.port.iter().map(PortProfile::dpdk_ports).sum();
-        if ports > DPDK_PORTS {
+        if ports > MAX_DEVICES {
             return Err(format!(
-                "ports, members of bonds, bonds and exception devices are {ports}, DPDK has room for {DPDK_PORTS}: remove some"
+                "ports, members of bonds, bonds and exception devices (also those of VLANs) are {ports}, DPDK has room for {MAX_DEVICES}: \
+                 remove some"
             ));
         }
         unique("exception", self.port.iter().filter_map(PortProfile::exception).map(str::to_owned))?;
+        for of in self.subinterfaces() {
+            if self.port.iter().any(|port| port.exception() == Some(&of.exception)) {
+                return Err(format!(
+                    "exception {:?} is what the exception device of VLAN {} of port {} is named: choose another name",
+                    of.exception, of.vlan, self.port[of.port].interface
+                ));
+            }
+        }
         if u64::from(self.mempool.cache) * 3 > u64::from(self.mempool.mbufs) * 2 {
             return Err(format!(
                 "[mempool] cache {} is more than two thirds of {} mbufs: lower cache or raise mbufs",
@@ -364,6 +386,17 @@ impl Profile {
             }
         }
         Ok(())
+    }
+
+    /// The subinterfaces of all ports, in the order of their numbers.
+    pub fn subinterfaces(&self) -> impl Iterator<Item = Subinterface> {
+        let of = |(port, of): (usize, &PortProfile)| -> Vec<(usize, u16, String)> {
+            of.vlans.iter().filter_map(|vlan| Some((port, *vlan, of.vlan_exception(*vlan)?))).collect()
+        };
+        let first = self.port.len();
+        self.port.iter().enumerate().flat_map(of).enumerate().map(move |(at, (port, vlan, exception))| {
+            Subinterface { index: first + at, port, vlan, exception }
+        })
     }
 
     /// MiB that the buffers of all ports take.

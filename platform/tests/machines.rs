@@ -170,7 +170,7 @@ fn on(name: &str, changes: &[(&str, &str)]) -> Vec<Finding> {
 /// The one finding of this level.
 fn only(found: &[Finding], level: Level) -> &Finding {
     let of: Vec<&Finding> = found.iter().filter(|finding| finding.level == level).collect();
-    assert_eq!(of.len(), 1, "{}", render(found, None));
+    assert_eq!(of.len(), 1, "{}", render(found, None, &[]));
     of[0]
 }
 
@@ -191,8 +191,8 @@ fn each_shipped_profile_runs_on_its_hardware_with_nothing_to_mend() {
         let tree = Tree::named(&name);
         let profile = shipped(&name);
         let (found, plan) = check(&profile, tree.path());
-        let plan = plan.unwrap_or_else(|| panic!("{name}: {}", render(&found, None)));
-        assert_eq!(found, [], "{name}: {}", render(&found, None));
+        let plan = plan.unwrap_or_else(|| panic!("{name}: {}", render(&found, None, &[])));
+        assert_eq!(found, [], "{name}: {}", render(&found, None, &[]));
         // A worker a queue, each on its port's node and on a physical core of its own.
         let queues: usize = profile.port.iter().map(|port| usize::from(port.queues)).sum();
         assert!(plan.workers.len() == queues || name.starts_with("virtio"), "{name}: {plan:?}");

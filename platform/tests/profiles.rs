@@ -148,7 +148,20 @@ fn a_key_without_effect_is_refused() {
             "bond = { mode = \"lacp\", members = [\"pci:0000:01:00.0\"] }",
             "a `device` or a `bond`: remove one",
         ),
-        ("vlan = 7", "p.toml:4:8: VLAN subinterfaces"),
+        (
+            "vlan = 7",
+            "p.toml:4:8: `vlan` is no key: list the VLANs that have a subinterface, `vlans = [100, 200]`",
+        ),
+        ("vlans = 7", "p.toml:4:9: "),
+        ("vlans = [0]", "p.toml:4:9: a VLAN is a number from 1 to 4094"),
+        ("vlans = [4095]", "a number from 1 to 4094"),
+        ("vlans = [7, 7]", "stands in the list once"),
+        ("vlans = [7]\nexception = \"\"", "vlans: each VLAN's exception device is named after the port's"),
+        (
+            "vlans = [4094]\nexception = \"outside-wan\"",
+            "\"outside-wan.4094\", the exception device of a VLAN, has more",
+        ),
+        ("vlans = [1, 2, 3]\nqueues = 2", "may hold 11264 buffers, [mempool] has mbufs = 8191"),
         ("vrf = \"red\"", "VRFs are not proven in this release"),
         ("queues = 2\nrss = false", "the first would get everything"),
         ("queues = 16", "may hold 65536 buffers, [mempool] has mbufs = 8191"),
@@ -162,10 +175,12 @@ fn a_key_without_effect_is_refused() {
         ("exception = \"\"", "name one in `exception`"),
         ("exception_kind = \"virtio_user\"", "goes back through a TAP"),
         ("promiscuous = \"on\"", "remove `promiscuous`"),
+        ("vlans = [7]", "the kernel keeps the port, and its own VLAN devices with it: remove `vlans`"),
     ] {
         let port = "[[port]]\ninterface = \"Gi0\"\ndevice = \"netdev:eth1\"\nattach = \"bifurcated\"\n";
         let err = wrong(&format!("{port}{keys}"));
-        assert!(err.contains("attach = \"bifurcated\": ") && err.contains(word), "{keys:?}: {err}");
+        let named = err.contains("attach = \"bifurcated\": ") || err.contains("port Gi0, vlans: ");
+        assert!(named && err.contains(word), "{keys:?}: {err}");
     }
 }
 
@@ -237,6 +252,37 @@ fn a_bond_is_of_devices_that_nobody_else_has() {
         })
         .collect();
     assert!(wrong(&many).contains("are 36, DPDK has room for 32"), "{}", wrong(&many));
+}
+
+#[test]
+fn vlans_are_numbered_behind_the_ports_and_named_after_their_exception_devices() {
+    let port = |number: usize, keys: &str| {
+        format!("[[port]]\ninterface = \"Gi{number}\"\ndevice = \"vdev:net_null{number}\"\n{keys}\n")
+    };
+    let text =
+        [port(0, "vlans = [200, 7]"), port(1, ""), port(2, "exception = \"wan\"\nvlans = [7]")].concat();
+    let profile = Profile::parse(&text, Path::new("p.toml")).unwrap();
+    let found: Vec<_> =
+        profile.subinterfaces().map(|of| (of.index, of.port, of.vlan, of.exception)).collect();
+    let of = |index, port, vlan, name: &str| (index, port, vlan, name.to_owned());
+    assert_eq!(found, [of(3, 0, 200, "exc0.200"), of(4, 0, 7, "exc0.7"), of(5, 2, 7, "wan.7")]);
+    let clash = [port(0, "vlans = [7]"), port(1, "exception = \"exc0.7\"")].concat();
+    assert!(
+        wrong(&clash)
+            .contains("exception \"exc0.7\" is what the exception device of VLAN 7 of port Gi0 is named")
+    );
+    let many: Vec<u16> = (1..=31).collect();
+    let many = format!("[mempool]\nmbufs = 65535\n{}", port(0, &format!("vlans = {many:?}")));
+    assert!(wrong(&many).contains("DPDK has room for 32"), "{}", wrong(&many));
+    let err = wrong("[[port]]\ninterface = \"Te0/0/0.100\"\ndevice = \"vdev:net_null0\"\n");
+    assert!(
+        err.contains("is a subinterface: name its port, interface = \"Te0/0/0\"")
+            && err.contains("vlans = [100]"),
+        "{err}"
+    );
+    let err =
+        wrong("[[port]]\ninterface = \"Gi0\"\ndevice = \"vdev:net_af_packet0,iface=v0\"\nvlans = [7]\n");
+    assert!(err.contains("without their tags: bind the port by net_af_xdp"), "{err}");
 }
 
 #[test]

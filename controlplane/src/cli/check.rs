@@ -1,29 +1,26 @@
 //! `usher check FILE`: what a configuration would change, its errors and warnings, and what would stay down.
 
 use super::client::Client;
-use crate::config::{self, IfName, LoadError, Severity, health};
+use crate::config::{self, Binding, Config, LoadError, Severity, health};
 use crate::daemon::management::Configure;
 use std::io::Write as _;
 use std::path::Path;
 
 /// Checks a file and says what there is to say; true when it would be taken and has no error.
 pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -> bool {
-    let ports = match profile.map(platform::profile::Profile::load).transpose() {
-        Ok(profile) => profile.map(|profile| profile.port),
+    let binding = match profile.map(platform::profile::Profile::load).transpose() {
+        Ok(profile) => profile.as_ref().map(Binding::new),
         Err(error) => {
             eprintln!("usher: {error}");
             return false;
         }
     };
-    let port_of = |name: &IfName| {
-        let mut ports = ports.iter().flatten();
-        ports.position(|port| IfName::parse(&port.interface).as_ref() == Ok(name))
+    let loaded = match &binding {
+        Some(binding) => config::load_for(path, binding),
+        None => config::load(path),
     };
-    let loaded = config::load_for(path, |name| ports.is_none() || port_of(name).is_some());
     let (loads, plan, remarks) = match loaded {
-        Ok(loaded) => {
-            (true, health::assess(&loaded.config, ports.is_some().then_some(&port_of)), loaded.remarks)
-        }
+        Ok(loaded) => (true, plan(&loaded.config, binding.as_ref()), loaded.remarks),
         Err(LoadError::Wrong { remarks, .. }) => (false, health::Plan::default(), remarks),
         Err(error) => {
             eprintln!("usher: {error}");
@@ -68,6 +65,14 @@ pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -
         count(Severity::Notice)
     ));
     print(&text) && good
+}
+
+/// What the configuration does, with the ports of a profile where one is at hand.
+fn plan(config: &Config, binding: Option<&Binding>) -> health::Plan {
+    let Some(binding) = binding else { return health::assess(config, None) };
+    let mut plan = health::assess(config, Some(&|name| binding.port(config, name)));
+    plan.warnings.extend(binding.warnings(config));
+    plan
 }
 
 /// What the file would change of the usherd that runs here; `None` where none does, or it may not be asked.

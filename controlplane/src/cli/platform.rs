@@ -65,10 +65,11 @@ fn judge(path: &Path, json: bool) -> Result<(String, u8), HostError> {
     let (found, plan) = check::check(&profile, Path::new(ROOT));
     let missing = found.iter().any(|finding| finding.level == Level::Missing);
     let text = match json {
-        false => check::render(&found, plan.as_ref()),
+        false => check::render(&found, plan.as_ref(), &check::subinterfaces(&profile)),
         true => {
+            let vlans = check::subinterfaces(&profile);
             let workers = plan.map(|plan| plan.reasons).unwrap_or_default();
-            let value = serde_json::json!({ "profile": profile.name, "findings": found, "workers": workers });
+            let value = serde_json::json!({ "profile": profile.name, "findings": found, "workers": workers, "vlans": vlans });
             format!("{value:#}\n")
         }
     };

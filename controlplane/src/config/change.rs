@@ -54,8 +54,12 @@ fn resolve(place: &[String]) -> Place {
 /// The prompt's part for the submode that these lines lead to: `config-ikev2-cluster`.
 #[must_use]
 pub fn prompt(place: &[String]) -> &'static str {
-    match resolve(place).mode() {
+    let place = resolve(place);
+    match place.mode() {
         Mode::Any | Mode::Global => "config",
+        Mode::Interface if matches!(&place, Place::Interface(name) if name.parent().is_some()) => {
+            "config-subif"
+        }
         Mode::Interface => "config-if",
         Mode::Cluster => "config-ikev2-cluster",
         Mode::Profile => "config-ikev2-profile",
@@ -144,6 +148,17 @@ fn mask_line(line: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::parse;
+
+    #[test]
+    fn a_subinterface_has_a_prompt_of_its_own() {
+        let place = |line: &str| vec![line.to_owned()];
+        assert_eq!(prompt(&place("interface Te0/0/0")), "config-if");
+        assert_eq!(prompt(&place("interface Te0/0/0.100")), "config-subif");
+        let offered = offers(&place("interface Te0/0/0.100"), "enc ");
+        assert!(offered.iter().any(|offer| offer.word == "dot1q"), "{offered:?}");
+        let [vlan] = &offers(&place("interface Te0/0/0.100"), "enc dot ")[..] else { panic!("one offer") };
+        assert_eq!(vlan.word, "<1-4094>");
+    }
 
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()

@@ -134,6 +134,7 @@ pub(super) const PARAMS: &[Param] = &[
     param("UPDATEMS", Kind::Number(100, 60000), "update interval in milliseconds"),
     param("V4", Kind::V4, "address"),
     param("V6", Kind::V6, "address"),
+    param("VLAN", Kind::Number(1, 4094), "VLAN"),
     param("VERSION", Kind::Number(1, 2), "HSRP version"),
     param("WEIGHT", Kind::Number(0, 100), "weight"),
 ];
@@ -497,10 +498,40 @@ pub(super) const COMMANDS: &[Command] = &[
         b.interface()?.description = set(no, m.text("LINE"));
         Ok(())
     }),
-    row(I, "shutdown", "shutdown", Now, "take the interface and its groups down", |b, _, no| {
-        b.interface()?.shutdown = !no;
-        Ok(())
+    row(
+        I,
+        "encapsulation dot1q VLAN",
+        "encapsulation [dot1q [VLAN]]",
+        Now,
+        "the subinterface's VLAN: what carries this one tag (802.1Q) is its frames; the platform profile lists it in `vlans`",
+        |b, m, no| b.encapsulate(set(no, m.number("VLAN"))),
+    ),
+    row(I, "encapsulation dot1q VLAN native", "", Slip, "", |_, m, _| {
+        Err(Fault::at(
+            "native",
+            format!(
+                "the native VLAN's frames have no tag: configure VLAN {} on the interface itself, not on a subinterface",
+                m.number::<u16>("VLAN").unwrap_or_default()
+            ),
+        ))
     }),
+    row(I, "encapsulation dot1q VLAN second-dot1q LINE", "", Slip, "", |_, _, _| {
+        Err(Fault::at(
+            "second-dot1q",
+            "a subinterface of two tags is not supported: have the switch take the outer tag off".to_owned(),
+        ))
+    }),
+    row(
+        I,
+        "shutdown",
+        "shutdown",
+        Now,
+        "take the interface and its groups down, and its subinterfaces with it",
+        |b, _, no| {
+            b.interface()?.shutdown = !no;
+            Ok(())
+        },
+    ),
     row(
         I,
         "ip address V4 MASK [secondary]",

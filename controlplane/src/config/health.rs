@@ -127,11 +127,24 @@ pub fn assess(config: &Config, port_of: Option<PortOf<'_>>) -> Plan {
     let mut room = MAX_VIPS;
     for (name, interface) in &config.interfaces {
         let port = port_of.map(|port_of| port_of(name));
+        let untagged = name.parent().is_some() && interface.encapsulation.is_none();
+        if untagged {
+            plan.warnings.push(format!(
+                "{name} has no VLAN, and nothing under it is in force: add `encapsulation dot1Q VLAN` under it"
+            ));
+        }
         for (number, group) in &interface.groups {
             for family in families(interface, group) {
                 let key = GroupKey { interface: name.clone(), group: *number, family };
                 let mut of = group_plan(interface, group, key, &mut plan.warnings);
                 of.port = port.flatten();
+                if untagged {
+                    of.down.push(format!("{name} has no VLAN: add `encapsulation dot1Q VLAN` under it"));
+                }
+                if let Some(shut) = config.shut_by(name) {
+                    let with = if shut == *name { "" } else { ", and its subinterfaces with it" };
+                    of.down.insert(0, format!("{shut} is shut down{with}: enter `no shutdown` under it"));
+                }
                 take_chain(config, &mut of);
                 for address in &of.addresses {
                     if !taken.insert(*address) {
@@ -209,9 +222,6 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
         }
     };
     let mut down = Vec::new();
-    if interface.shutdown {
-        down.push(format!("{name} is shut down: enter `no shutdown` under it"));
-    }
     let (word, line) = match family {
         Family::V4 => ("IPv4", "ip address ADDRESS MASK"),
         Family::V6 => ("IPv6", "ipv6 address ADDRESS/LENGTH"),

@@ -1,4 +1,4 @@
-//! Interface names as IOS writes them: `TenGigabitEthernet0/0/0`, `Gi 0/0/0`, `te0/0/11`.
+//! Interface names as IOS writes them: `TenGigabitEthernet0/0/0`, `Gi 0/0/0`, `te0/0/11`, `Te0/0/0.100`.
 
 use std::fmt;
 
@@ -19,11 +19,16 @@ const TYPES: &[(&str, &str)] = &[
     ("Vlan", "Vl"),
 ];
 
-/// An interface name in its full form. Ordered by type, then by number.
+/// Types whose frames have no VLAN tags.
+const UNTAGGED: [&str; 3] = ["Loopback", "Tunnel", "Vlan"];
+
+/// An interface name in its full form. Ordered by type, then by number; subinterfaces follow their interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IfName {
     kind: &'static str,
     unit: Vec<u32>,
+    /// Of a subinterface: any number, which says nothing about its VLAN
+    sub: Option<u32>,
 }
 
 impl IfName {
@@ -44,7 +49,25 @@ impl IfName {
     /// # Errors
     /// As [`IfName::parse`].
     pub fn from_parts(kind: &str, unit: &str) -> Result<IfName, String> {
-        Ok(IfName { kind: kind_of(kind)?, unit: unit_of(unit)? })
+        let (kind, (unit, sub)) = (kind_of(kind)?, unit_of(unit)?);
+        match sub {
+            Some(_) if UNTAGGED.contains(&kind) => Err(format!(
+                "{kind} has no subinterfaces: its frames have no VLAN tags; name the interface itself"
+            )),
+            _ => Ok(IfName { kind, unit, sub }),
+        }
+    }
+
+    /// The interface that this is a subinterface of; `None` of an interface itself.
+    #[must_use]
+    pub fn parent(&self) -> Option<IfName> {
+        self.sub.map(|_| IfName { sub: None, ..self.clone() })
+    }
+
+    /// Its subinterface of this number, 1 to 4294967295.
+    #[must_use]
+    pub fn subinterface(&self, number: u32) -> IfName {
+        IfName { sub: Some(number), ..self.clone() }
     }
 
     /// The short form that tables use: `Te0/0/0`.
@@ -56,7 +79,8 @@ impl IfName {
 
     fn number(&self) -> String {
         let parts: Vec<String> = self.unit.iter().map(u32::to_string).collect();
-        parts.join("/")
+        let sub = self.sub.map_or(String::new(), |sub| format!(".{sub}"));
+        parts.join("/") + &sub
     }
 }
 
@@ -83,17 +107,24 @@ pub(crate) fn kind_of(text: &str) -> Result<&'static str, String> {
     }
 }
 
-/// Reads `0/0/0`: one to four numbers.
-pub(crate) fn unit_of(text: &str) -> Result<Vec<u32>, String> {
-    if text.contains('.') {
-        return Err(format!(
-            "\"{text}\" is a subinterface, which is not supported: name the interface itself"
-        ));
-    }
-    let parts: Option<Vec<u32>> = text.split('/').map(number).collect();
-    parts
-        .filter(|parts| parts.len() <= 4)
-        .ok_or_else(|| format!("\"{text}\" is not an interface number: write it as 0/0/0"))
+/// Reads `0/0/0`, one to four numbers, or `0/0/0.100` with that of a subinterface.
+pub(crate) fn unit_of(text: &str) -> Result<(Vec<u32>, Option<u32>), String> {
+    let (unit, sub) = text.split_once('.').map_or((text, None), |(unit, sub)| (unit, Some(sub)));
+    let sub =
+        match sub {
+            None => None,
+            Some(sub) if sub.len() <= 10 && !sub.is_empty() && sub.bytes().all(|b| b.is_ascii_digit()) => {
+                let number = sub.parse().ok().filter(|number| *number > 0);
+                Some(number.ok_or_else(|| {
+                    format!("\"{text}\": the number of a subinterface is 1 to {}", u32::MAX)
+                })?)
+            }
+            Some(_) => return Err(format!("\"{text}\" is not a subinterface: write it as {unit}.100")),
+        };
+    let parts: Option<Vec<u32>> = unit.split('/').map(number).collect();
+    let parts = parts.filter(|parts| parts.len() <= 4);
+    let parts = parts.ok_or_else(|| format!("\"{text}\" is not an interface number: write it as 0/0/0"))?;
+    Ok((parts, sub))
 }
 
 fn number(part: &str) -> Option<u32> {
@@ -121,6 +152,8 @@ mod tests {
             ("Tw1", "TwoGigabitEthernet1"),
             ("twe1", "TwentyFiveGigE1"),
             ("vlan10", "Vlan10"),
+            ("te0/0/0.100", "TenGigabitEthernet0/0/0.100"),
+            ("Po 1.4294967295", "Port-channel1.4294967295"),
         ] {
             assert_eq!(IfName::parse(text).map(|n| n.to_string()), Ok(full.to_owned()), "{text}");
         }
@@ -128,11 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn a_subinterface_knows_its_interface_and_follows_it() {
+        let [port, sub, next] = ["Te0/0/0", "Te0/0/0.7", "Te0/0/1"].map(|name| IfName::parse(name).unwrap());
+        assert_eq!((sub.parent(), port.parent()), (Some(port.clone()), None));
+        assert_eq!((port.subinterface(7), sub.short()), (sub.clone(), "Te0/0/0.7".to_owned()));
+        assert!(port < sub && sub < next);
+    }
+
+    #[test]
     fn what_is_no_name_says_why() {
         assert!(IfName::parse("T0/0").unwrap_err().contains("ambiguous"));
         assert!(IfName::parse("eth").unwrap_err().contains("no interface number"));
         assert!(IfName::parse("Foo0/0").unwrap_err().contains("not an interface type"));
-        assert!(IfName::parse("Te0/0/0.100").unwrap_err().contains("subinterface"));
+        for wrong in
+            ["Te0/0/0.", "Te0/0/0.0", "Te0/0/0.4294967296", "Te0/0/0.1.2", "Te0/0/0.-1", "Te.1", "Lo0.1"]
+        {
+            assert!(IfName::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(IfName::parse("Te0/0/0.0").unwrap_err().contains("1 to 4294967295"));
+        assert!(IfName::parse("Vlan7.1").unwrap_err().contains("Vlan has no subinterfaces"));
         assert!(IfName::parse("Te0//0").is_err());
         assert!(IfName::parse("Te1/2/3/4/5").is_err());
         assert!(IfName::parse("Te999999").is_err());

@@ -1,6 +1,7 @@
 //! The IOS-style configuration: text to types ([`parse`]), types to text ([`render`]), and what keeps a
-//! group or the cluster down ([`health`]). `commands` holds the one table of what is understood.
+//! group or the cluster down ([`health`]); which port of the data plane an interface is ([`binding`]). `commands` holds the one table of what is understood.
 
+pub mod binding;
 pub mod change;
 mod commands;
 pub mod diag;
@@ -14,6 +15,7 @@ pub mod save;
 #[cfg(test)]
 mod tests;
 
+pub use binding::Binding;
 pub use diag::{Diagnostic, Severity};
 pub use ifname::IfName;
 pub use model::*;
@@ -86,13 +88,13 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     parse(&read(path)?).map_err(|remarks| LoadError::Wrong { path: path.display().to_string(), remarks })
 }
 
-/// As [`load`], and every interface must be one that `bound` says the platform profile binds to a port.
+/// As [`load`], and every interface must be one that the platform profile binds to a port.
 ///
 /// # Errors
 /// As [`load`], and the lines of interfaces that are not bound.
-pub fn load_for(path: &Path, bound: impl Fn(&IfName) -> bool) -> Result<Loaded, LoadError> {
+pub fn load_for(path: &Path, binding: &Binding) -> Result<Loaded, LoadError> {
     let loaded = load(path)?;
-    let unbound = loaded.unbound(bound);
+    let unbound = loaded.unbound(binding);
     if unbound.is_empty() {
         return Ok(loaded);
     }

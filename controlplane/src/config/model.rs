@@ -46,6 +46,13 @@ impl Config {
     /// The redirects that a client follows when `max-redirects` is not given.
     pub const MAX_REDIRECTS: u8 = 5;
 
+    /// The interface that keeps this one down by its `shutdown`: itself, or the one that it is a subinterface of.
+    #[must_use]
+    pub fn shut_by(&self, name: &IfName) -> Option<IfName> {
+        let shut = |name: &IfName| self.interfaces.get(name).is_some_and(|interface| interface.shutdown);
+        [Some(name.clone()), name.parent()].into_iter().flatten().find(shut)
+    }
+
     /// Every address that the interfaces carry themselves, virtual ones not among them.
     pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.interfaces.values().flat_map(Interface::addresses).map(|prefix| prefix.address)
@@ -109,6 +116,8 @@ impl fmt::Display for Prefix {
 pub struct Interface {
     /// `description TEXT`
     pub description: Option<String>,
+    /// `encapsulation dot1Q VLAN` of a subinterface, 1-4094
+    pub encapsulation: Option<u16>,
     /// `shutdown`
     pub shutdown: bool,
     /// `ip address A MASK`

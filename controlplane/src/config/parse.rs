@@ -1,5 +1,6 @@
 //! From text to [`Config`]: modes, prompts, comments, `no`, and the diagnostics.
 
+use super::binding::Binding;
 use super::change::Order;
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
@@ -113,26 +114,21 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Errors for the interfaces that this machine does not have: `bound` says whether the platform profile binds one.
+    /// Errors for the interfaces that this machine does not have.
     #[must_use]
-    pub fn unbound(&self, bound: impl Fn(&IfName) -> bool) -> Vec<Diagnostic> {
-        let missing = self.config.interfaces.keys().filter(|name| !bound(name));
+    pub fn unbound(&self, binding: &Binding) -> Vec<Diagnostic> {
         let error = |name: &IfName| {
+            let message = binding.refusal(&self.config, name)?;
             let (line, text) = self.interfaces.get(name).cloned().unwrap_or_default();
-            let column = crate::grammar::tokens(&strip_prompt(&text)).get(1).map_or(0, |word| word.column);
-            Diagnostic {
-                severity: Severity::Error,
-                line,
-                column,
-                text,
-                message: format!(
-                    "no port of the platform profile is bound to {name}: add a [[port]] with interface = \"{name}\", \
-                     or name one that it has"
-                ),
-                expected: Vec::new(),
-            }
+            let plain = strip_prompt(&text);
+            let words = crate::grammar::tokens(&plain);
+            // `interface NAME`, or the VLAN of `encapsulation dot1Q VLAN`.
+            let encapsulation =
+                words.first().is_some_and(|word| word.text.to_ascii_lowercase().starts_with('e'));
+            let column = words.get(1 + usize::from(encapsulation)).map_or(0, |word| word.column);
+            Some(Diagnostic { severity: Severity::Error, line, column, text, message, expected: Vec::new() })
         };
-        missing.map(error).collect()
+        self.config.interfaces.keys().filter_map(error).collect()
     }
 }
 
@@ -426,6 +422,32 @@ impl Builder {
         self.config.interfaces.entry(name.clone()).or_default();
         self.interfaces.entry(name.clone()).or_insert((self.line, self.text.clone()));
         self.place = Place::Interface(name);
+        Ok(())
+    }
+
+    /// Gives the subinterface at hand its VLAN.
+    pub(super) fn encapsulate(&mut self, vlan: Option<u16>) -> Result<(), Fault> {
+        let Place::Interface(name) = self.place.clone() else { return Err(misplaced("interface NAME")) };
+        let Some(parent) = name.parent() else {
+            return Err(Fault::line(format!(
+                "{name} itself has the frames without a tag: enter the VLAN under a subinterface, as `interface {}`",
+                name.subinterface(vlan.unwrap_or(100).into())
+            )));
+        };
+        let mut others = self.config.interfaces.iter().filter(|(other, _)| **other != name);
+        let holder = others.find(|(other, of)| {
+            vlan.is_some() && of.encapsulation == vlan && other.parent().as_ref() == Some(&parent)
+        });
+        if let (Some((other, _)), Some(vlan)) = (holder, vlan) {
+            return Err(Fault::at(
+                "VLAN",
+                format!(
+                    "{other} has VLAN {vlan} already: choose another, or enter `no encapsulation dot1Q {vlan}` there"
+                ),
+            ));
+        }
+        self.interface()?.encapsulation = vlan;
+        self.interfaces.insert(name, (self.line, self.text.clone()));
         Ok(())
     }
 

@@ -237,6 +237,7 @@ fn cluster(cluster: &Cluster, keys: Keys) -> Vec<String> {
 fn interface(interface: &Interface, keys: Keys) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(interface.description.iter().map(|text| format!("description {text}")));
+    lines.extend(interface.encapsulation.map(|vlan| format!("encapsulation dot1Q {vlan}")));
     lines.extend(interface.ip.iter().map(|p| format!("ip address {} {}", p.address, p.mask())));
     lines.extend(
         interface.ip_secondary.iter().map(|p| format!("ip address {} {} secondary", p.address, p.mask())),

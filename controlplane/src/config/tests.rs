@@ -275,13 +275,73 @@ fn what_cannot_run_is_kept_down_and_named() {
     let last = bitten.warnings.last().unwrap();
     assert!(last.contains("tracked object 4 does not exist"), "{:?}", bitten.warnings);
     let loaded = loaded(LAB);
-    let unbound = loaded.unbound(|_| false);
+    let unbound = loaded.unbound(&Binding::default());
     insta::assert_snapshot!(unbound[0].render("usher.conf"), @r#"
     usher.conf:9:11: error: no port of the platform profile is bound to TenGigabitEthernet0/0/0: add a [[port]] with interface = "TenGigabitEthernet0/0/0", or name one that it has
          9 | interface Te0/0/0
            |           ^
     "#);
-    assert_eq!(loaded.unbound(|_| true), []);
+    let profile = "[[port]]\ninterface = \"Te0/0/0\"\ndevice = \"vdev:net_null0\"\nvlans = [100]\n";
+    let profile = platform::profile::Profile::parse(profile, std::path::Path::new("p.toml")).unwrap();
+    let binding = Binding::new(&profile);
+    assert_eq!(loaded.unbound(&binding), []);
+    let tagged = parse("interface Te 0/0/0.7\n encapsulation dot1Q 300\n").unwrap().unbound(&binding);
+    insta::assert_snapshot!(tagged[0].render("usher.conf"), @r#"
+    usher.conf:2:22: error: the platform profile lists no VLAN 300 for TenGigabitEthernet0/0/0: set vlans = [100, 300] in its [[port]], then restart usher-dataplane and usherd
+         2 |  encapsulation dot1Q 300
+           |                      ^
+    "#);
+}
+
+#[test]
+fn a_subinterface_has_one_vlan_and_its_port_has_it_once() {
+    let text = "interface te0/0/0.5\n encapsulation dot1q 100\n description customers\n ip address 10.0.0.1 255.255.255.0\n";
+    let config = loaded(text).config;
+    let running = render(&config, Keys::Shown);
+    let part =
+        "interface TenGigabitEthernet0/0/0.5\n description customers\n encapsulation dot1Q 100\n ip address ";
+    assert!(running.contains(part), "{running}");
+    let without = loaded(&format!("{text} no encapsulation dot1Q 100\n standby 1 ip 10.0.0.9\n")).config;
+    let plan = assess(&without, None);
+    assert_eq!(
+        plan.groups[0].down,
+        ["TenGigabitEthernet0/0/0.5 has no VLAN: add `encapsulation dot1Q VLAN` under it"]
+    );
+    assert!(plan.warnings[0].contains("nothing under it is in force"), "{:?}", plan.warnings);
+    for (lines, message) in [
+        ("interface te0/0/0.6\n encapsulation dot1Q 100\n", "TenGigabitEthernet0/0/0.5 has VLAN 100 already"),
+        ("interface te0/0/0.6\n encapsulation dot1Q 0\n", "the VLAN is 1 to 4094"),
+        ("interface te0/0/0.6\n encapsulation dot1Q 4095\n", "the VLAN is 1 to 4094"),
+        ("interface te0/0/0.6\n encapsulation dot1Q 7 native\n", "configure VLAN 7 on the interface itself"),
+        ("interface te0/0/0.6\n encapsulation dot1Q 7 second-dot1q 8\n", "two tags is not supported"),
+        (
+            "interface te0/0/0\n encapsulation dot1Q 7\n",
+            "under a subinterface, as `interface TenGigabitEthernet0/0/0.7`",
+        ),
+        ("interface Loopback0.1\n", "Loopback has no subinterfaces"),
+        ("encapsulation dot1Q 7\n", "this line belongs under `interface"),
+    ] {
+        let said = error(&format!("{text}!\nexit\n{lines}"));
+        assert!(said.contains(message), "{lines}{said}");
+    }
+    let two = "interface te0/0/1.6\n encapsulation dot1Q 100\ninterface te0/0/0.5\n encapsulation dot1Q 7\n encapsulation dot1Q 100\n";
+    assert_eq!(
+        loaded(&format!("{text}{two}")).config.interfaces.len(),
+        2,
+        "another port has its own VLAN 100"
+    );
+}
+
+#[test]
+fn a_shutdown_of_the_interface_keeps_its_subinterfaces_down() {
+    let text = "interface te0/0/0\n shutdown\ninterface te0/0/0.5\n encapsulation dot1Q 100\n ip address 10.0.0.1 255.255.255.0\n \
+                standby 1 ip 10.0.0.9\n";
+    let down = |text: &str| assess(&loaded(text).config, None).groups.remove(0).down;
+    assert_eq!(
+        down(text),
+        ["TenGigabitEthernet0/0/0 is shut down, and its subinterfaces with it: enter `no shutdown` under it"]
+    );
+    assert_eq!(down(&format!("{text} exit\ninterface te0/0/0\n no shutdown\n")), [""; 0]);
 }
 
 #[test]
@@ -361,7 +421,7 @@ fn what_would_bite_the_operator_is_refused() {
         ("ip address 10.0.0.0 255.255.255.0", "the subnet's own or its broadcast address"),
         ("ip address 10.0.0.1 255.0.255.0", "its ones must come first"),
         ("ipv6 address 2001:db8::1/129", "not a prefix length"),
-        ("interface Te0/0/0.100", "subinterface"),
+        ("interface Te0/0/0.0", "the number of a subinterface is 1 to 4294967295"),
     ] {
         let shown = error(&format!("{interface} {line}\n"));
         assert!(shown.contains(message), "{line}: {shown}");
@@ -641,6 +701,7 @@ prop_compose! {
         let ip = ip.map(|(third, length)| Prefix { address: IpAddr::from([10, 1, third, 1]), length });
         Interface {
             description,
+            encapsulation: None,
             shutdown,
             ip,
             ip_secondary: secondary.filter(|_| ip.is_some()).map(|h| Prefix { address: IpAddr::from([10, 2, 0, h]), length: 29 }).into_iter().collect(),
@@ -752,7 +813,7 @@ prop_compose! {
 prop_compose! {
     fn config()(
         hostname in proptest::option::of("[A-Za-z][A-Za-z0-9-]{0,10}"),
-        interfaces in proptest::collection::btree_map((0u8..2, 0u8..4), interface(), 0..3),
+        interfaces in proptest::collection::btree_map((0u8..2, 0u8..4, proptest::option::of(1u32..)), (interface(), any::<bool>()), 0..4),
         cluster in proptest::option::of(cluster()), redirects in (any::<bool>(), any::<bool>(), proptest::option::of(1u8..)),
         keys in proptest::collection::vec(proptest::option::of(secret()), 2), active in 0u8..3,
         dpd in proptest::option::of((10u16..=3600, 2u8..=60, any::<bool>())), limit in proptest::option::of(1u16..=9999),
@@ -778,7 +839,12 @@ prop_compose! {
                 _ => Tracked::IkeDaemon,
             })).collect(),
             key_chains: chains,
-            interfaces: interfaces.into_iter().map(|(key, interface)| (name(key), interface)).collect(),
+            // Each VLAN once.
+            interfaces: interfaces.into_iter().zip(1u16..).map(|(((kind, unit, sub), (interface, tagged)), vlan)| {
+                let port = name((kind, unit));
+                let encapsulation = sub.filter(|_| tagged).map(|_| vlan * 1000);
+                (sub.map_or(port.clone(), |sub| port.subinterface(sub)), Interface { encapsulation, ..interface })
+            }).collect(),
             cluster,
             redirect_init: redirects.0, redirect_auth: redirects.1, redirect_client: redirects.2,
             reconnect_keys,

@@ -4,7 +4,7 @@ use super::management::{Asking, Configure, Configured, Reply};
 use super::{ADMINS, Daemon};
 use crate::config::change::{self, Change, Order};
 use crate::config::save::save;
-use crate::config::{Diagnostic, Keys, Severity, health, parse, render};
+use crate::config::{Diagnostic, Keys, Severity, parse, render};
 use crate::show::{Local, Question};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -89,8 +89,7 @@ impl Daemon {
             }),
             false => change::change(&self.config, &configure.place, &configure.lines),
         };
-        let bound = |name: &_| self.ports.iter().any(|port| port.interface == *name);
-        let changed = changed.and_then(|change| match change.loaded.unbound(bound) {
+        let changed = changed.and_then(|change| match change.loaded.unbound(&self.binding) {
             unbound if unbound.is_empty() => Ok(change),
             unbound => Err(unbound),
         });
@@ -138,9 +137,7 @@ impl Daemon {
                 remarks.extend(down.map(|why| remark(&format!("the cluster stays down: {why}"))));
             }
         } else if configure.replace {
-            let port_of =
-                |name: &crate::config::IfName| self.ports.iter().position(|port| port.interface == *name);
-            let plan = health::assess(&loaded.config, Some(&port_of));
+            let plan = self.assess(&loaded.config);
             remarks.extend(plan.warnings.iter().map(|warning| remark(warning)));
         }
         Reply { configured: Some(Configured { place, ended, remarks, diff, hostname }), ..Reply::default() }

@@ -14,7 +14,7 @@ pub const STALE: Duration = Duration::from_secs(1);
 /// One data plane.
 pub struct Attached {
     peer: Peer,
-    /// The exception devices of its ports, by index
+    /// The exception devices of its ports, by index; empty where usherd's profile has another one there
     exceptions: Vec<String>,
     since_ns: u64,
     /// It has once worked by a snapshot of this usherd
@@ -57,13 +57,29 @@ pub struct Dataplanes {
 }
 
 impl Dataplanes {
-    /// Adds one; false when there are too many.
-    pub fn add(&mut self, peer: Peer, now_ns: u64) -> bool {
+    /// Adds one; false when there are too many. The snapshot names ports by their numbers: of one that numbers them otherwise
+    /// than `ours`, the exception devices by number, only those count that both have.
+    pub fn add(&mut self, peer: Peer, ours: &[Option<&str>], now_ns: u64) -> bool {
         if self.all.len() >= MOST {
             return false;
         }
         let ports = peer.feedback.read().ports;
-        let exceptions = ports.into_iter().map(|port| port.identity.exception).collect();
+        let theirs = ports.into_iter().map(|port| port.identity.exception);
+        let mut strange: Vec<String> = Vec::new();
+        let mut exceptions: Vec<String> = theirs.collect();
+        for (number, name) in exceptions.iter_mut().enumerate() {
+            if !name.is_empty() && ours.get(number).copied().flatten() != Some(name.as_str()) {
+                strange.push(std::mem::take(name));
+            }
+        }
+        if !strange.is_empty() {
+            tracing::warn!(
+                "%DATAPLANE-4-PROFILE: process {}: {} stand elsewhere in its profile, or not in that of usherd, and groups \
+                 there stay down: give both the same and restart them",
+                peer.pid,
+                strange.join(", ")
+            );
+        }
         self.all.insert(
             0,
             Attached { peer, exceptions, since_ns: now_ns, ready: false, stale: false, cleared: None },

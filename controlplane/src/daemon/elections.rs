@@ -618,7 +618,8 @@ impl Daemon {
             return;
         }
         let parsed = checked.and_then(|()| packet::parse(payload, transport));
-        let interface = &self.ports[port].interface;
+        let Some(interface) = self.ports[port].interface.clone() else { return };
+        let interface = &interface;
         let version = self.config.interfaces.get(interface).map_or(1, Interface::version);
         if transport.version() != version {
             *self.election.refused.entry((port, "other-version")).or_default() += 1;
@@ -637,16 +638,13 @@ impl Daemon {
             Err(error) => {
                 *self.election.refused.entry((port, error.name())).or_default() += 1;
                 if self.election.debug.errors && self.debug_line(now) {
-                    tracing::info!("HSRP: from {source} on {}: {error}", self.ports[port].interface);
+                    tracing::info!("HSRP: from {source} on {interface}: {error}");
                 }
                 return;
             }
         };
-        let key = GroupKey {
-            interface: self.ports[port].interface.clone(),
-            group: parsed.group(),
-            family: transport.family(),
-        };
+        let key =
+            GroupKey { interface: interface.clone(), group: parsed.group(), family: transport.family() };
         let Some(role) = self.roles.get_mut(&key).filter(|role| role.machine.is_some()) else {
             *self.election.refused.entry((port, "unknown-group")).or_default() += 1;
             return;
@@ -670,7 +668,8 @@ impl Daemon {
     }
 
     fn is_on_link(&self, port: usize, source: IpAddr) -> bool {
-        let interface = self.config.interfaces.get(&self.ports[port].interface);
+        let name = self.ports[port].interface.as_ref();
+        let interface = name.and_then(|name| self.config.interfaces.get(name));
         interface.is_some_and(|interface| interface.addresses().any(|prefix| prefix.covers(source)))
     }
 

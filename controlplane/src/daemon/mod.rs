@@ -14,7 +14,7 @@ mod tracking;
 mod views;
 
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
-use crate::config::{self, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
+use crate::config::{self, Binding, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
 use crate::hsrp::link::Sender;
 use crate::hsrp::machine::Event as HsrpEvent;
 use crate::hsrp::{Phase, Roles};
@@ -100,9 +100,10 @@ pub enum StartError {
     Signals(std::io::Error),
 }
 
-/// A port of the profile.
+/// A port of the profile, or a VLAN of one: the exception device is then the VLAN's, the rest its port's.
 struct Port {
-    interface: IfName,
+    /// The interface of the configuration; `None` while no subinterface has the VLAN
+    interface: Option<IfName>,
     exception: Option<String>,
     mtu: u32,
     /// The exception device is a TAP of ours; else it comes and goes with the data plane
@@ -124,6 +125,7 @@ struct Published {
 
 struct Daemon {
     options: Options,
+    binding: Binding,
     ports: Vec<Port>,
     config: Config,
     plan: Plan,
@@ -158,8 +160,9 @@ struct Daemon {
 /// What kept it from starting. After that it does not end by itself.
 pub async fn run(options: Options) -> Result<(), StartError> {
     let profile = Profile::load(&options.profile)?;
+    let binding = Binding::new(&profile);
     let ports = ports(&profile);
-    let loaded = load(&options, &ports)?;
+    let loaded = config::load_for(&options.config, &binding)?;
 
     let directory = options.run_dir.clone();
     let run_dir = |step| {
@@ -188,6 +191,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         }
     };
     let mut daemon = Daemon {
+        binding,
         ports,
         config: Config::default(),
         plan: Plan::default(),
@@ -234,10 +238,6 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     result
 }
 
-fn load(options: &Options, ports: &[Port]) -> Result<Loaded, LoadError> {
-    config::load_for(&options.config, |name| ports.iter().any(|port| port.interface == *name))
-}
-
 /// Exception devices that were not there before: a start that fails takes them away again.
 #[derive(Default)]
 struct MadeTaps {
@@ -252,25 +252,29 @@ impl Drop for MadeTaps {
     }
 }
 
+/// The ports by the numbers that the data plane gives them; which interfaces they are says [`Daemon::take`].
 fn ports(profile: &Profile) -> Vec<Port> {
-    let port = |(index, port): (usize, &platform::profile::PortProfile)| {
+    let port = |index: usize, exception: Option<String>| {
+        let port = &profile.port[index];
+        if let Err(error) = IfName::parse(&port.interface) {
+            tracing::warn!("%SYS-4-PROFILE: {error}: the port is bound to nothing");
+        }
         let owned = port.attach == Attach::Owned;
         let tap = owned
             && devices::exception_vdev(port, index, [0; 6], 1)
                 .is_some_and(|vdev| vdev.starts_with("net_tap"));
-        Some(Port {
-            // The profile has checked that it is a name; one we do not know binds nothing.
-            interface: IfName::parse(&port.interface)
-                .inspect_err(|error| tracing::warn!("%SYS-4-PROFILE: {error}"))
-                .ok()?,
-            exception: port.kernel_device().map(str::to_owned),
+        Port {
+            interface: None,
+            exception,
             mtu: u32::from(port.mtu),
             tap,
             shared: !owned,
             below: port.netdev().map(str::to_owned),
-        })
+        }
     };
-    profile.port.iter().enumerate().filter_map(port).collect()
+    let ports = profile.port.iter().enumerate();
+    let ports = ports.map(|(index, of)| port(index, of.kernel_device().map(str::to_owned)));
+    ports.chain(profile.subinterfaces().map(|of| port(of.port, Some(of.exception)))).collect()
 }
 
 impl Daemon {
@@ -374,7 +378,8 @@ impl Daemon {
             }
         };
         let (pid, workers, ports) = (peer.pid, peer.feedback.workers(), peer.feedback.ports());
-        if !self.dataplanes.add(peer, monotonic_ns()) {
+        let ours: Vec<Option<&str>> = self.ports.iter().map(|port| port.exception.as_deref()).collect();
+        if !self.dataplanes.add(peer, &ours, monotonic_ns()) {
             tracing::warn!(
                 "%DATAPLANE-4-REFUSED: process {pid}: four are attached already: stop those not needed"
             );
@@ -488,7 +493,7 @@ impl Daemon {
     }
 
     fn reload(&mut self) {
-        match load(&self.options, &self.ports) {
+        match config::load_for(&self.options.config, &self.binding) {
             Ok(loaded) => {
                 self.log_remarks(&loaded);
                 self.take(loaded.config);
@@ -500,9 +505,10 @@ impl Daemon {
 
     /// Puts a configuration into force.
     fn take(&mut self, config: Config) {
-        let ports = &self.ports;
-        let port_of = |name: &IfName| ports.iter().position(|port| port.interface == *name);
-        self.plan = health::assess(&config, Some(&port_of));
+        self.plan = self.assess(&config);
+        for (number, port) in self.ports.iter_mut().enumerate() {
+            port.interface = self.binding.name(&config, number);
+        }
         self.config = config;
         for warning in &self.plan.warnings {
             tracing::warn!("%CONFIG-4-CHECK: {warning}");
@@ -523,8 +529,14 @@ impl Daemon {
         self.all_devices();
     }
 
+    fn assess(&self, config: &Config) -> Plan {
+        let mut plan = health::assess(config, Some(&|name| self.binding.port(config, name)));
+        plan.warnings.extend(self.binding.warnings(config));
+        plan
+    }
+
     fn exception(&self, name: &IfName) -> Option<&str> {
-        self.ports.iter().find(|port| port.interface == *name)?.exception.as_deref()
+        self.ports.iter().find(|port| port.interface.as_ref() == Some(name))?.exception.as_deref()
     }
 
     /// The exception device of a group's interface, and the name of the group's macvlan over it.
@@ -545,8 +557,8 @@ impl Daemon {
         for port in &self.ports {
             let Some(exception) = &port.exception else { continue };
             let known = self.dataplanes.port(exception);
-            let interface =
-                self.config.interfaces.get(&port.interface).filter(|interface| !interface.shutdown);
+            let name = port.interface.as_ref().filter(|name| self.config.shut_by(name).is_none());
+            let interface = name.and_then(|name| self.config.interfaces.get(name));
             let wanted = Wanted {
                 device: exception.clone(),
                 mac: known.as_ref().map(|identity| identity.mac).filter(|mac| *mac != [0; 6]),

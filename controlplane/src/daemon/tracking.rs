@@ -85,7 +85,7 @@ impl Daemon {
                     .exception(&name)
                     .is_some_and(|device| self.dataplanes.link(device) && self.has_link(device)),
                 Tracked::LineProtocol(name) => {
-                    let shut = self.config.interfaces.get(&name).is_some_and(|interface| interface.shutdown);
+                    let shut = self.config.shut_by(&name).is_some();
                     !shut && self.exception(&name).is_some_and(|device| self.sender.is_running(device))
                 }
             };

@@ -342,6 +342,14 @@ impl Daemon {
             epoch: vip.epoch,
             gateways: vip.members.iter().filter(|member| member.usable).count(),
         });
+        let mut attached = self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns);
+        for port in attached.iter_mut().flat_map(|view| &mut view.feedback.ports) {
+            let of_vlan = |ours: &&super::Port| ours.exception.as_deref() == Some(&port.identity.exception);
+            let ours = self.ports.iter().find(of_vlan).filter(|_| port.identity.vlan != 0);
+            if let Some(name) = ours.and_then(|ours| ours.interface.as_ref()) {
+                port.identity.name = name.to_string();
+            }
+        }
         DataplaneView {
             snapshot: SnapshotView {
                 instance: format!("{:016x}", self.writer.instance()),
@@ -349,7 +357,7 @@ impl Daemon {
                 published_ago_ms: now_ns.saturating_sub(self.published.at_ns) / 1_000_000,
                 vips: vips.collect(),
             },
-            attached: self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns),
+            attached,
         }
     }
 

@@ -25,6 +25,7 @@ const WORDS: &[(&str, &str)] = &[
     ("decrement", "by how much the priority is lowered"),
     ("delay", "wait before it"),
     ("details", "the parts of the loads"),
+    ("dot1q", "IEEE 802.1Q"),
     ("down", "probes until it is down"),
     ("eap", "EAP"),
     ("ecdsa-sig", "an ECDSA certificate"),

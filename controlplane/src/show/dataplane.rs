@@ -224,7 +224,13 @@ pub fn ports(view: &DataplaneView) -> String {
     let mut out = String::new();
     for port in view.attached.iter().flat_map(|attached| &attached.feedback.ports) {
         let id = &port.identity;
-        let _ = writeln!(out, "Port {}: {}", port.index, id.name);
+        // usherd has put the subinterface's name there, where the VLAN has one.
+        let name = match (id.vlan, id.name.contains('.')) {
+            (0, _) => id.name.clone(),
+            (vlan, true) => format!("{}, VLAN {vlan}", id.name),
+            (vlan, false) => format!("VLAN {vlan} of {}, without a subinterface", id.name),
+        };
+        let _ = writeln!(out, "Port {}: {name}", port.index);
         let mac = super::standby::dotted_mac(id.mac);
         let shared = port.status.and_then(|status| status.shared);
         let kernel = match (id.exception.as_str(), &shared) {
@@ -240,9 +246,10 @@ pub fn ports(view: &DataplaneView) -> String {
         let queues =
             if status.queues == 1 { "1 queue".to_owned() } else { format!("{} queues", status.queues) };
         match &shared {
-            None => {
+            None if id.vlan == 0 => {
                 let _ = writeln!(out, "  Attach owned, {queues}");
             }
+            None => {}
             Some(shared) => sharing(&mut out, shared, &id.exception, &queues),
         }
         bond(&mut out, id, &status.members);
@@ -262,6 +269,19 @@ pub fn ports(view: &DataplaneView) -> String {
             }
         };
         let _ = writeln!(out, "  {filters}");
+        if id.vlan != 0 {
+            let _ = writeln!(
+                out,
+                "  To the kernel   {} packets, {} bytes, {} errors; answers are counted by the port",
+                status.ipackets, status.ibytes, status.oerrors
+            );
+            let _ = writeln!(
+                out,
+                "  From the kernel {} packets, {} bytes, {} without buffer",
+                status.opackets, status.obytes, status.rx_nombuf
+            );
+            continue;
+        }
         let _ = writeln!(
             out,
             "  In  {} packets, {} bytes, {} missed, {} errors, {} without buffer",
@@ -500,6 +520,25 @@ mod tests {
         ");
         view.attached[0].feedback.ports[0].status.as_mut().unwrap().members[0] = member(MemberState::Standby);
         assert!(ports(&view).contains("0000:01:00.0: link is up, 10000 Mbit/s, standby;"));
+    }
+
+    #[test]
+    fn a_subinterface_has_the_link_of_its_port_and_counts_of_its_own() {
+        let mut view = view();
+        let identity = &mut view.attached[0].feedback.ports[0].identity;
+        (identity.vlan, identity.exception) = (200, "exc0.200".to_owned());
+        assert!(
+            ports(&view).starts_with("Port 0: VLAN 200 of TenGigabitEthernet0/0/0, without a subinterface\n")
+        );
+        view.attached[0].feedback.ports[0].identity.name = "TenGigabitEthernet0/0/0.7".to_owned();
+        insta::assert_snapshot!(ports(&view), @r"
+        Port 0: TenGigabitEthernet0/0/0.7, VLAN 200
+          Driver net_af_xdp, MAC 0200.0000.0001, MTU 1500, exception device exc0.200
+          Link is up, 10000 Mbit/s
+          MAC filters in place
+          To the kernel   0 packets, 0 bytes, 0 errors; answers are counted by the port
+          From the kernel 0 packets, 0 bytes, 0 without buffer
+        ");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use dataplane::classify::classify_any;
-use dataplane::{Decision, PortView, Verdict, View, answer, classify, decide, fixed};
+use dataplane::{Decision, PortView, Verdict, View, Vlans, answer, classify, decide, fixed};
 
 use super::*;
 
@@ -14,7 +14,7 @@ pub fn view() -> View {
 }
 
 pub fn port() -> PortView {
-    PortView { index: 0, mac: NODE, any_mac: false, any_address: false, checksums_good: false }
+    PortView::new(0, NODE)
 }
 
 /// What must hold of every frame, asked of the whole path from bytes to bytes. True if it was answered.
@@ -25,6 +25,8 @@ pub fn judge(frame: &[u8], view: &View) -> bool {
         classify_any(frame, view, &port(), &mut |_| ()),
         "the short way says what the long one does"
     );
+    let tagged = PortView { vlans: Vlans::new(1, &[7, 100]), ..port() };
+    assert_eq!(verdict, classify(frame, view, &tagged), "an address of every interface is asked in any VLAN");
     let request = match verdict {
         Verdict::Request(request) => request,
         Verdict::Fragment(info) => {

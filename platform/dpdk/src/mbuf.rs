@@ -125,6 +125,43 @@ impl Mbuf {
         }
     }
 
+    /// Takes `count` bytes off the front. Checksum requests are forgotten.
+    ///
+    /// # Errors
+    /// The first segment has fewer.
+    #[inline]
+    pub fn trim_front(&mut self, count: usize) -> Result<(), LenError> {
+        let raw = self.raw_mut();
+        let (room, segments) = (usize::from(raw.data_len), raw.nb_segs);
+        if count > room {
+            return Err(LenError { wanted: count, room, segments });
+        }
+        raw.data_off += count as u16;
+        raw.data_len -= count as u16;
+        raw.pkt_len -= count as u32;
+        raw.ol_flags &= !sys::SHIM_MBUF_F_TX_OFFLOAD_MASK;
+        Ok(())
+    }
+
+    /// Makes the frame `count` bytes longer at the front; they hold what was in the buffer before. Checksum requests are
+    /// forgotten.
+    ///
+    /// # Errors
+    /// There is less room in front of the data, or the segment would be longer than its length can say.
+    #[inline]
+    pub fn grow_front(&mut self, count: usize) -> Result<(), LenError> {
+        let raw = self.raw_mut();
+        let (room, segments) = (usize::from(raw.data_off.min(u16::MAX - raw.data_len)), raw.nb_segs);
+        if count > room {
+            return Err(LenError { wanted: count, room, segments });
+        }
+        raw.data_off -= count as u16;
+        raw.data_len += count as u16;
+        raw.pkt_len += count as u32;
+        raw.ol_flags &= !sys::SHIM_MBUF_F_TX_OFFLOAD_MASK;
+        Ok(())
+    }
+
     /// The bytes of each segment in order.
     pub fn segments(&self) -> Segments<'_> {
         Segments { next: Some(self.0), owner: PhantomData }

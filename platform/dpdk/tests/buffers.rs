@@ -49,6 +49,28 @@ fn mbufs_in_bulk_come_all_or_none() {
 }
 
 #[test]
+fn a_frame_grows_and_shrinks_at_its_front_within_the_headroom() {
+    let pool = pool(&EAL, "front", 63);
+    let mut mbuf = pool.alloc().unwrap();
+    mbuf.set_len(20).unwrap();
+    mbuf.data_mut().copy_from_slice(&std::array::from_fn::<u8, 20, _>(|at| at as u8));
+    mbuf.trim_front(4).unwrap();
+    assert_eq!((mbuf.len(), mbuf.data()[0]), (16, 4));
+    mbuf.grow_front(4).unwrap();
+    assert_eq!((mbuf.len(), mbuf.data()[..5].to_vec()), (20, vec![0, 1, 2, 3, 4]), "what was there before");
+    let headroom = usize::from(HEADROOM);
+    assert_eq!(
+        mbuf.grow_front(headroom + 1),
+        Err(LenError { wanted: headroom + 1, room: headroom, segments: 1 })
+    );
+    mbuf.grow_front(headroom).unwrap();
+    assert_eq!((mbuf.len(), mbuf.capacity()), (20 + headroom, 2176));
+    assert_eq!(mbuf.trim_front(149), Err(LenError { wanted: 149, room: 148, segments: 1 }));
+    mbuf.trim_front(148).unwrap();
+    assert!(mbuf.is_empty() && mbuf.data().is_empty());
+}
+
+#[test]
 fn a_length_is_bounded_by_the_room() {
     let pool = pool(&EAL, "length", 63);
     let mut mbuf = pool.alloc().unwrap();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::cores::{CorePlan, Topology, show_ranges};
 use super::{HostError, devices, nics, survey};
-use crate::profile::{Attach, Device, ExceptionKind, Idle, PortProfile, Profile};
+use crate::profile::{Attach, Device, ExceptionKind, Idle, PortProfile, Profile, Subinterface};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -288,8 +288,20 @@ impl HostError {
     }
 }
 
-/// The findings as text, and the sum of them in the last line.
-pub fn render(found: &[Finding], plan: Option<&CorePlan>) -> String {
+/// Where the frames of each VLAN of a profile go.
+pub fn subinterfaces(profile: &Profile) -> Vec<String> {
+    let line = |of: Subinterface| {
+        let port = &profile.port[of.port].interface;
+        format!(
+            "VLAN {} of {port}: {} without the tag, port {} of the data plane",
+            of.vlan, of.exception, of.index
+        )
+    };
+    profile.subinterfaces().map(line).collect()
+}
+
+/// The findings and [`subinterfaces`] as text, and the sum of the findings in the last line.
+pub fn render(found: &[Finding], plan: Option<&CorePlan>, subinterfaces: &[String]) -> String {
     let mut text = String::new();
     for finding in found {
         let level = match finding.level {
@@ -298,7 +310,7 @@ pub fn render(found: &[Finding], plan: Option<&CorePlan>) -> String {
         };
         text += &format!("{level:<8} {}: {}\n         {}\n", finding.what, finding.problem, finding.remedy);
     }
-    for reason in plan.iter().flat_map(|plan| &plan.reasons) {
+    for reason in plan.iter().flat_map(|plan| &plan.reasons).chain(subinterfaces) {
         text += &format!("plan     {reason}\n");
     }
     let count = |level| found.iter().filter(|finding| finding.level == level).count();

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 
 use super::{HostError, nics, show};
-use crate::profile::{Attach, Device, ExceptionKind, PortProfile};
+use crate::profile::{Attach, Device, ExceptionKind, PortProfile, Subinterface};
 
 pub(super) const VHOST_NET: &str = "/dev/vhost-net";
 /// Drivers through which DPDK reaches a NIC; with the last ones the kernel keeps its netdev.
@@ -40,10 +40,7 @@ pub(super) fn node_of(device: &Device, root: &Path) -> Option<usize> {
     usize::try_from(text.trim().parse::<i64>().ok()?).ok()
 }
 
-/// Checks that what a port (of a resolved profile) is bound to is there, on the machine under `root`; all members of a bond.
-///
-/// # Errors
-/// What is missing.
+/// What is missing of what a port (of a resolved profile) is bound to, on the machine under `root`; of a bond, all members.
 pub fn check(port: &PortProfile, root: &Path) -> Vec<HostError> {
     if port.exception_kind == ExceptionKind::VirtioUser
         && port.exception().is_some()
@@ -164,7 +161,15 @@ pub(super) fn no_iommu(root: &Path) -> String {
 /// EAL's device arguments for the exception device of port number `index`, with the port's MAC address; None when the
 /// port has none. A TAP must exist before ([`super::link::ensure_tap`]), so that its addresses outlive the data plane.
 pub fn exception_vdev(port: &PortProfile, index: usize, mac: [u8; 6], queues: u16) -> Option<String> {
-    let name = port.exception()?;
+    Some(kernel_side(port, port.exception()?, index, mac, queues))
+}
+
+/// As [`exception_vdev`], for the device of a VLAN: of the port's kind, with its MAC address.
+pub fn vlan_vdev(port: &PortProfile, of: &Subinterface, mac: [u8; 6], queues: u16) -> String {
+    kernel_side(port, &of.exception, of.index, mac, queues)
+}
+
+fn kernel_side(port: &PortProfile, name: &str, index: usize, mac: [u8; 6], queues: u16) -> String {
     let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
     let virtio = match port.exception_kind {
         ExceptionKind::Tap => false,
@@ -174,11 +179,11 @@ pub fn exception_vdev(port: &PortProfile, index: usize, mac: [u8; 6], queues: u1
             nic && port.attach == Attach::Owned && Path::new(VHOST_NET).exists()
         }
     };
-    Some(if virtio {
+    if virtio {
         format!("virtio_user{index},path={VHOST_NET},iface={name},mac={mac},queues={queues},queue_size=1024")
     } else {
         format!("net_tap{index},iface={name},mac={mac}")
-    })
+    }
 }
 
 #[cfg(test)]

@@ -21,18 +21,22 @@ const OUTPUT_MAX: u64 = 256 * 1024;
 /// # Errors
 /// It is not installed, said no, or took too long.
 pub fn ip(arguments: &[&str]) -> Result<String, HostError> {
+    run("ip", "apt install iproute2", arguments)
+}
+
+fn run(program: &str, install: &str, arguments: &[&str]) -> Result<String, HostError> {
     let failed = |said: String, remedy: &str| HostError::Ip {
-        arguments: arguments.join(" "),
+        command: format!("{program} {}", arguments.join(" ")),
         said: said.trim().replace('\n', " / "),
         remedy: remedy.to_owned(),
     };
-    let mut child = Command::new("ip")
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|err| failed(err.to_string(), "apt install iproute2"))?;
+        .map_err(|err| failed(err.to_string(), install))?;
     // Both pipes are drained while it runs, or a long answer would block it.
     let drain = |pipe: Option<Box<dyn Read + Send>>| {
         thread::spawn(move || {
@@ -76,7 +80,7 @@ pub fn details(name: &str) -> Result<Option<Value>, HostError> {
     match ip(&arguments) {
         Ok(text) => {
             let list: Value = serde_json::from_str(&text).map_err(|err| HostError::Ip {
-                arguments: arguments.join(" "),
+                command: format!("ip {}", arguments.join(" ")),
                 said: format!("its answer is no JSON: {err}"),
                 remedy: "install iproute2 5 or newer".into(),
             })?;
@@ -164,6 +168,14 @@ pub fn xdp_off(name: &str) -> Result<(), HostError> {
 fn xdp_program(device: &Value) -> Option<&str> {
     let xdp = device.get("xdp").filter(|xdp| xdp.is_object())?;
     Some(xdp["prog"]["name"].as_str().unwrap_or("without a name"))
+}
+
+/// Has a NIC leave VLAN tags in the frames that it receives: beside the frame, where it would put them, AF_XDP shows none.
+///
+/// # Errors
+/// `ethtool` failed.
+pub fn keep_tags(name: &str) -> Result<(), HostError> {
+    run("ethtool", "apt install ethtool", &["-K", named(name)?, "rxvlan", "off"]).map(drop)
 }
 
 /// Sets the MTU, bytes.

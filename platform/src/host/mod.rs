@@ -91,11 +91,11 @@ pub enum HostError {
         /// The program.
         name: String,
     },
-    /// `ip` failed.
-    #[error("`ip {arguments}` failed: {said}: {remedy}")]
+    /// `ip` or `ethtool` failed.
+    #[error("`{command}` failed: {said}: {remedy}")]
     Ip {
-        /// Its arguments.
-        arguments: String,
+        /// It and its arguments.
+        command: String,
         /// What it said.
         said: String,
         /// What to do.

@@ -54,6 +54,9 @@ pub struct PortProfile {
     /// The kernel's interface over the device, once [`crate::host::nics::resolve`] has looked; no key.
     #[serde(skip)]
     pub over: Option<String>,
+    /// VLANs with a subinterface: each has an exception device of its own, named `EXCEPTION.VLAN`.
+    #[serde(default, deserialize_with = "vlans", skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<u16>,
     #[serde(default, deserialize_with = "refuse_vlan", skip_serializing)]
     vlan: (),
     #[serde(default, deserialize_with = "refuse_vrf", skip_serializing)]
@@ -78,6 +81,7 @@ impl PortProfile {
             numa: minus_one(),
             promiscuous: Promiscuous::Auto,
             over: None,
+            vlans: Vec::new(),
             vlan: (),
             vrf: (),
         }
@@ -101,10 +105,15 @@ impl PortProfile {
         self.bond().map_or(std::slice::from_ref(&self.device), |bond| &bond.members)
     }
 
-    /// DPDK's ports that it takes: its devices, a bond's own, the exception device.
+    /// DPDK's ports that it takes: its devices, a bond's own, the exception devices.
     pub(super) fn dpdk_ports(&self) -> usize {
         let own = usize::from(self.bond().is_some()) + usize::from(self.exception().is_some());
-        self.devices().len() + own
+        self.devices().len() + own + self.vlans.len()
+    }
+
+    /// The kernel's name of the exception device of a VLAN.
+    pub fn vlan_exception(&self, vlan: u16) -> Option<String> {
+        self.exception().map(|exception| format!("{exception}.{vlan}"))
     }
 
     /// The kernel's interface under the port, where the kernel keeps one.
@@ -154,14 +163,16 @@ impl PortProfile {
         // bond has rings like these.
         let ring = |rx: u16, tx: u16| u32::from(self.queues) * (u32::from(rx) + u32::from(tx));
         let held = ring(self.rx_descriptors, self.tx_descriptors) * self.devices().len() as u32
-            + if self.exception().is_some() { ring(1024, 1024) } else { 0 };
+            + if self.exception().is_some() { ring(1024, 1024) } else { 0 }
+            + self.vlans.len() as u32 * ring(VLAN_DESCRIPTORS, VLAN_DESCRIPTORS);
         if held > mbufs {
             return Err(format!(
-                "port {port}: its {} queue(s) and its exception device's may hold {held} buffers, [mempool] has mbufs = {mbufs}: \
+                "port {port}: its {} queue(s) and its exception devices' may hold {held} buffers, [mempool] has mbufs = {mbufs}: \
                  raise mbufs or lower queues or descriptors",
                 self.queues
             ));
         }
+        self.check_vlans()?;
         if self.attach == Attach::Owned {
             return Ok(());
         }
@@ -186,7 +197,34 @@ impl PortProfile {
         };
         Err(format!("port {port}, attach = \"bifurcated\": {problem}"))
     }
+
+    /// What of the VLANs cannot be.
+    fn check_vlans(&self) -> Result<(), String> {
+        let (port, Some(vlan)) = (&self.interface, self.vlans.iter().max()) else { return Ok(()) };
+        let problem = if self.attach == Attach::Bifurcated {
+            "the kernel keeps the port, and its own VLAN devices with it: remove `vlans` and let the switch hand the VLAN of \
+             the virtual address over untagged, or set attach = \"owned\""
+                .to_owned()
+        } else if self.devices().iter().any(|device| device.driver() == "net_af_packet") {
+            "net_af_packet hands frames over without their tags: bind the port by net_af_xdp".to_owned()
+        } else {
+            match self.vlan_exception(*vlan) {
+                None => "each VLAN's exception device is named after the port's: name one in `exception`"
+                    .to_owned(),
+                Some(name) if !is_kernel_name(&name) => {
+                    format!(
+                        "{name:?}, the exception device of a VLAN, has more than 15 characters: shorten `exception`"
+                    )
+                }
+                Some(_) => return Ok(()),
+            }
+        };
+        Err(format!("port {port}, vlans: {problem}"))
+    }
 }
+
+/// Descriptors of a queue of a VLAN's exception device, each way.
+pub const VLAN_DESCRIPTORS: u16 = 256;
 
 /// Who has a port.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -396,13 +434,29 @@ fn yes() -> bool {
 
 fn interface<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | ' '));
+    if let Some((port, vlan)) = text.split_once('.') {
+        return Err(de::Error::custom(format!(
+            "interface {text:?} is a subinterface: name its port, interface = {port:?}, and list its VLAN: vlans = [{vlan}]"
+        )));
+    }
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | ' '));
     if text.is_empty() || text.len() > 48 || !plain {
         return Err(de::Error::custom(format!(
             "interface {text:?} is no interface name: write one like TenGigabitEthernet0/0/0"
         )));
     }
     Ok(text)
+}
+
+fn vlans<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
+    let mut list = Vec::new();
+    for vlan in Vec::<i64>::deserialize(from)? {
+        let vlan = u16::try_from(vlan).ok().filter(|vlan| (1..=4094).contains(vlan) && !list.contains(vlan));
+        list.push(vlan.ok_or_else(|| {
+            de::Error::custom("a VLAN is a number from 1 to 4094 and stands in the list once")
+        })?);
+    }
+    Ok(list)
 }
 
 fn kernel_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
@@ -430,11 +484,7 @@ fn refuse<'de, D: Deserializer<'de>>(from: D, instead: &str) -> Result<(), D::Er
 }
 
 fn refuse_vlan<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
-    refuse(
-        from,
-        "VLAN subinterfaces with a TAP of their own are not proven in this release: let the switch hand the VLAN over \
-         untagged (requests with up to two tags are answered in the VLAN they came from)",
-    )
+    refuse(from, "`vlan` is no key: list the VLANs that have a subinterface, `vlans = [100, 200]`")
 }
 
 fn refuse_vrf<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {

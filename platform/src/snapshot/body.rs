@@ -69,7 +69,7 @@ pub struct Vip {
     pub _pad0: u8,
     /// Index of the lease word, below [`MAX_GROUPS`]; a group keeps its index for the life of the writer.
     pub group: u16,
-    /// Index of the data plane's port this address lives on, or [`ANY_PORT`].
+    /// Index of the data plane's port this address lives on, subinterfaces counted behind the ports, or [`ANY_PORT`].
     pub port: u16,
     /// Entries of `gateways` in use, at most [`MAX_GATEWAYS`].
     pub gateway_count: u16,

@@ -23,7 +23,7 @@ pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"USHRFEED");
 
 /// Workers a data plane can have.
 pub const MAX_WORKERS: usize = 64;
-/// Ports a data plane can have.
+/// Ports a data plane can have, subinterfaces among them.
 pub const MAX_PORTS: usize = 32;
 /// Counters a data plane can have.
 pub const MAX_COUNTERS: usize = 256;
@@ -62,6 +62,8 @@ pub struct PortIdentity {
     /// DPDK's names of a bond's members (`0000:01:00.0`), 32 bytes each, at most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
+    /// The VLAN of `name` that this is the subinterface of; 0: it is the port itself.
+    pub vlan: u16,
 }
 
 /// A counter's name (48 bytes), action (`answer`, `pass`, `drop` or `info`; 16 bytes) and one line of help (128 bytes).
@@ -292,7 +294,7 @@ pub(super) const PORT_NAME_WORDS: usize = 8;
 pub(super) const DRIVER_WORDS: usize = 4;
 pub(super) const EXCEPTION_WORDS: usize = 2;
 pub(super) const MAC_WORD: usize = PORT_NAME_WORDS + DRIVER_WORDS + EXCEPTION_WORDS;
-pub(super) const BOND_WORD: usize = MAC_WORD + 2;
+pub(super) const BOND_WORD: usize = MAC_WORD + 3;
 pub(super) const BOND_WORDS: usize = 2;
 pub(super) const MEMBER_NAME_WORDS: usize = 4;
 pub(super) const MEMBERS_NAMES_WORD: usize = BOND_WORD + BOND_WORDS;
@@ -448,6 +450,7 @@ impl Feedback {
             put_text(&words[at + BOND_WORD..][..BOND_WORDS], &port.bond);
             let names = words[at + MEMBERS_NAMES_WORD..][..NAMES_WORDS].chunks(MEMBER_NAME_WORDS);
             names.zip(&port.members).for_each(|(words, name)| put_text(words, name));
+            set(at + MAC_WORD + 2, port.vlan.into());
         }
         let (taken, statuses) = (Mutex::new([false; MAX_WORKERS]), Mutex::new([0; MAX_PORTS]));
         Ok(Feedback { fd: made.fd, words, instance: made.instance, layout, taken, statuses })

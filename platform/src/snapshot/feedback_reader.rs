@@ -281,6 +281,7 @@ impl FeedbackReader {
             name: text(name),
             mac,
             mtu: words[MAC_WORD + 1].load() as u16,
+            vlan: words[MAC_WORD + 2].load() as u16,
             driver: text(driver),
             exception: text(&rest[..EXCEPTION_WORDS]),
             bond: text(&words[BOND_WORD..][..BOND_WORDS]),
@@ -343,6 +344,7 @@ mod tests {
             exception: "exc0".into(),
             bond: "lacp".into(),
             members: vec!["0000:01:00.0".into(), "0000:01:00.1".into()],
+            vlan: 0,
         };
         FeedbackSpec { workers, ports: vec![port], counters: &COUNTERS }
     }

@@ -13,8 +13,15 @@ mod field {
 pub const HEADER_LEN: usize = field::ETHERTYPE.end;
 /// Bytes of one VLAN tag.
 pub const TAG_LEN: usize = 4;
+/// Where the outer tag stands: its EtherType in place of the frame's.
+const TAG: usize = field::ETHERTYPE.start;
+/// The VLAN's bits in a tag, behind its EtherType; the others are priority.
+const VID: u16 = 0x0fff;
 /// Tags that are looked through; a frame with more is left alone.
 pub const MAX_TAGS: usize = 2;
+
+/// In place of a VLAN: there is no tag.
+pub const NO_VLAN: u16 = 0xffff;
 
 /// The EtherTypes that Usher tells apart.
 pub mod ethertype {
@@ -107,10 +114,57 @@ impl<'a> Frame<'a> {
         self.payload
     }
 
+    /// The VLANs of the tags, the outer one first; [`NO_VLAN`] where there is none.
+    #[inline]
+    pub fn vlans(&self) -> [u16; MAX_TAGS] {
+        let tag = |at: usize| match at + TAG_LEN <= self.payload {
+            true => u16_at(self.data, at + 2..at + 4) & VID,
+            false => NO_VLAN,
+        };
+        [tag(TAG), tag(TAG + TAG_LEN)]
+    }
+
+    /// Whether the outer tag is a customer's, of 802.1Q.
+    #[inline]
+    pub fn customer_tagged(&self) -> bool {
+        u16_at(self.data, field::ETHERTYPE) == ethertype::VLAN
+    }
+
     /// The bytes behind header and tags, padding included.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.data.get(self.payload..).unwrap_or_default()
+    }
+}
+
+/// The VLAN of a frame with one tag, a customer's (802.1Q), and no other; `None` of any other frame.
+#[inline]
+pub fn only_vlan(frame: &[u8]) -> Option<u16> {
+    let head = frame.first_chunk::<{ HEADER_LEN + TAG_LEN }>()?;
+    let inner = u16_at(head, TAG + TAG_LEN..TAG + TAG_LEN + 2);
+    let one = u16_at(head, field::ETHERTYPE) == ethertype::VLAN
+        && inner != ethertype::VLAN
+        && inner != ethertype::QINQ;
+    one.then(|| u16_at(head, TAG + 2..TAG + TAG_LEN) & VID)
+}
+
+/// Moves the addresses over the outer tag: without its first [`TAG_LEN`] bytes the frame is the one without the tag. Does
+/// nothing to a frame that is too short for one.
+#[inline]
+pub fn cover_tag(frame: &mut [u8]) {
+    if let Some(head) = frame.first_chunk_mut::<{ HEADER_LEN + TAG_LEN }>() {
+        head.copy_within(..TAG, TAG_LEN);
+    }
+}
+
+/// Writes a customer tag, priority 0, into a frame with [`TAG_LEN`] bytes of room in front. Does nothing to a buffer that is
+/// too short.
+#[inline]
+pub fn write_tag(frame: &mut [u8], vlan: u16) {
+    if let Some(head) = frame.first_chunk_mut::<{ HEADER_LEN + TAG_LEN }>() {
+        head.copy_within(TAG_LEN..TAG_LEN + TAG, 0);
+        head[field::ETHERTYPE].copy_from_slice(&ethertype::VLAN.to_be_bytes());
+        head[TAG + 2..TAG + TAG_LEN].copy_from_slice(&(vlan & VID).to_be_bytes());
     }
 }
 
@@ -163,6 +217,40 @@ mod tests {
         for cut in 0..22 {
             assert_eq!(Frame::new_checked(&DOUBLE[..cut]).err(), Some(Error::Truncated), "{cut} bytes");
         }
+    }
+
+    #[test]
+    fn vlans_are_those_of_the_tags() {
+        assert_eq!(Frame::new_checked(&DOUBLE).unwrap().vlans(), [100, 7]);
+        assert!(!Frame::new_checked(&DOUBLE).unwrap().customer_tagged());
+        assert_eq!(only_vlan(&DOUBLE), None);
+        let mut one = DOUBLE[..18].to_vec();
+        one[12..18].copy_from_slice(&[0x81, 0, 0xe0, 100, 8, 0]);
+        let frame = Frame::new_checked(&one).unwrap();
+        assert_eq!((frame.vlans(), frame.customer_tagged()), ([100, NO_VLAN], true));
+        assert_eq!(only_vlan(&one), Some(100), "whatever its priority");
+        one[12..14].copy_from_slice(&[8, 0]);
+        assert_eq!(Frame::new_checked(&one).unwrap().vlans(), [NO_VLAN; 2]);
+        assert_eq!((only_vlan(&one), only_vlan(&one[..17])), (None, None));
+    }
+
+    #[test]
+    fn a_tag_comes_off_and_on_in_place() {
+        let mut frame = [&DOUBLE[..12], &[0x81, 0, 0x40, 200, 0x86, 0xdd, 0x60, 0]].concat();
+        let tagged = frame.clone();
+        cover_tag(&mut frame);
+        assert_eq!(frame[TAG_LEN..], [&DOUBLE[..12], &[0x86, 0xdd, 0x60, 0]].concat());
+        frame[..TAG_LEN].fill(0xa5);
+        write_tag(&mut frame, 200);
+        assert_eq!(
+            (&frame[..14], &frame[14..]),
+            (&tagged[..14], &[0, 200, 0x86, 0xdd, 0x60, 0][..]),
+            "priority 0"
+        );
+        let mut short = [1; 17];
+        cover_tag(&mut short);
+        write_tag(&mut short, 1);
+        assert_eq!(short, [1; 17]);
     }
 
     #[test]
