@@ -110,14 +110,41 @@ pub struct Checker {
     nonce_len: usize,
     gateways: Vec<[u8; 16]>,
     any_protocol: bool,
-    echo_len: usize,
-    echo_spi: usize,
-    echo_nonce: Range<usize>,
+    echoes: Vec<Echo>,
+}
+
+/// A frame of a request as it comes back: told from others by its length.
+#[derive(Debug, Clone)]
+struct Echo {
+    len: usize,
+    /// Where the SPI, or a part of the nonce that repeats it, stands.
+    spi: usize,
+    /// The rest of the nonce.
+    nonce: Range<usize>,
+    /// Where the UDP header stands, if the whole datagram is in this frame.
+    udp: Option<usize>,
+}
+
+impl Echo {
+    /// The frames of a request.
+    fn of(template: &Template) -> Vec<Echo> {
+        let (spi, nonce) = (template.spi_at(), template.nonce_at());
+        let whole =
+            Echo { len: template.frame.len(), spi, nonce: nonce.clone(), udp: Some(spi - udp::HEADER_LEN) };
+        let Some((first, second)) = template.fragments() else { return vec![whole] };
+        let frame = |len, spi, nonce| Echo { len, spi, nonce, udp: None };
+        let inside = |at: usize| template.in_fragment(at).unwrap_or_default();
+        let (head, (cut, start), (_, end)) = (inside(spi).1, inside(nonce.start), inside(nonce.end - 1));
+        // The nonce comes behind the key: it is in the second.
+        debug_assert!(cut);
+        vec![frame(first, head, head..head), frame(second, start, start..end + 1)]
+    }
 }
 
 impl Checker {
-    /// `gateways` may be named in answers; with none, every unicast address other than the one asked.
-    pub fn new(spec: &Spec, template: &Template, expect: Expect, gateways: &[IpAddr]) -> Checker {
+    /// Checks answers to the requests of these templates. `gateways` may be named in answers; with none, every unicast address
+    /// other than the one asked.
+    pub fn new(spec: &Spec, templates: &[&Template], expect: Expect, gateways: &[IpAddr]) -> Checker {
         Checker {
             expect,
             vip: addr16(spec.destination),
@@ -128,9 +155,7 @@ impl Checker {
             nonce_len: spec.nonce_len,
             gateways: gateways.iter().map(|gateway| addr16(*gateway)).collect(),
             any_protocol: false,
-            echo_len: template.frame.len(),
-            echo_spi: template.spi_at(),
-            echo_nonce: template.nonce_at(),
+            echoes: templates.iter().flat_map(|template| Echo::of(template)).collect(),
         }
     }
 
@@ -255,20 +280,22 @@ impl Checker {
     }
 
     fn echo(&self, frame: &[u8]) -> Received {
-        if frame.len() != self.echo_len {
+        let Some(echo) = self.echoes.iter().find(|echo| echo.len == frame.len()) else {
             return Received::Foreign;
-        }
-        let spi = frame[self.echo_spi..self.echo_spi + 8].try_into().map_or(0, u64::from_be_bytes);
+        };
+        let spi = frame[echo.spi..echo.spi + 8].try_into().map_or(0, u64::from_be_bytes);
         if frame.get(..6) != Some(&self.mac[..]) {
             return Received::Wrong(Wrong::Link);
         }
-        if !follows(&frame[self.echo_nonce.clone()], spi) {
+        if !follows(&frame[echo.nonce.clone()], spi) {
             return Received::Wrong(Wrong::Nonce);
         }
-        let (headers, datagram) = frame.split_at(self.echo_spi - udp::HEADER_LEN);
-        let addresses = &headers[headers.len() - if self.v6 { 32 } else { 8 }..];
-        if !udp::Datagram::new_checked(datagram).is_ok_and(|datagram| datagram.verify(addresses)) {
-            return Received::Wrong(Wrong::Checksum);
+        if let Some(udp) = echo.udp {
+            let (headers, datagram) = frame.split_at(udp);
+            let addresses = &headers[headers.len() - if self.v6 { 32 } else { 8 }..];
+            if !udp::Datagram::new_checked(datagram).is_ok_and(|datagram| datagram.verify(addresses)) {
+                return Received::Wrong(Wrong::Checksum);
+            }
         }
         // Where the client's address stands depends on who echoes; the SPI says whose request it was.
         Received::Answer { spi, client: 0, gateway: [0; 16] }
@@ -304,7 +331,7 @@ mod tests {
         let Decision::Redirect { address, mac, .. } = decide(&request, &view) else { panic!("no redirect") };
         let len = answer(&mut frame, &request, &address, mac).unwrap();
         frame.truncate(len);
-        (Checker::new(spec, &template, Expect::Redirect, &gateways), frame)
+        (Checker::new(spec, &[&template], Expect::Redirect, &gateways), frame)
     }
 
     fn specs() -> Vec<Spec> {

@@ -11,7 +11,7 @@ use dpdk::{Burst, Mempool, RxQueue, TxQueue, rdtsc};
 use hdrhistogram::Histogram;
 
 use crate::answer::{Checker, Expect, Received, Wrong};
-use crate::request::{Flaw, Kind, RequestError, Spec, Template};
+use crate::request::{Flaw, Kind, RequestError, Size, Spec, Template};
 
 /// Odd, its bits well mixed (Knuth, the golden ratio); `BACK` is its inverse modulo 2^64.
 const FORTH: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -32,20 +32,34 @@ pub struct Mix {
     pub unsignalled: u32,
     /// Of 10,000 requests so many are malformed, in all ways in turn.
     pub malformed: u32,
+    /// Of 10,000 requests so many are sent as two fragments.
+    pub pairs: u32,
     /// Clients: source addresses in turn, 1 to 65536.
     pub sources: u32,
     /// Times that each request is sent, 1 to 4; with several queues each time on another.
     pub copies: u32,
 }
 
-/// A class of requests by number: [`Kind::Request`], [`Kind::Unsignalled`], then the flaws.
-const KINDS: usize = 2 + Flaw::ALL.len();
+/// A class of requests by number: [`Kind::Request`], [`Kind::Unsignalled`], the flaws, and the request as a pair.
+const KINDS: usize = PAIR + 1;
+const PAIR: usize = 2 + Flaw::ALL.len();
+
+/// Whether a class of requests is to be answered.
+fn answerable(kind: usize) -> bool {
+    matches!(kind, 0 | PAIR)
+}
 
 impl Mix {
+    /// All requests are of one kind.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.unsignalled | self.malformed | self.pairs == 0
+    }
+
     /// The kind of request number `n`, as an index into the templates.
     #[inline]
     fn kind(&self, n: u64) -> usize {
-        if self.unsignalled | self.malformed == 0 {
+        if self.is_plain() {
             return 0;
         }
         // A hash spreads the kinds evenly and always in the same way.
@@ -54,6 +68,8 @@ impl Mix {
             1
         } else if ticket < self.unsignalled + self.malformed {
             2 + n as usize % Flaw::ALL.len()
+        } else if ticket < self.unsignalled + self.malformed + self.pairs {
+            PAIR
         } else {
             0
         }
@@ -182,7 +198,7 @@ impl Tally {
 struct Slot {
     /// TSC of sending.
     sent: u64,
-    /// Answers still awaited.
+    /// Frames of answers still awaited.
     left: u32,
     /// Gateway that the first answer named, as an index plus 1; 0: none yet.
     gateway: u16,
@@ -226,12 +242,15 @@ impl Gun {
     ) -> Result<Gun, RequestError> {
         let mut kinds = vec![Kind::Request, Kind::Unsignalled];
         kinds.extend(Flaw::ALL.map(Kind::Malformed));
-        debug_assert_eq!(kinds.len(), KINDS);
-        let templates =
+        let mut templates =
             kinds.into_iter().map(|kind| Template::new(spec, kind)).collect::<Result<Vec<_>, _>>()?;
+        templates.push(Template::new(&Spec { size: Size::Pair, ..*spec }, Kind::Request)?);
+        debug_assert_eq!(templates.len(), KINDS);
         let expect = answers.expect;
-        let checker = Checker::new(spec, &templates[0], expect, answers.gateways)
-            .with_any_protocol_id(answers.any_protocol_id);
+        let sent: &[&Template] =
+            if mix.pairs > 0 { &[&templates[0], &templates[PAIR]] } else { &[&templates[0]] };
+        let checker =
+            Checker::new(spec, sent, expect, answers.gateways).with_any_protocol_id(answers.any_protocol_id);
         let first = (seed << 40) + 1;
         let ns_per_cycle = 1e9 / link.hz as f64;
         let out = link.tx.iter().map(|_| Burst::new()).collect();
@@ -348,8 +367,10 @@ impl Gun {
                 if now.saturating_sub(slot.sent) <= timeout {
                     break;
                 }
-                self.part.lost += u64::from(slot.left);
-                self.outstanding -= u64::from(slot.left);
+                let frames = frames_back(self.expect, &self.templates[self.mix.kind(self.oldest)]);
+                let lost = u64::from(slot.left.div_ceil(frames));
+                self.part.lost += lost;
+                self.outstanding -= lost;
             }
             slot.over = true;
             self.oldest += 1;
@@ -359,29 +380,45 @@ impl Gun {
     /// Sends up to `count` requests; what a full queue did not take leaves first.
     #[inline]
     fn send(&mut self, count: u64, now: u64) {
-        let frames = if self.templates[0].fragments().is_some() { 2 } else { 1 };
         let copies = self.mix.copies as usize;
         let queues = self.out.len();
         let mask = self.ring.len() as u64 - 1;
-        if queues == 1 && frames == 1 && copies == 1 {
-            // The common case in bulk: one mbuf a request, all on one queue.
+        if queues == 1 && copies == 1 {
+            // The common case in bulk, all on one queue.
             let count =
                 if self.out[0].is_empty() { count.min(mask + 1 - (self.next - self.oldest)) } else { 0 };
-            let count = self.link.pool.alloc_bulk(&mut self.out[0], count as usize);
-            for at in 0..count {
+            let requests = self.next..self.next + count;
+            let frames: usize = match self.mix.is_plain() {
+                true => count as usize * self.templates[0].frames(),
+                false => requests.map(|n| self.templates[self.mix.kind(n)].frames()).sum(),
+            };
+            let allocated = self.link.pool.alloc_bulk(&mut self.out[0], frames);
+            let mut at = 0;
+            while at < allocated {
                 let n = self.next;
                 let kind = self.mix.kind(n);
                 let template = &self.templates[kind];
-                let mbuf = &mut self.out[0].as_mut_slice()[at];
-                // The pool's buffers hold every template, main sees to that.
-                let _ = mbuf.set_len(template.frame.len());
-                template.vary(mbuf.data_mut(), n.wrapping_mul(FORTH), self.mix.client(n));
+                // The pool's buffers hold every frame, main sees to that.
+                match (template.fragments(), &mut self.out[0].as_mut_slice()[at..]) {
+                    (Some((first, second)), [head, tail, ..]) => {
+                        let whole = &mut self.scratch[..template.frame.len()];
+                        template.vary(whole, n.wrapping_mul(FORTH), self.mix.client(n));
+                        let _ = (head.set_len(first), tail.set_len(second));
+                        template.split(whole, n as u32, head.data_mut(), tail.data_mut());
+                    }
+                    (_, [mbuf, ..]) => {
+                        let _ = mbuf.set_len(template.frame.len());
+                        template.vary(mbuf.data_mut(), n.wrapping_mul(FORTH), self.mix.client(n));
+                    }
+                    (_, []) => break,
+                }
+                at += template.frames();
                 self.note(n, kind, now);
             }
-            self.part.frames += count as u64;
+            self.part.frames += allocated as u64;
         } else {
             for _ in 0..count {
-                let room = frames * copies;
+                let room = 2 * copies;
                 let blocked = self.out.iter().any(|out| out.room() < room);
                 if blocked || self.next - self.oldest > mask {
                     break;
@@ -398,7 +435,7 @@ impl Gun {
                     if !push(&self.link.pool, out, template, whole, id) {
                         return self.flush();
                     }
-                    self.part.frames += template.fragments().map_or(1, |_| 2);
+                    self.part.frames += template.frames() as u64;
                 }
                 self.note(n, kind, now);
             }
@@ -410,11 +447,11 @@ impl Gun {
     #[inline]
     fn note(&mut self, n: u64, kind: usize, now: u64) {
         let copies = self.mix.copies;
-        let awaited = if kind == 0 && self.expect != Expect::Nothing || self.expect == Expect::Echo {
+        let awaited = if answerable(kind) && self.expect != Expect::Nothing || self.expect == Expect::Echo {
             self.part.sent += u64::from(copies);
             self.outstanding += u64::from(copies);
-            copies
-        } else if kind == 0 {
+            copies * frames_back(self.expect, &self.templates[kind])
+        } else if answerable(kind) {
             self.part.sent += u64::from(copies);
             0
         } else {
@@ -468,7 +505,7 @@ impl Gun {
             // Nothing of this run: an answer to an earlier one that is very late, or to nothing.
             self.part.late += 1;
             return;
-        } else if self.expect == Expect::Redirect && self.mix.kind(n) != 0 {
+        } else if self.expect == Expect::Redirect && !answerable(self.mix.kind(n)) {
             Some(Wrong::Unasked)
         } else if self.expect == Expect::Redirect && client != self.mix.client(n) {
             Some(Wrong::Header)
@@ -482,6 +519,10 @@ impl Gun {
             return;
         }
         slot.left -= 1;
+        if !slot.left.is_multiple_of(frames_back(self.expect, &self.templates[self.mix.kind(n)])) {
+            // Half of a datagram.
+            return;
+        }
         if slot.over {
             self.part.late += 1;
             return;
@@ -520,6 +561,12 @@ impl Mix {
     }
 }
 
+/// Frames that an answer to a request has: an echo sends its fragments back, one by one.
+#[inline]
+fn frames_back(expect: Expect, template: &Template) -> u32 {
+    if expect == Expect::Echo { template.frames() as u32 } else { 1 }
+}
+
 /// Appends a varied request as one frame or two; false when the pool is empty.
 fn push(pool: &Mempool, out: &mut Burst, template: &Template, whole: &[u8], id: u32) -> bool {
     let before = out.len();
@@ -556,14 +603,15 @@ mod tests {
 
     #[test]
     fn the_mixture_has_the_shares_asked_for() {
-        let mix = Mix { unsignalled: 1000, malformed: 250, sources: 7, copies: 1 };
+        let mix = Mix { unsignalled: 1000, malformed: 250, pairs: 500, sources: 7, copies: 1 };
         let mut counts = [0u32; KINDS];
         for n in 1..=1_000_000 {
             counts[mix.kind(n)] += 1;
         }
         assert!(counts[1].abs_diff(100_000) < 1000, "{counts:?}");
-        assert!(counts[2..].iter().sum::<u32>().abs_diff(25_000) < 500, "{counts:?}");
-        assert!(counts[2..].iter().all(|count| *count > 5000), "{counts:?}");
+        assert!(counts[2..PAIR].iter().sum::<u32>().abs_diff(25_000) < 500, "{counts:?}");
+        assert!(counts[2..PAIR].iter().all(|count| *count > 5000), "{counts:?}");
+        assert!(counts[PAIR].abs_diff(50_000) < 700, "{counts:?}");
         assert_eq!((0..14).map(|n| mix.client(n)).collect::<Vec<_>>()[..8], [0, 1, 2, 3, 4, 5, 6, 0]);
     }
 }

@@ -130,6 +130,7 @@ pub struct Template {
     nonce: usize,
     nonce_len: usize,
     source: u16,
+    fragments: Option<(usize, usize)>,
 }
 
 impl Template {
@@ -199,7 +200,8 @@ impl Template {
             let off = if sum >= 0xfffe { 1 } else { sum + 1 };
             datagram[6..8].copy_from_slice(&off.to_be_bytes());
         }
-        Ok(Template { frame, kind, ip, udp, ike, nonce: ike + nonce, nonce_len, source })
+        let fragments = fragments(frame.len() - udp, udp - ip, family).map(|(a, b)| (ip + a, ip + b));
+        Ok(Template { frame, kind, ip, udp, ike, nonce: ike + nonce, nonce_len, source, fragments })
     }
 
     /// 4 or 6.
@@ -257,16 +259,24 @@ impl Template {
         }
     }
 
+    /// Frames that the request is sent as.
+    #[inline]
+    pub fn frames(&self) -> usize {
+        1 + usize::from(self.fragments().is_some())
+    }
+
     /// The lengths of the two frames that a request too long for one is sent as; `None`: it is sent whole.
+    #[inline]
     pub fn fragments(&self) -> Option<(usize, usize)> {
-        let payload = self.frame.len() - self.udp;
-        let header = self.udp - self.ip;
-        if header + payload <= MTU {
-            return None;
-        }
-        let header = header + if self.family() == 6 { FRAGMENT_HEADER } else { 0 };
-        let first = (MTU - header) / 8 * 8;
-        Some((self.ip + header + first, self.ip + header + payload - first))
+        self.fragments
+    }
+
+    /// Where a byte of the whole frame, behind its headers, stands in the fragment that has it: false for the first.
+    pub fn in_fragment(&self, at: usize) -> Option<(bool, usize)> {
+        let (first, _) = self.fragments?;
+        let more = if self.family() == 6 { FRAGMENT_HEADER } else { 0 };
+        let (moved, headers) = (at + more, self.udp + more);
+        Some(if moved < first { (false, moved) } else { (true, headers + moved - first) })
     }
 
     /// Writes the two fragments of a varied request, whose lengths are [`Template::fragments`]' and whose identification
@@ -297,6 +307,16 @@ impl Template {
             }
         }
     }
+}
+
+/// The lengths of the two packets that a datagram of `payload` bytes behind a header is cut into, if it does not fit one.
+fn fragments(payload: usize, header: usize, family: u8) -> Option<(usize, usize)> {
+    if header + payload <= MTU {
+        return None;
+    }
+    let header = header + if family == 6 { FRAGMENT_HEADER } else { 0 };
+    let first = (MTU - header) / 8 * 8;
+    Some((header + first, header + payload - first))
 }
 
 /// Adds to what a checksum covers.

@@ -57,6 +57,28 @@ fn a_rate_is_kept_and_every_request_accounted_for() {
     assert!(progress.contains("1 s  sent"), "{progress}");
 }
 
+/// A mirror sends both halves of a datagram back: it is answered once, when both are there.
+#[test]
+fn an_echo_of_fragments_counts_datagrams() {
+    for (vip, more) in [
+        ("192.0.2.1", &["--size", "pair"][..]),
+        ("2001:db8::1", &["--size", "pair", "--copies", "2"]),
+        ("192.0.2.1", &["--pairs", "50", "--nonce", "200"]),
+    ] {
+        let fixed =
+            ["--vip", vip, "--rate", "5k", "--count", "1000", "--timeout", "1000", "--json", "--quiet"];
+        let output = ikegun(&[&MIRROR[..], &fixed, more].concat());
+        let result = json(&output);
+        assert!(output.status.success(), "{result}");
+        let count = |name: &str| result[name].as_u64().unwrap();
+        let copies = if more.contains(&"--copies") { 2 } else { 1 };
+        assert_eq!((count("sent"), count("wrong"), count("foreign")), (1000 * copies, 0, 0), "{result}");
+        assert_eq!(count("answered") + count("lost"), count("sent"), "{result}");
+        assert!(count("answered") > 900 * copies, "{result}");
+        assert!((1400 * copies..=2000 * copies).contains(&count("frames")), "{result}");
+    }
+}
+
 #[test]
 fn a_search_ends_with_a_rate() {
     let more = ["--search", "--rate", "10k", "--trial", "0.2", "--loss", "1", "--json", "--quiet"];
@@ -94,12 +116,13 @@ struct Replay {
 fn the_data_plane_answers_what_ikegun_sends_and_ikegun_accepts_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let runs: [(&str, &str, &[&str]); 5] = [
+    let runs: [(&str, &str, &[&str]); 6] = [
         ("192.0.2.128", "192.0.2.1", &["--sources", "7", "--unsignalled", "10", "--malformed", "5"]),
         ("2001:db8::8000", "2001:db8::1", &["--size", "400", "--nonce", "77", "--unsignalled", "50"]),
         ("192.0.2.128", "192.0.2.1", &["--vlan", "9", "--size", "922", "--copies", "3"]),
         ("192.0.2.128", "192.0.2.1", &["--size", "pair", "--sources", "300"]),
         ("2001:db8::8000", "2001:db8::1", &["--size", "pair"]),
+        ("192.0.2.128", "192.0.2.1", &["--pairs", "30", "--unsignalled", "10", "--sources", "7"]),
     ];
     let (mac, node) = ([2, 0x70, 0x63, 0x61, 0x70, 0], [2, 0, 0, 0, 0, 1]);
     let mut frames = Vec::new();
@@ -145,7 +168,7 @@ fn the_data_plane_answers_what_ikegun_sends_and_ikegun_accepts_it() {
         };
         let template = Template::new(&spec, Kind::Request).unwrap();
         let named = gateways.map(|gateway| gateway.parse::<IpAddr>().unwrap());
-        let checker = Checker::new(&spec, &template, Expect::Redirect, &named);
+        let checker = Checker::new(&spec, &[&template], Expect::Redirect, &named);
         let mut gateway_of = std::collections::HashMap::new();
         for answer in these {
             let Received::Answer { spi, gateway, .. } = checker.check(&answer.frame) else {

@@ -4,6 +4,9 @@
 //! it to the same worker: the keyed hash that picked its slot tells it again. The table keeps 16 bits of that hash for
 //! each client, four clients a bucket, the oldest gives way. It is a cache line a lookup, of one thread, and never grows.
 
+use crossbeam::utils::CachePadded;
+use platform::lines::Lines;
+
 /// Buckets, a power of two: 256 KiB. With 30,000 clients between a request and its retransmission two in a hundred are
 /// forgotten and count twice; one in 16,000 new ones is taken for known.
 const BUCKETS: usize = 1 << 15;
@@ -13,12 +16,12 @@ const LOW: u64 = 0x0001_0001_0001_0001;
 /// The clients that one worker redirected lately.
 #[derive(Debug)]
 pub struct SeenClients {
-    buckets: Box<[u64]>,
+    buckets: Box<CachePadded<[u64; BUCKETS]>>,
 }
 
 impl Default for SeenClients {
     fn default() -> Self {
-        SeenClients { buckets: vec![0; BUCKETS].into_boxed_slice() }
+        SeenClients { buckets: Box::new(CachePadded::new([0; BUCKETS])) }
     }
 }
 
@@ -29,7 +32,7 @@ impl SeenClients {
         // The slot took the lowest ten bits. A tag is never 0, which marks a free place.
         let index = (hash >> 16) as usize % BUCKETS;
         let tag = (hash >> 48).max(1);
-        let Some(bucket) = self.buckets.get_mut(index) else { return true };
+        let bucket = &mut self.buckets[index];
         // A tag that is there makes a zero, and a zero borrows into its highest bit.
         let same = *bucket ^ (tag * LOW);
         if same.wrapping_sub(LOW) & !same & LOW << 15 != 0 {
@@ -37,6 +40,11 @@ impl SeenClients {
         }
         *bucket = *bucket << 16 | tag;
         true
+    }
+
+    /// Adds the heap memory that is written.
+    pub fn writes(&self, lines: &mut Lines) {
+        lines.add("clients", &*self.buckets);
     }
 }
 

@@ -29,6 +29,7 @@ pub mod link;
 mod plain;
 pub mod police;
 pub mod ports;
+pub mod queues;
 pub mod reason;
 pub mod reassemble;
 pub mod replay;

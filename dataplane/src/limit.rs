@@ -1,6 +1,8 @@
 //! The optional limit of answers to one source prefix.
 
 use crate::police::Meter;
+use crossbeam::utils::CachePadded;
+use platform::lines::Lines;
 use platform::siphash::siphash13;
 
 /// Meters of one worker. Prefixes that fall on the same one share it: memory is fixed, and a collision is rarer than
@@ -9,7 +11,7 @@ const METERS: usize = 4096;
 
 /// Limits answers per source prefix.
 pub struct AnswerLimit {
-    meters: Vec<Meter>,
+    meters: Box<CachePadded<[Meter; METERS]>>,
     key: [u64; 2],
     prefix: [u8; 2],
 }
@@ -19,7 +21,7 @@ impl AnswerLimit {
     /// `v6_prefix` bits. `None` for rate 0: off.
     pub fn new(rate: u64, v4_prefix: u8, v6_prefix: u8, key: [u64; 2]) -> Option<Self> {
         (rate > 0).then(|| AnswerLimit {
-            meters: vec![Meter::new(rate, rate); METERS],
+            meters: Box::new(CachePadded::new([Meter::new(rate, rate); METERS])),
             key,
             prefix: [v4_prefix.min(32), v6_prefix.min(128)],
         })
@@ -32,6 +34,11 @@ impl AnswerLimit {
         let masked = u128::from_be_bytes(*source) & !u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
         let hash = siphash13(self.key, [(masked >> 64) as u64, masked as u64], family.into());
         self.meters[hash as usize % METERS].admit(now_ns)
+    }
+
+    /// Adds the heap memory that is written.
+    pub fn writes(&self, lines: &mut Lines) {
+        lines.add("answer limit", &*self.meters);
     }
 }
 

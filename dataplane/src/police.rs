@@ -1,5 +1,7 @@
 //! What passes to the kernel's side, in classes with a meter each: a flood in one class starves no other.
 
+use crossbeam::utils::CachePadded;
+use platform::lines::Lines;
 use platform::profile::PoliceProfile;
 use platform::wire::ethernet::{Frame, ethertype};
 
@@ -84,7 +86,7 @@ const LANE_SHARE: u64 = 4;
 #[derive(Debug, Clone)]
 pub struct Police {
     meters: [Meter; CLASSES],
-    hsrp: Vec<Meter>,
+    hsrp: Box<CachePadded<[Meter; LANES]>>,
 }
 
 impl Police {
@@ -100,7 +102,7 @@ impl Police {
             burst: Some(rates.hsrp.burst().div_ceil(LANE_SHARE)),
         };
         Police {
-            hsrp: vec![meter(&hsrp); LANES],
+            hsrp: Box::new(CachePadded::new([meter(&hsrp); LANES])),
             meters: [
                 meter(&rates.hsrp),
                 meter(&rates.clb),
@@ -119,6 +121,11 @@ impl Police {
         // The lane first: what it refuses takes nothing from the class.
         (class != Class::Hsrp || self.hsrp[lane(frame)].admit(now_ns))
             && self.meters[class as usize].admit(now_ns)
+    }
+
+    /// Adds the heap memory that is written.
+    pub fn writes(&self, lines: &mut Lines) {
+        lines.add("lanes of hsrp", &*self.hsrp);
     }
 }
 

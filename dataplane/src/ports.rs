@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use dpdk::steer::{self, Counts, Egress, Mode, Program, Rules, Sockets, Steering};
+use dpdk::steer::{self, Counts, Egress, Mode, Placed, Program, Rules, Sockets, Steering};
 use dpdk::{Bond, Eal, MacFilter, Mempool, Port, PortConfig, PortId, PortStats, RxQueue, TxQueue};
 use platform::host;
 use platform::host::cores::{CorePlan, WorkerCore};
@@ -18,6 +18,7 @@ use platform::snapshot::{
 };
 use tracing::{debug, info, warn};
 
+use crate::queues::{self, Devices};
 use crate::reassemble::Reassembler;
 use crate::vlan::{VlanQueues, Vlans};
 use crate::worker::Queues;
@@ -28,8 +29,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A port and its exception device, from the control thread's side.
 pub struct OpenPort {
+    /// On the interface as long as it stands here: it goes before the sockets do.
+    _placed: Option<Placed>,
     /// The port.
     pub port: Port,
+    /// Its further queues, where DPDK's driver serves one a device.
+    more: Vec<Port>,
     name: String,
     exception_name: String,
     exception: Option<Port>,
@@ -63,13 +68,18 @@ pub struct ProgramFile {
     _file: Option<OwnedFd>,
 }
 
-/// Names our XDP program to the driver of each bifurcated port of a resolved profile.
+/// Names our XDP program to the driver of each bifurcated port of a resolved profile, which then gets a device a queue where it
+/// must.
 ///
 /// # Errors
-/// The system gives no memory for a file.
+/// The system gives no memory for a file; an interface has fewer queues than its port.
 pub fn steer(profile: &mut Profile) -> Result<ProgramFile, Failure> {
     let mut program = None;
-    for port in profile.port.iter_mut().filter(|port| port.attach == Attach::Bifurcated) {
+    for port in &mut profile.port {
+        queues::one_a_device(port)?;
+        if port.attach == Attach::Owned {
+            continue;
+        }
         // A NIC is told by flow rules.
         let Device::Vdev(spec) = &mut port.device else { continue };
         if program.is_none() {
@@ -88,7 +98,9 @@ pub fn steer(profile: &mut Profile) -> Result<ProgramFile, Failure> {
 /// # Errors
 /// What EAL said.
 pub fn start_eal(profile: &Profile, plan: &CorePlan) -> Result<Eal, Failure> {
-    for device in profile.port.iter().flat_map(PortProfile::devices) {
+    let devices =
+        profile.port.iter().flat_map(|port| port.devices().iter().map(move |device| (port, device)));
+    for (port, device) in devices {
         if let (true, Some(interface)) = (device.name().starts_with("net_af_xdp"), device.arg("iface")) {
             // A program that a killed predecessor left attached would refuse the next start.
             host::link::xdp_off(interface)?;
@@ -157,11 +169,12 @@ fn open_one(
         promiscuous: settings.promiscuous == Promiscuous::On,
         isolated: bifurcated && matches!(settings.device, Device::Pci(_)),
     };
-    let before = steer::sockets();
-    let (mut port, rx, tx) = match settings.bond() {
-        None => Port::configure(eal, find(eal, settings, &settings.device)?, &config, &pool)?,
+    let (before, rss) = (steer::sockets(), config.rss);
+    let Devices { mut port, more, rx, tx, sockets: of_queues } = match settings.bond() {
+        None => queues::configure(eal, find(eal, settings, &settings.device)?, settings, config, &pool)?,
         Some(bond) => make_bond(eal, settings, bond, index)?
             .configure(&config, &pool)
+            .map(|(port, rx, tx)| Devices::one(port, rx, tx))
             .map_err(|error| format!("port {}: {error}", settings.interface))?,
     };
     let after = steer::sockets();
@@ -170,7 +183,7 @@ fn open_one(
         zero_copy: after.zero_copy.saturating_sub(before.zero_copy),
     };
     let can = port.capabilities();
-    if config.rss && !can.rss {
+    if rss && !can.rss {
         // A TAP or a vhost peer spreads frames itself.
         warn!(
             port = settings.interface,
@@ -185,13 +198,19 @@ fn open_one(
         Ok(filter) => debug!(port = port.name(), ?filter, "all multicast by other means"),
         Err(error) => warn!(%error, "multicast may not reach the kernel's side"),
     }
-    let mut egress = None;
+    let (mut egress, mut placed) = (None, None);
     let steering = match (settings.attach, &settings.device, port.kernel_ifindex()) {
         (Attach::Owned, ..) => None,
         (_, Device::Pci(_), _) => Some(Steering::flows(&port, settings.queues)),
         (.., Some(index)) => {
-            let program = Program::attached(index)?;
-            match fence_egress(&program, index) {
+            let attached;
+            let program = if queues::is_one_a_device(settings) {
+                placed.insert(Placed::put(index, &of_queues)?).program()
+            } else {
+                attached = Program::attached(index)?;
+                &attached
+            };
+            match fence_egress(program, index) {
                 Ok(filter) => egress = Some(filter),
                 Err(error) => warn!(
                     port = settings.interface,
@@ -199,7 +218,7 @@ fn open_one(
                     "what the kernel sends in the name of a fenced address is not stopped"
                 ),
             }
-            Some(Steering::open(&program)?)
+            Some(Steering::open(program)?)
         }
         (.., None) => {
             let port = &settings.interface;
@@ -260,7 +279,9 @@ fn open_one(
         "port up"
     );
     let opened = OpenPort {
+        _placed: placed,
         port,
+        more,
         name: settings.interface.clone(),
         exception_name: settings.kernel_device().unwrap_or_default().to_owned(),
         exception,
@@ -460,7 +481,8 @@ impl OpenPort {
 
     /// How it is now.
     pub fn status(&mut self) -> PortStatus {
-        let (link, stats) = (self.port.link(), self.port.stats());
+        let link = self.port.link();
+        let stats = self.more.iter().fold(self.port.stats(), |sum, port| sum + port.stats());
         let lost = self.exception.as_ref().map_or(0, |exception| exception.stats().rx_nombuf);
         PortStatus {
             link_up: link.up,

@@ -4,6 +4,8 @@
 //! themselves are held, not their bytes: a pair that is not answered passes on as it came.
 
 use crate::FragmentInfo;
+use crossbeam::utils::CachePadded;
+use platform::lines::Lines;
 use platform::siphash::siphash13;
 use platform::wire::{ethernet, ipv4, ipv6};
 
@@ -38,9 +40,13 @@ pub enum Offer<F> {
     Other(F, Option<F>),
 }
 
+/// The places of one set of keys.
+type Set<F> = CachePadded<[Option<Held<F>>; WAYS]>;
+
 /// The fragments that wait, of one worker.
 pub struct Reassembler<F> {
-    entries: Vec<Option<Held<F>>>,
+    sets: Box<[Set<F>]>,
+    scratch: Box<CachePadded<[u8; SCRATCH_LEN]>>,
     timeout_ns: u64,
     key: [u64; 2],
     held: usize,
@@ -50,8 +56,14 @@ impl<F> Reassembler<F> {
     /// Room for `entries` fragments (rounded up to whole sets of 4, at most 4,096), each for `timeout_ns`.
     /// `key` keys the hash, so that nobody can aim at a set.
     pub fn new(entries: usize, timeout_ns: u64, key: [u64; 2]) -> Self {
-        let entries = entries.clamp(WAYS, 4096).next_multiple_of(WAYS);
-        Reassembler { entries: (0..entries).map(|_| None).collect(), timeout_ns, key, held: 0 }
+        let sets = entries.clamp(WAYS, 4096).div_ceil(WAYS);
+        Reassembler {
+            sets: (0..sets).map(|_| CachePadded::new(std::array::from_fn(|_| None))).collect(),
+            scratch: Box::new(CachePadded::new([0; SCRATCH_LEN])),
+            timeout_ns,
+            key,
+            held: 0,
+        }
     }
 
     /// Fragments that wait now.
@@ -66,8 +78,8 @@ impl<F> Reassembler<F> {
         if !(is_first || is_last) || !aligned || info.len == 0 || info.offset + info.len > MAX_DATAGRAM {
             return Offer::Other(frame, None);
         }
-        let start = self.set(&info);
-        let set = &mut self.entries[start..start + WAYS];
+        let index = self.set(&info);
+        let set = &mut self.sets[index];
         if let Some(slot) =
             set.iter_mut().find(|slot| slot.as_ref().is_some_and(|held| same(&held.info, &info)))
         {
@@ -110,7 +122,11 @@ impl<F> Reassembler<F> {
         }
         let over =
             |held: &Held<F>| now_ns == u64::MAX || now_ns.saturating_sub(held.since_ns) >= self.timeout_ns;
-        let slot = self.entries.iter_mut().find(|slot| slot.as_ref().is_some_and(over))?;
+        let slot = self
+            .sets
+            .iter_mut()
+            .flat_map(|set| set.iter_mut())
+            .find(|slot| slot.as_ref().is_some_and(over))?;
         self.held -= 1;
         slot.take().map(|held| held.frame)
     }
@@ -118,7 +134,18 @@ impl<F> Reassembler<F> {
     fn set(&self, info: &FragmentInfo) -> usize {
         let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| info.source[at + i]));
         let hash = siphash13(self.key, [word(0), word(8)], info.id);
-        (hash as usize % (self.entries.len() / WAYS)) * WAYS
+        hash as usize % self.sets.len()
+    }
+
+    /// Room for [`assemble`].
+    pub fn scratch(&mut self) -> &mut [u8] {
+        &mut self.scratch[..]
+    }
+
+    /// Adds the heap memory that is written.
+    pub fn writes(&self, lines: &mut Lines) {
+        lines.add("fragments", &*self.sets);
+        lines.add("scratch buffer", &*self.scratch);
     }
 }
 

@@ -17,12 +17,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{info, warn};
 
 use crate::idle::Sleeper;
-use crate::limit::AnswerLimit;
 use crate::link::Link;
 use crate::ports::{self, OpenPort};
 use crate::stages::StageClock;
 use crate::worker::{Observer, Settings, Source, Worker};
-use crate::{Police, Reason, View, fixed, steer};
+use crate::{Reason, View, fixed, steer};
 
 /// The control thread looks after the snapshot's generation this often: it bounds how late a MAC filter is set.
 const TICK: Duration = Duration::from_millis(2);
@@ -113,16 +112,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let block =
             feedback.worker(index).ok_or_else(|| format!("the counters of worker {index} are taken"))?;
         block.set_core(place.core as u32);
-        let settings = Settings {
-            burst: profile.worker.burst,
-            police: Police::new(&profile.police, workers),
-            limit: AnswerLimit::new(
-                profile.answer_limit.rate.div_ceil(workers as u64),
-                profile.answer_limit.v4_prefix,
-                profile.answer_limit.v6_prefix,
-                key,
-            ),
-        };
+        let settings = Settings::of(&profile, workers, key);
         let place = (index, place.core);
         if profile.worker.stages {
             let worker = Worker::new(queues, view, source, block, settings, StageClock::default());

@@ -1,6 +1,10 @@
 //! A worker's view of the snapshot: its private copy, what follows from it, and what each address may do right now.
 
-use platform::snapshot::{ANY_PORT, Body, Copy, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState};
+use crossbeam::utils::CachePadded;
+use platform::lines::Lines;
+use platform::snapshot::{
+    ANY_PORT, Body, Copy, MAX_VIPS, Reader, Refresh, VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState,
+};
 use platform::wire::ethernet::Mac;
 
 use crate::Reason;
@@ -33,6 +37,9 @@ pub struct Target {
 const _: () = assert!(size_of::<Target>() == 32);
 
 impl Target {
+    /// The place of none: no frame is of family 0.
+    const NONE: Target = Target { addr: [0; 16], port: 0, family: 0, mac: [0; 6], gate: Gate::Fence };
+
     fn new(vip: &Vip, gate: Gate) -> Self {
         Target { addr: vip.addr, port: vip.port, family: vip.family, mac: vip.mac, gate }
     }
@@ -41,8 +48,9 @@ impl Target {
 /// The private copy and its gates. Everything that is asked per packet is plain memory of this thread.
 pub struct View {
     copy: Copy,
-    /// One for each virtual address of the copy.
-    targets: Vec<Target>,
+    /// The first so many belong to the virtual addresses of the copy.
+    count: usize,
+    targets: Box<CachePadded<[Target; MAX_VIPS]>>,
     fenced: bool,
 }
 
@@ -55,16 +63,16 @@ impl Default for View {
 impl View {
     /// A view without any virtual address.
     pub fn new() -> Self {
-        let targets = Vec::with_capacity(platform::snapshot::MAX_VIPS);
-        View { copy: Copy::empty(), targets, fenced: false }
+        let targets = Box::new(CachePadded::new([Target::NONE; MAX_VIPS]));
+        View { copy: Copy::empty(), count: 0, targets, fenced: false }
     }
 
     /// A view of a body that never changes and whose addresses are answered for ever: static mode and replay.
     pub fn fixed(body: Box<Body>) -> Self {
-        let targets = body.vips().iter().map(|vip| Target::new(vip, gate(vip, true, false))).collect();
-        let mut copy = Copy::empty();
-        copy.body = body;
-        View { copy, targets, fenced: false }
+        let mut view = View::new();
+        **view.copy.body = *body;
+        view.retarget(|vip| gate(vip, true, false));
+        view
     }
 
     /// Once a burst: copies the snapshot if it moved, and reads leases and their end.
@@ -72,18 +80,36 @@ impl View {
     pub fn refresh(&mut self, reader: &Reader, now_ns: u64) -> Refresh {
         let refresh = reader.refresh(&mut self.copy);
         if let Refresh::Copied = refresh {
-            self.targets.clear();
-            self.targets.extend(self.copy.body.vips().iter().map(|vip| Target::new(vip, Gate::Fence)));
+            self.retarget(|_| Gate::Fence);
         }
         // The leases of another instance say nothing about this copy: they speak of other groups.
         let ours = self.copy.instance == reader.instance();
         self.fenced = false;
-        for (vip, target) in self.copy.body.vips().iter().zip(&mut self.targets) {
+        for (vip, target) in self.copy.body.vips().iter().zip(&mut self.targets[..]) {
             let lease = reader.lease(usize::from(vip.group));
             target.gate = gate(vip, ours && lease.runs(now_ns), ours && lease.peer_known);
             self.fenced |= target.gate == Gate::Fence;
         }
         refresh
+    }
+
+    #[cold]
+    fn retarget(&mut self, gate: impl Fn(&Vip) -> Gate) {
+        self.count = self.copy.body.vips().len();
+        for (vip, target) in self.copy.body.vips().iter().zip(&mut self.targets[..]) {
+            *target = Target::new(vip, gate(vip));
+        }
+    }
+
+    #[inline(always)]
+    fn targets(&self) -> &[Target] {
+        &self.targets[..self.count]
+    }
+
+    /// Adds the heap memory that [`View::refresh`] writes.
+    pub fn writes(&self, lines: &mut Lines) {
+        self.copy.writes(lines);
+        lines.add("targets", &*self.targets);
     }
 
     /// The snapshot's instance and generation that this view shows.
@@ -106,7 +132,7 @@ impl View {
     /// What requests to this address get.
     #[inline]
     pub fn gate(&self, index: usize) -> Gate {
-        self.targets.get(index).map_or(Gate::Pass(Reason::GroupInactive), |target| target.gate)
+        self.targets().get(index).map_or(Gate::Pass(Reason::GroupInactive), |target| target.gate)
     }
 
     /// A virtual address on a port: its index, and what is asked of it first.
@@ -117,7 +143,7 @@ impl View {
                 && target.addr == *address
                 && (target.port == port || target.port == ANY_PORT)
         };
-        self.targets.iter().enumerate().find(|(_, target)| found(target))
+        self.targets().iter().enumerate().find(|(_, target)| found(target))
     }
 
     /// The index of a virtual address on a port.
@@ -134,7 +160,7 @@ impl View {
 
     /// Whether an address is a virtual one of an interface that `wanted` names by its number.
     pub fn is_on(&self, family: u8, address: &[u8; 16], wanted: impl Fn(u16) -> bool) -> bool {
-        let mut targets = self.targets.iter();
+        let mut targets = self.targets().iter();
         targets.any(|target| target.family == family && target.addr == *address && wanted(target.port))
     }
 
@@ -160,7 +186,7 @@ impl View {
 
     /// The fenced addresses of an interface.
     pub fn fenced(&self, interface: u16) -> impl Iterator<Item = &Vip> {
-        let pairs = self.copy.body.vips().iter().zip(&self.targets);
+        let pairs = self.copy.body.vips().iter().zip(self.targets());
         let fenced = pairs.filter(|(_, target)| target.gate == Gate::Fence).map(|(vip, _)| vip);
         fenced.filter(move |vip| is_here(vip, interface))
     }

@@ -63,7 +63,8 @@ impl Vlans {
     }
 }
 
-/// The kernel's side of a VLAN.
+/// The kernel's side of a VLAN, on cache lines of its own.
+#[repr(align(128))]
 pub struct VlanQueues {
     /// The VLAN.
     pub vlan: u16,

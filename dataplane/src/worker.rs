@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
+use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Mbuf, RxQueue, TxQueue, rdtsc};
+use platform::lines::Lines;
+use platform::profile::Profile;
 use platform::snapshot::{Reader, Refresh, WorkerBlock};
 use platform::wire::ethernet::{self, Frame, Mac};
 
 use crate::classify::{classify_timed, touches_fenced};
 use crate::clients::SeenClients;
 use crate::limit::AnswerLimit;
-use crate::reassemble::{Offer, Reassembler, SCRATCH_LEN, assemble};
+use crate::reassemble::{Offer, Reassembler, assemble};
 use crate::stages::Stage;
 use crate::vlan::{self, VlanQueues};
 use crate::{
@@ -82,9 +85,10 @@ pub struct Numbered {
     frame: u64,
 }
 
-/// One worker.
+/// One worker. It and all that it points to lie on cache lines that no other thread writes: [`Worker::writes`].
+#[repr(align(128))]
 pub struct Worker<O: Observer> {
-    queues: Vec<Queues>,
+    queues: Vec<CachePadded<Queues>>,
     state: State<O>,
     inbox: Burst,
     burst: usize,
@@ -94,7 +98,6 @@ pub struct Worker<O: Observer> {
 struct State<O: Observer> {
     view: View,
     source: Source,
-    scratch: Vec<u8>,
     police: Police,
     limit: Option<AnswerLimit>,
     seen: SeenClients,
@@ -116,6 +119,19 @@ pub struct Settings {
     pub limit: Option<AnswerLimit>,
 }
 
+impl Settings {
+    /// Those of one of `workers` under a profile; `key` keys the hash of source prefixes.
+    pub fn of(profile: &Profile, workers: usize, key: [u64; 2]) -> Settings {
+        let limit = &profile.answer_limit;
+        let rate = limit.rate.div_ceil(workers.max(1) as u64);
+        Settings {
+            burst: profile.worker.burst,
+            police: Police::new(&profile.police, workers),
+            limit: AnswerLimit::new(rate, limit.v4_prefix, limit.v6_prefix, key),
+        }
+    }
+}
+
 impl<O: Observer> Worker<O> {
     /// A worker over its queues.
     pub fn new(
@@ -129,7 +145,6 @@ impl<O: Observer> Worker<O> {
         let state = State {
             view,
             source,
-            scratch: vec![0; SCRATCH_LEN],
             police: settings.police,
             limit: settings.limit,
             seen: SeenClients::default(),
@@ -140,12 +155,30 @@ impl<O: Observer> Worker<O> {
             now_ns: 0,
             received: 0,
         };
+        let queues = queues.into_iter().map(CachePadded::new).collect();
         Worker { queues, state, inbox: Burst::new(), burst: settings.burst.clamp(1, dpdk::BURST) }
     }
 
     /// The counters' words, for the loop's own figures.
     pub fn block(&self) -> &WorkerBlock {
         &self.state.counts.block
+    }
+
+    /// The memory that a pass writes, but for frames and what DPDK keeps for a queue and a thread.
+    pub fn writes(&self) -> Lines {
+        let mut lines = Lines::default();
+        lines.add("worker", self);
+        lines.add("queues", &self.queues[..]);
+        for queues in &self.queues {
+            queues.fragments.writes(&mut lines);
+            lines.add("vlans", &queues.vlans[..]);
+        }
+        self.state.view.writes(&mut lines);
+        self.state.police.writes(&mut lines);
+        self.state.limit.iter().for_each(|limit| limit.writes(&mut lines));
+        self.state.seen.writes(&mut lines);
+        self.state.counts.block.writes(&mut lines);
+        lines
     }
 
     /// The observer.
@@ -308,7 +341,7 @@ impl<O: Observer> State<O> {
                     self.pass(old.mbuf, old.frame, Class::VipOther, Reason::FragmentEvicted);
                 }
             }
-            Offer::Pair { first, last } => self.pair(first, last, &queues.port),
+            Offer::Pair { first, last } => self.pair(first, last, queues),
             Offer::Overlap(a, b) => {
                 self.ended(a.frame, Reason::FragmentOverlap);
                 self.ended(b.frame, Reason::FragmentOverlap);
@@ -323,14 +356,14 @@ impl<O: Observer> State<O> {
 
     /// Both halves are here: the whole datagram takes the way of any frame, in the scratch buffer. Its answer leaves in
     /// the first half's buffer; unanswered, both halves share its end, in the order in which they came.
-    fn pair(&mut self, first: (Numbered, FragmentInfo), last: (Numbered, FragmentInfo), port: &PortView) {
+    fn pair(&mut self, first: (Numbered, FragmentInfo), last: (Numbered, FragmentInfo), queues: &mut Queues) {
         let ((mut first, first_info), (last, last_info)) = (first, last);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let whole = assemble(&mut scratch, (first.mbuf.data(), &first_info), (last.mbuf.data(), &last_info));
-        let port = PortView { checksums_good: false, ..*port };
+        let port = PortView { checksums_good: false, ..queues.port };
+        let scratch = queues.fragments.scratch();
+        let whole = assemble(scratch, (first.mbuf.data(), &first_info), (last.mbuf.data(), &last_info));
         let outcome = match whole.map(|len| classify(&scratch[..len], &self.view, &port)) {
             Some(Verdict::Request(request)) => {
-                self.redirect(&mut scratch, &request).map_err(|reason| (Class::Ike, reason))
+                self.redirect(scratch, &request).map_err(|reason| (Class::Ike, reason))
             }
             Some(Verdict::Pass(class, reason)) => Err((class, reason)),
             Some(Verdict::Drop(reason)) => Err((Class::VipOther, reason)),
@@ -341,7 +374,6 @@ impl<O: Observer> State<O> {
             first.mbuf.data_mut().copy_from_slice(&scratch[..len]);
             Ok(reason)
         });
-        self.scratch = scratch;
         let (class, reason) = match outcome {
             Ok(reason) => {
                 self.ended(first.frame.max(last.frame), reason);

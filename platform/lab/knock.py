@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 
-SA, KE, NONCE, NOTIFY = 33, 34, 40, 41
+SA, KE, NONCE, NOTIFY, VENDOR = 33, 34, 40, 41, 43
 REDIRECT_SUPPORTED, REDIRECT, REDIRECTED_FROM = 16406, 16407, 16408
 
 
@@ -26,7 +26,7 @@ def transform(last, kind, number, bits=None):
     return struct.pack(">BBHBBH", 0 if last else 3, 0, 8 + len(attribute), kind, 0, number) + attribute
 
 
-def request(spi, nonce, support=True, redirected_from=None):
+def request(spi, nonce, support=True, redirected_from=None, vendor=0):
     transforms = transform(0, 1, 12, 128) + transform(0, 2, 5) + transform(0, 3, 12) + transform(1, 4, 31)
     proposal = struct.pack(">BBHBBBB", 0, 0, 8 + len(transforms), 1, 1, 0, 4) + transforms
     parts = [(SA, proposal), (KE, struct.pack(">HH", 31, 0) + os.urandom(32)), (NONCE, nonce)]
@@ -36,6 +36,8 @@ def request(spi, nonce, support=True, redirected_from=None):
         parts.append((NOTIFY, struct.pack(">BBH", 0, 0, REDIRECTED_FROM) + body))
     elif support:
         parts.append((NOTIFY, struct.pack(">BBH", 0, 0, REDIRECT_SUPPORTED)))
+    if vendor:
+        parts.append((VENDOR, bytes(vendor)))
     following = [kind for kind, _ in parts[1:]] + [0]
     body = b"".join(payload(n, b) for n, (_, b) in zip(following, parts))
     return spi + bytes(8) + struct.pack(">BBBBII", parts[0][0], 0x20, 34, 0x08, 0, 28 + len(body)) + body
@@ -92,7 +94,7 @@ def knock(options, sock=None):
     sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", options.source_port))
     spi, nonce = os.urandom(8), os.urandom(options.nonce)
     marker = bytes(4) if options.port == 4500 else b""
-    message = marker + request(spi, nonce, not options.unsignalled, options.redirected_from)
+    message = marker + request(spi, nonce, not options.unsignalled, options.redirected_from, options.vendor)
     answers = []
     started = time.monotonic()
     for _ in range(2 if options.twice else 1):
@@ -132,6 +134,7 @@ def main():
     p.add_argument("--count", type=int, default=1)
     p.add_argument("--timeout", type=float, default=2.0, help="seconds to wait for an answer")
     p.add_argument("--nonce", type=int, default=32, help="nonce length in bytes")
+    p.add_argument("--vendor", type=int, default=0, help="bytes of a vendor id: from 1300 on the request leaves in two fragments")
     p.add_argument("--unsignalled", action="store_true", help="without REDIRECT_SUPPORTED")
     p.add_argument("--redirected-from", metavar="ADDRESS")
     p.add_argument("--twice", action="store_true", help="send the same bytes again: the answer must be the same")

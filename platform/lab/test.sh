@@ -10,7 +10,7 @@ export PATH=$PATH:$HOME/.cargo/bin # where rustup puts cargo
 export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
-SCENARIOS=(two-workers kernel-side vlan redirect-strongswan passes-unsignalled restart 'attach owned' 'attach bifurcated' bond flood bad-input interrupt demo
+SCENARIOS=(two-workers af-xdp-queues kernel-side vlan redirect-strongswan passes-unsignalled restart 'attach owned' 'attach bifurcated' bond flood bad-input interrupt demo
     install static-probe cluster cluster-ipv6 cluster-groups clock-step 'cluster-strongswan --short' hsrp-frames standby-default 'takeover --short' 'chaos --seconds 60')
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute
 

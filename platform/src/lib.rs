@@ -4,6 +4,7 @@
 pub mod choose;
 pub mod clock;
 pub mod host;
+pub mod lines;
 pub mod profile;
 pub mod siphash;
 pub mod snapshot;

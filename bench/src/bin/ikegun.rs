@@ -96,6 +96,9 @@ struct Args {
     /// Percentage of requests that are malformed
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = percent)]
     malformed: f64,
+    /// Percentage of requests that are sent as two fragments, with an ML-KEM-1024 key
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = percent)]
+    pairs: f64,
     /// Times each request is sent, on another queue each time; all answers must name the same gateway
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     copies: u32,
@@ -222,8 +225,8 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let spec = spec(args)?;
     // Whatever cannot be built is said before anything is touched.
     Template::new(&spec, bench::request::Kind::Request)?;
-    if args.unsignalled + args.malformed > 100.0 {
-        return Err("--unsignalled and --malformed are more than 100 % together: lower one".into());
+    if args.unsignalled + args.malformed + args.pairs > 100.0 {
+        return Err("--unsignalled, --malformed and --pairs are more than 100 % together: lower one".into());
     }
     if let Some(other) = args.gateway.iter().find(|gateway| gateway.is_ipv4() != args.vip.is_ipv4()) {
         return Err(
@@ -237,6 +240,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let mix = Mix {
         unsignalled: share(args.unsignalled),
         malformed: share(args.malformed),
+        pairs: share(args.pairs),
         sources: args.sources,
         copies: args.copies,
     };

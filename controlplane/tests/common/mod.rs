@@ -246,7 +246,7 @@ fn fake_dataplane(
     worker.add_redirect(0, 0, 5);
     let mut copy = Copy::empty();
     let mut attached: Option<(Reader, Connection)> = None;
-    let mut body = Arc::new(copy.body.as_ref().clone());
+    let mut body = Arc::new((**copy.body).clone());
     let mut known = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         if frozen.load(Ordering::Relaxed) {
@@ -263,7 +263,7 @@ fn fake_dataplane(
             reader.refresh(&mut copy);
             if known != (copy.instance, copy.generation) {
                 known = (copy.instance, copy.generation);
-                body = Arc::new(copy.body.as_ref().clone());
+                body = Arc::new((**copy.body).clone());
             }
             seen.lock().unwrap().push(work(reader, &feedback, &worker, &copy, body.clone(), unlinked));
         }

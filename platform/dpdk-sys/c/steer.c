@@ -4,9 +4,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_link.h>
 #include <linux/if_xdp.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <bpf/bpf.h>
@@ -35,29 +40,118 @@ int shim_xdp_attached(unsigned int ifindex, uint32_t *id, uint32_t *mode)
 	return rc < 0 ? -errno : rc;
 }
 
-/* The AF_XDP sockets of this process: those whose frames the kernel copies, and those where the NIC writes into ours. */
-int shim_xdp_sockets(uint32_t *copying, uint32_t *zero_copy)
+/* The flag that names the mode in which a program is attached; 0: the kernel's choice. */
+static uint32_t mode_flag(uint8_t attached)
+{
+	switch (attached) {
+	case XDP_ATTACHED_DRV:
+		return XDP_FLAGS_DRV_MODE;
+	case XDP_ATTACHED_SKB:
+		return XDP_FLAGS_SKB_MODE;
+	case XDP_ATTACHED_HW:
+		return XDP_FLAGS_HW_MODE;
+	default:
+		return 0;
+	}
+}
+
+/* Puts a program in the place of the one that is attached to a device, in the same mode; -ENOENT when there is none. */
+int shim_xdp_replace(unsigned int ifindex, int prog)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
+	int rc = bpf_xdp_query(ifindex, 0, &query);
+
+	if (rc < 0)
+		return rc;
+	if (query.prog_id == 0)
+		return -ENOENT;
+	opts.old_prog_fd = bpf_prog_get_fd_by_id(query.prog_id);
+	if (opts.old_prog_fd < 0)
+		return -errno;
+	rc = bpf_xdp_attach(ifindex, prog, mode_flag(query.attach_mode), &opts);
+	close(opts.old_prog_fd);
+	return rc;
+}
+
+/* Takes a program of the name `program` off a device. That there is none is no error; -EEXIST when another one is there. */
+int shim_xdp_detach(unsigned int ifindex, const char *program)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
+	struct bpf_prog_info info = {0};
+	__u32 len = sizeof(info);
+	int rc = bpf_xdp_query(ifindex, 0, &query);
+
+	if (rc < 0 || query.prog_id == 0)
+		return rc;
+	opts.old_prog_fd = bpf_prog_get_fd_by_id(query.prog_id);
+	if (opts.old_prog_fd < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(opts.old_prog_fd, &info, &len))
+		rc = -errno;
+	else if (strncmp(info.name, program, sizeof(info.name)) != 0)
+		rc = -EEXIST;
+	else
+		rc = bpf_xdp_detach(ifindex, mode_flag(query.attach_mode), &opts);
+	close(opts.old_prog_fd);
+	return rc;
+}
+
+/* The channels of a device: queues that come in pairs, and those that only receive. A driver that does not tell has none. */
+int shim_channels(const char *name, uint32_t *combined, uint32_t *rx)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq request = {.ifr_data = (void *)&channels};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int rc;
+
+	*combined = *rx = 0;
+	if (fd < 0)
+		return -errno;
+	strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
+	rc = ioctl(fd, SIOCETHTOOL, &request) && errno != EOPNOTSUPP ? -errno : 0;
+	close(fd);
+	*combined = channels.max_combined;
+	*rx = channels.rx_count;
+	return rc;
+}
+
+/* The AF_XDP sockets of this process, at most `room` descriptors; how many there are. */
+int shim_xdp_descriptors(int *fds, int room)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *entry;
+	int count = 0;
 
-	*copying = *zero_copy = 0;
 	if (dir == NULL)
 		return -errno;
-	while ((entry = readdir(dir)) != NULL) {
+	while ((entry = readdir(dir)) != NULL && count < room) {
 		int fd = atoi(entry->d_name), domain = 0;
-		struct xdp_options options = {0};
 		socklen_t len = sizeof(domain);
 
-		/* On a descriptor that is no socket both fail. */
-		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain != AF_XDP)
-			continue;
-		len = sizeof(options);
-		if (getsockopt(fd, SOL_XDP, XDP_OPTIONS, &options, &len) == 0)
-			++*(options.flags & XDP_OPTIONS_ZEROCOPY ? zero_copy : copying);
+		/* On a descriptor that is no socket it fails. */
+		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_XDP)
+			fds[count++] = fd;
 	}
 	closedir(dir);
-	return 0;
+	return count;
+}
+
+/* How many of them there are whose frames the kernel copies, and where the NIC writes into ours. */
+int shim_xdp_sockets(uint32_t *copying, uint32_t *zero_copy)
+{
+	int fds[1024], count = shim_xdp_descriptors(fds, 1024);
+
+	*copying = *zero_copy = 0;
+	for (int i = 0; i < count; i++) {
+		struct xdp_options options = {0};
+		socklen_t len = sizeof(options);
+
+		if (getsockopt(fds[i], SOL_XDP, XDP_OPTIONS, &options, &len) == 0)
+			++*(options.flags & XDP_OPTIONS_ZEROCOPY ? zero_copy : copying);
+	}
+	return count < 0 ? count : 0;
 }
 
 /* Loads the first program of an object without attaching it. Its maps are those of `maps_of` where the names are the same; no

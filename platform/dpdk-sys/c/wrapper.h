@@ -75,6 +75,10 @@ enum shim_member shim_bond_member(uint16_t bond, uint16_t member);
 
 int shim_xdp_attached(unsigned int ifindex, uint32_t *id, uint32_t *mode);
 int shim_xdp_sockets(uint32_t *copying, uint32_t *zero_copy);
+int shim_xdp_descriptors(int *fds, int room);
+int shim_xdp_replace(unsigned int ifindex, int prog);
+int shim_xdp_detach(unsigned int ifindex, const char *program);
+int shim_channels(const char *name, uint32_t *combined, uint32_t *rx);
 int shim_xdp_map(int prog, const char *program, const char *name);
 int shim_bpf_load(const void *bytes, size_t len, int maps_of, const char *program);
 int shim_bpf_run(int prog, const void *frame, uint32_t len, int *verdict);

@@ -67,6 +67,15 @@ pub enum SteerError {
         /// The text of the error number.
         reason: String,
     },
+    /// A socket of a receive queue.
+    #[error(
+        "the XDP program usher_steer does not take the socket of receive queue {queue}: lower `queues` to the receive queues that \
+         `ethtool -l` shows, at most 64"
+    )]
+    Queue {
+        /// The queue.
+        queue: u16,
+    },
     /// One of its maps.
     #[error(
         "map {map} of the XDP program usher_steer cannot be opened ({reason}): see `ip -d link` for the program that is \

@@ -154,6 +154,23 @@ pub struct PortStats {
     pub rx_nombuf: u64,
 }
 
+impl std::ops::Add for PortStats {
+    type Output = PortStats;
+
+    fn add(self, more: PortStats) -> PortStats {
+        PortStats {
+            ipackets: self.ipackets + more.ipackets,
+            opackets: self.opackets + more.opackets,
+            ibytes: self.ibytes + more.ibytes,
+            obytes: self.obytes + more.obytes,
+            imissed: self.imissed + more.imissed,
+            ierrors: self.ierrors + more.ierrors,
+            oerrors: self.oerrors + more.oerrors,
+            rx_nombuf: self.rx_nombuf + more.rx_nombuf,
+        }
+    }
+}
+
 /// A port that is open; the last holder (port or queue) closes it.
 pub(crate) struct Open {
     pub(crate) id: PortId,

@@ -1,8 +1,8 @@
 //! Sharing a port with the kernel: what comes to our queues, and what is fenced. By our XDP program, or by flow rules of the NIC.
 
-use std::collections::BTreeMap;
-use std::ffi::{CStr, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString, c_void};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 use dpdk_sys as sys;
@@ -64,6 +64,85 @@ pub fn sockets() -> Sockets {
     // SAFETY: both are writable. Where /proc is missing both are 0.
     unsafe { sys::shim_xdp_sockets(&mut sockets.copying, &mut sockets.zero_copy) };
     sockets
+}
+
+/// Their descriptors. DPDK's driver owns them and does not tell: that of a queue is the one that its configuration adds.
+pub fn descriptors() -> BTreeSet<RawFd> {
+    let mut fds = [0; 1024];
+    // SAFETY: the array has room for as many descriptors as are asked for.
+    let count = unsafe { sys::shim_xdp_descriptors(fds.as_mut_ptr(), fds.len() as i32) };
+    fds.into_iter().take(usize::try_from(count).unwrap_or(0)).collect()
+}
+
+/// Queues of an interface as its driver groups them (`ethtool -l`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// Receive and transmit queues in pairs, at most; 0: there are no such pairs, and DPDK's driver serves one queue a device.
+    pub combined: u32,
+    /// Queues that only receive, now.
+    pub rx: u32,
+}
+
+/// The channels of an interface of the kernel's; none where the driver does not tell.
+pub fn channels(interface: &str) -> Channels {
+    let mut channels = Channels::default();
+    if let Ok(name) = CString::new(interface) {
+        // SAFETY: the name is NUL-terminated, both numbers are writable; on failure they are 0.
+        unsafe { sys::shim_channels(name.as_ptr(), &mut channels.combined, &mut channels.rx) };
+    }
+    channels
+}
+
+/// Takes our program off a device, so that DPDK's driver can attach it for the next socket. That there is none is no error.
+///
+/// # Errors
+/// The program there is somebody else's, or this process may not take it off (CAP_NET_ADMIN).
+pub fn detach(ifindex: u32) -> Result<(), SteerError> {
+    // SAFETY: the name is NUL-terminated and outlives the call.
+    let rc = unsafe { sys::shim_xdp_detach(ifindex, NAME.as_ptr()) };
+    if rc == 0 { Ok(()) } else { Err(SteerError::Program { reason: reason(rc) }) }
+}
+
+/// Our program with the sockets of several devices of DPDK's driver, in the place of the one that the last of them attached. It
+/// is taken off with this value.
+pub struct Placed {
+    program: Program,
+    ifindex: u32,
+}
+
+impl Placed {
+    /// Loads the program, gives it the sockets of an interface's receive queues, and exchanges it for what is attached, in the
+    /// same mode: frames meet the one or the other.
+    ///
+    /// # Errors
+    /// The kernel does not take the program or a socket, or nothing is attached.
+    pub fn put(ifindex: u32, sockets: &[(u16, RawFd)]) -> Result<Placed, SteerError> {
+        let program = Program::load()?;
+        let map = program.map(c"xsks_map")?;
+        for (queue, socket) in sockets {
+            change(&map, &u32::from(*queue).to_ne_bytes(), Some(*socket as u32))
+                .map_err(|_| SteerError::Queue { queue: *queue })?;
+        }
+        // SAFETY: takes numbers; the program's descriptor is open.
+        let rc = unsafe { sys::shim_xdp_replace(ifindex, program.fd.as_raw_fd()) };
+        if rc != 0 {
+            return Err(SteerError::Program { reason: reason(rc) });
+        }
+        let attachment = Program::attached(ifindex)?.attachment;
+        Ok(Placed { program: Program { attachment, ..program }, ifindex })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // A device that has gone took the program along.
+        let _ = detach(self.ifindex);
+    }
 }
 
 /// Where the program sends a frame.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde::Serialize;
 
@@ -204,8 +205,37 @@ fn interface(port: &PortProfile, name: &str, root: &Path, add: Add<'_>) {
         let problem = format!(
             "has {queues} receive queues, {wanted} of them are read: the others' requests stay unanswered"
         );
-        add(Level::Missing, &what, problem, format!("ethtool -L {name} combined {wanted}"));
+        let remedy = format!("ethtool -L {name} combined {wanted}");
+        add(Level::Missing, &what, problem, remedy);
     }
+    let af_xdp = port.device.driver() == "net_af_xdp";
+    if af_xdp && queues > 0 && queues < usize::from(port.queues) {
+        let problem = format!("has {queues} receive queue(s), {} are to be read", port.queues);
+        let remedy = format!("ethtool -L {name} combined {}, or set queues = {queues}", port.queues);
+        add(Level::Missing, &what, problem, remedy);
+    }
+    if af_xdp
+        && port.queues > 1
+        && root == Path::new("/")
+        && ["udp4", "udp6"].iter().any(|kind| hashes_ports(name, kind))
+    {
+        let problem = "spreads UDP over its queues by ports too: fragments have none, and two of one datagram may miss each other"
+            .to_owned();
+        let remedy =
+            format!("ethtool -N {name} rx-flow-hash udp4 sd && ethtool -N {name} rx-flow-hash udp6 sd");
+        add(Level::Slow, &what, problem, remedy);
+    }
+}
+
+/// Whether a NIC takes ports into the hash that chooses a queue for datagrams of this kind; false where it does not tell.
+fn hashes_ports(interface: &str, kind: &str) -> bool {
+    let said = Command::new("ethtool").args(["-n", interface, "rx-flow-hash", kind]).output();
+    said.is_ok_and(|said| said.status.success() && names_ports(&String::from_utf8_lossy(&said.stdout)))
+}
+
+/// The fields of `ethtool -n ... rx-flow-hash`, a line each.
+fn names_ports(said: &str) -> bool {
+    said.lines().any(|line| line.starts_with("L4 bytes"))
 }
 
 /// What else runs on the workers' cores, and how fast they are.
@@ -315,4 +345,51 @@ pub fn render(found: &[Finding], plan: Option<&CorePlan>, subinterfaces: &[Strin
     }
     let count = |level| found.iter().filter(|finding| finding.level == level).count();
     text + &format!("{} missing, {} slower than it could be\n", count(Level::Missing), count(Level::Slow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_as_many_receive_queues_as_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("sys/class/net/eth1");
+        fs::create_dir_all(dir.join("queues/tx-0")).unwrap();
+        fs::write(dir.join("carrier"), "1\n").unwrap();
+        for queue in 0..2 {
+            fs::create_dir(dir.join(format!("queues/rx-{queue}"))).unwrap();
+        }
+        let found = |queues: u16| {
+            let mut port = PortProfile::new("Gi0/0/0".into(), "vdev:net_af_xdp0,iface=eth1".parse().unwrap());
+            port.queues = queues;
+            let mut found = Vec::new();
+            interface(&port, port.netdev().unwrap(), root.path(), &mut |level, _, problem, remedy| {
+                found.push((level, problem, remedy))
+            });
+            found
+        };
+        assert_eq!(found(2), []);
+        let [(Level::Missing, problem, remedy)] = &found(1)[..] else { panic!("one finding") };
+        assert!(problem.contains("has 2 receive queues, 1 of them") && remedy.contains("combined 1"));
+        let [(Level::Missing, problem, remedy)] = &found(4)[..] else { panic!("one finding") };
+        assert!(
+            problem.contains("has 2 receive queue(s), 4 are")
+                && remedy.contains("combined 4, or set queues = 2")
+        );
+    }
+
+    #[test]
+    fn the_fields_of_a_hash_are_read() {
+        let fields = |more: &str| {
+            format!(
+                "UDP over IPV4 flows use these fields for computing Hash flow key:\nIP SA\nIP DA\n{more}\n"
+            )
+        };
+        assert!(names_ports(&fields(
+            "L4 bytes 0 & 1 [TCP/UDP src port]\nL4 bytes 2 & 3 [TCP/UDP dst port]\n"
+        )));
+        assert!(!names_ports(&fields("")));
+        assert!(!hashes_ports("lo", "udp4") && !hashes_ports("usher-absent", "udp4"));
+    }
 }

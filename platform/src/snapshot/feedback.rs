@@ -17,6 +17,7 @@ use super::members::{self, MEMBERS_WORDS, Members, NAMES_WORDS};
 use super::memfd::{self, HEADER_WORDS, LINE, SharedWords};
 use super::seqlock::{self, Place};
 use crate::clock::monotonic_ns;
+use crate::lines::Lines;
 
 pub(super) const WHAT: &str = "feedback";
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"USHRFEED");
@@ -329,7 +330,7 @@ pub(super) mod field {
 const PAIR: usize = 2 * LINE;
 
 /// Where things lie, computed from the counts.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) workers: usize,
     pub(super) ports: usize,
@@ -593,6 +594,11 @@ impl WorkerBlock {
             Self::bump(self.state.get(worker::STAGES + 2 * stage), cycles);
             Self::bump(self.state.get(worker::STAGES + 2 * stage + 1), frames);
         }
+    }
+
+    /// Adds the memory that the worker writes here.
+    pub fn writes(&self, lines: &mut Lines) {
+        lines.add_all("counters", &self.state[..], &self.new_clients[..]);
     }
 
     /// Counts a refresh that ended in [`Refresh::Kept`](super::Refresh::Kept).

@@ -16,6 +16,8 @@ mod error;
 mod feedback;
 mod feedback_reader;
 pub mod handover;
+#[cfg(test)]
+mod lines;
 mod members;
 mod memfd;
 mod reader;

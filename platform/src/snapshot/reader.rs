@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 
-use zerocopy::{FromBytes, IntoBytes};
+use crossbeam::utils::CachePadded;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::body::{Body, MAX_GROUPS, MAX_VIPS};
 use super::error::SnapshotError;
 use super::memfd::{self, ReadOnlyWord, ReadOnlyWords};
 use super::seqlock;
 use super::writer::{BYTES, FRONT_WORDS, HEARTBEAT, MAGIC, PLACE, VIP_WORDS, WHAT, lease_word};
+use crate::lines::Lines;
 
 /// The reading end, a read-only mapping; one serves all workers.
 pub struct Reader {
@@ -19,17 +21,18 @@ pub struct Reader {
     instance: u64,
 }
 
-/// A worker's private copy of the newest generation it saw. Its counts and indices hold by construction.
+/// A worker's private copy of the newest generation it saw, on cache lines of its own. Its counts and indices hold by
+/// construction.
 pub struct Copy {
     /// The content.
-    pub body: Box<Body>,
+    pub body: Box<CachePadded<Body>>,
     /// Instance it was copied from, 0: none yet. A lease read from another instance says nothing about this copy.
     pub instance: u64,
     /// Generation it was copied from, 0: none yet.
     pub generation: u64,
     /// Attempts made at copying, at most 3 each [`Reader::refresh`]; for show and tests.
     pub attempts: u64,
-    spare: Box<Body>,
+    spare: Box<CachePadded<Body>>,
 }
 
 /// What [`Reader::refresh`] did.
@@ -63,7 +66,14 @@ impl Lease {
 impl Copy {
     /// A copy of nothing: no virtual address. 170 KiB of heap, the last allocation of its life.
     pub fn empty() -> Copy {
-        Copy { body: Body::boxed(), instance: 0, generation: 0, attempts: 0, spare: Body::boxed() }
+        let empty = || Box::new(CachePadded::new(Body::new_zeroed()));
+        Copy { body: empty(), instance: 0, generation: 0, attempts: 0, spare: empty() }
+    }
+
+    /// Adds the heap memory that [`Reader::refresh`] writes.
+    pub fn writes(&self, lines: &mut Lines) {
+        lines.add("snapshot copy", &*self.body);
+        lines.add("snapshot copy to be", &*self.spare);
     }
 }
 
