@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// Bytes read at once.
 const READ: usize = 4096;
+/// So much may wait to be written while more is put behind it.
+const TOGETHER: usize = 4096;
 
 /// What came of the bytes that are here.
 pub(super) enum Step {
@@ -76,8 +78,8 @@ impl Line {
         Ok(Ok(()))
     }
 
-    /// Waits until bytes have come (`None`) or, while nothing waits to be written, something is to be done. Writes
-    /// what waits meanwhile.
+    /// Waits until bytes have come (`None`) or, while little waits to be written, something is to be done. Writes
+    /// what waits meanwhile: what is to be said at once, as a hello and an update, leaves in one segment.
     ///
     /// `until`: `late` is the reason when this moment comes first.
     pub(super) async fn turn<C>(
@@ -86,6 +88,11 @@ impl Line {
         until: Instant,
         late: Closed,
     ) -> Result<Option<C>, Closed> {
+        if self.out.len() - self.sent < TOGETHER
+            && let Ok(command) = queue.try_recv()
+        {
+            return Ok(Some(command));
+        }
         let (mut reader, mut writer) = self.stream.split();
         loop {
             let writing = self.sent < self.out.len();
