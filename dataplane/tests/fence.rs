@@ -8,8 +8,8 @@ use std::sync::Arc;
 use dataplane::reassemble::Reassembler;
 use dataplane::worker::{Queues, Settings, Source, Worker};
 use dataplane::{Police, PortView, Reason, View, capture, fixed};
-use dpdk::{Eal, Mempool, Port, PortConfig};
 use platform::snapshot::{Feedback, FeedbackReader, FeedbackSpec, Reader, VipState, Writer};
+use support::devices::Devices;
 use support::*;
 
 /// The capture holds, five times over: a request, ARP for the virtual address, and ARP from its virtual MAC. A pass takes
@@ -28,22 +28,9 @@ fn when_the_lease_ends_a_known_peer_fences_both_directions_and_none_lets_request
     let time = std::time::Duration::from_secs(1);
     capture::write(&input, frames.iter().map(|frame| (time, frame.as_slice()))).unwrap();
 
-    let vdev = format!("--vdev=net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
-    let prefix = format!("--file-prefix=usher-fence-{}", std::process::id());
-    let rings = ["--vdev=net_ring0", "--vdev=net_ring1", "--vdev=net_ring2", "--vdev=net_null0"];
-    let args =
-        [&["--no-huge", "-m64", "--no-pci", "--no-shconf", "--no-telemetry", &prefix, &vdev][..], &rings]
-            .concat();
-    let eal = Eal::init(&args).unwrap();
-    let _registration = eal.register_thread().unwrap();
-    let pool = Mempool::new(&eal, "pool", 4095, 128, 2176, -1).unwrap();
-    let mut ports = Vec::new();
-    let mut open = |name: &str| {
-        let id = eal.port_by_name(name).unwrap();
-        let (port, mut rx, mut tx) = Port::configure(&eal, id, &PortConfig::default(), &pool).unwrap();
-        ports.push(port);
-        (rx.remove(0), tx.remove(0))
-    };
+    let vdev = format!("net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
+    let mut devices = Devices::new("fence", &[&vdev, "net_ring0", "net_ring1", "net_ring2", "net_null0"]);
+    let mut open = |name: &str| devices.open(name);
     // What the port `wire` passes goes into ring 0. The queues of `kernel` come first in a pass and read ring 0 as their
     // kernel's side: they see what was passed in the pass before.
     let ((wire_rx, wire_tx), (ring_rx, ring_tx)) = (open("net_pcap0"), open("net_ring0"));

@@ -9,8 +9,8 @@ use dataplane::reassemble::Reassembler;
 use dataplane::vlan::{VlanQueues, Vlans};
 use dataplane::worker::{Queues, Settings, Source, Worker};
 use dataplane::{Class, Police, PortView, Reason, Verdict, View, capture, classify, fixed};
-use dpdk::{Eal, Mempool, Port, PortConfig};
 use platform::snapshot::{Body, Feedback, FeedbackReader, FeedbackSpec, Reader, VipState, Writer};
+use support::devices::Devices;
 use support::*;
 
 /// The virtual address of the subinterface of VLAN 100; [`VIP`] is the port's own.
@@ -157,7 +157,7 @@ fn a_vlan_has_a_device_of_its_own_that_sees_no_tags() {
     write("exc200.pcap", &[]);
 
     let vdev = |number: u8, rx: &str, tx: &str| {
-        format!("--vdev=net_pcap{number},rx_pcap={},tx_pcap={}", file(rx).display(), file(tx).display())
+        format!("net_pcap{number},rx_pcap={},tx_pcap={}", file(rx).display(), file(tx).display())
     };
     let vdevs = [
         vdev(0, "wire.pcap", "out.pcap"),
@@ -165,19 +165,8 @@ fn a_vlan_has_a_device_of_its_own_that_sees_no_tags() {
         vdev(2, "exc100.pcap", "to-100.pcap"),
         vdev(3, "exc200.pcap", "to-200.pcap"),
     ];
-    let prefix = format!("--file-prefix=usher-vlans-{}", std::process::id());
-    let args = ["--no-huge", "-m64", "--no-pci", "--no-shconf", "--no-telemetry", &prefix];
-    let args: Vec<&str> = args.into_iter().chain(vdevs.iter().map(String::as_str)).collect();
-    let eal = Eal::init(&args).unwrap();
-    let registration = eal.register_thread().unwrap();
-    let pool = Mempool::new(&eal, "pool", 4095, 128, 2176, -1).unwrap();
-    let mut ports = Vec::new();
-    let mut open = |name: &str| {
-        let id = eal.port_by_name(name).unwrap();
-        let (port, mut rx, mut tx) = Port::configure(&eal, id, &PortConfig::default(), &pool).unwrap();
-        ports.push(port);
-        (rx.remove(0), tx.remove(0))
-    };
+    let mut devices = Devices::new("vlans", &vdevs.each_ref().map(String::as_str));
+    let mut open = |name: &str| devices.open(name);
     let ((rx, tx), exception) = (open("net_pcap0"), open("net_pcap1"));
     let vlans = vec![VlanQueues::new(100, open("net_pcap2")), VlanQueues::new(200, open("net_pcap3"))];
     let queues = Queues {
@@ -212,7 +201,7 @@ fn a_vlan_has_a_device_of_its_own_that_sees_no_tags() {
     ];
     assert_eq!(counted, wanted.map(|(name, count)| (name.to_owned(), count)));
     // The captures are whole once their ports are closed.
-    drop((worker, ports, registration, eal));
+    drop((worker, devices));
 
     let read = |name: &str| -> Vec<Vec<u8>> {
         capture::read(&file(name)).unwrap().into_iter().map(|read| read.frame).collect()

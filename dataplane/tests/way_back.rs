@@ -8,8 +8,8 @@ use std::time::Duration;
 use dataplane::reassemble::Reassembler;
 use dataplane::worker::{Queues, Settings, Source, Worker};
 use dataplane::{Police, PortView, Reason, View, capture, fixed};
-use dpdk::{Eal, Mempool, Port, PortConfig};
 use platform::snapshot::{Feedback, FeedbackReader, FeedbackSpec};
+use support::devices::Devices;
 use support::*;
 
 #[test]
@@ -29,21 +29,11 @@ fn what_passes_goes_back_without_tags_to_the_exception_device_and_nothing_comes_
     write("kernel.pcap", &[&plain, &plain]);
 
     let vdev = |number: u8, rx: &str, tx: &str| {
-        format!("--vdev=net_pcap{number},rx_pcap={},tx_pcap={}", file(rx).display(), file(tx).display())
+        format!("net_pcap{number},rx_pcap={},tx_pcap={}", file(rx).display(), file(tx).display())
     };
     let (first, second) = (vdev(0, "wire.pcap", "out.pcap"), vdev(1, "kernel.pcap", "back.pcap"));
-    let prefix = format!("--file-prefix=usher-back-{}", std::process::id());
-    let args = ["--no-huge", "-m64", "--no-pci", "--no-shconf", "--no-telemetry", &prefix, &first, &second];
-    let eal = Eal::init(&args).unwrap();
-    let registration = eal.register_thread().unwrap();
-    let pool = Mempool::new(&eal, "pool", 4095, 128, 2176, -1).unwrap();
-    let mut ports = Vec::new();
-    let mut open = |name: &str| {
-        let id = eal.port_by_name(name).unwrap();
-        let (port, mut rx, mut tx) = Port::configure(&eal, id, &PortConfig::default(), &pool).unwrap();
-        ports.push(port);
-        (rx.remove(0), tx.remove(0))
-    };
+    let mut devices = Devices::new("back", &[&first, &second]);
+    let mut open = |name: &str| devices.open(name);
     let ((rx, tx), exception) = (open("net_pcap0"), open("net_pcap1"));
     let queues = Queues {
         port: PortView::new(0, NODE),
@@ -68,7 +58,7 @@ fn what_passes_goes_back_without_tags_to_the_exception_device_and_nothing_comes_
         (1, 3, 2, 0)
     );
     // The captures are whole once their ports are closed.
-    drop((worker, ports, registration, eal));
+    drop((worker, devices));
 
     let back: Vec<Vec<u8>> =
         capture::read(&file("back.pcap")).unwrap().into_iter().map(|read| read.frame).collect();
