@@ -9,7 +9,7 @@ use platform::snapshot::{
     ANY_PORT, Body, GATEWAY_SELF, GATEWAY_USABLE, Gateway, MAX_GATEWAYS, MAX_VIPS, NO_GATEWAY, SLOTS,
     VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// Which gateway has which index, and which slot: kept from publish to publish, and over restarts.
@@ -90,15 +90,18 @@ impl MoveBudget {
 /// that have gone, all move at once.
 #[must_use]
 pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> Assignment {
-    let member = |address: IpAddr| members.iter().find(|member| member.address == address);
+    let by_address: BTreeMap<IpAddr, &Member> =
+        members.iter().rev().map(|member| (member.address, member)).collect();
+    let member = |address: IpAddr| by_address.get(&address).copied();
     let mut gateways: Vec<Option<IpAddr>> = previous
         .gateways
         .iter()
         .take(MAX_GATEWAYS)
         .map(|gateway| gateway.filter(|address| member(*address).is_some()))
         .collect();
+    let mut known: BTreeSet<IpAddr> = gateways.iter().copied().flatten().collect();
     for member in members {
-        if gateways.contains(&Some(member.address)) {
+        if !known.insert(member.address) {
             continue;
         }
         match gateways.iter().position(Option::is_none) {

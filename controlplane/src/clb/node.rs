@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 const MS: u64 = 1_000_000;
 /// Acknowledgements within this time carry the same table, ns.
-const SHARED: u64 = 10 * MS;
+const SHARED: u64 = 20 * MS;
 
 /// What the configuration says.
 #[derive(Clone, Debug, PartialEq)]

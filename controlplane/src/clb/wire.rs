@@ -111,7 +111,7 @@ pub struct Members(Arc<Table>);
 #[derive(Debug, Default)]
 struct Table {
     rows: Vec<Row>,
-    encoded: OnceLock<Vec<u8>>,
+    encoded: OnceLock<Result<Vec<u8>, WireError>>,
 }
 
 impl From<Vec<Row>> for Members {
@@ -136,12 +136,15 @@ impl PartialEq for Members {
 impl Eq for Members {}
 
 impl Members {
-    /// The rows as repeated fields of an acknowledgement.
-    fn encoded(&self) -> &[u8] {
-        self.0.encoded.get_or_init(|| {
+    /// The rows as repeated fields of an acknowledgement, where they can be read where it goes.
+    fn encoded(&self) -> Result<&[u8], WireError> {
+        let encode = || {
+            count("members", self.len())?;
+            self.iter().try_for_each(|(_, report, _)| check(report))?;
             let members = self.iter().map(proto::Row::from).collect();
-            proto::Ack { members, ..proto::Ack::default() }.encode_to_vec()
-        })
+            Ok(proto::Ack { members, ..proto::Ack::default() }.encode_to_vec())
+        };
+        self.0.encoded.get_or_init(encode).as_deref().map_err(Clone::clone)
     }
 }
 
@@ -536,9 +539,8 @@ impl Message {
                 Body::Update(report.into())
             }
             Message::Ack(ack) => {
-                count("members", ack.members.len())?;
+                let rows = ack.members.encoded()?;
                 count("draining members", ack.order.draining.len())?;
-                ack.members.iter().try_for_each(|(_, report, _)| check(report))?;
                 let head = proto::Ack {
                     seq: ack.seq,
                     primary: octets(ack.primary),
@@ -547,7 +549,6 @@ impl Message {
                     rules: Some((&ack.rules).into()),
                 };
                 // The fields of a message in any order are the message: the table's own are the same for every member.
-                let rows = ack.members.encoded();
                 out.extend_from_slice(&frame(None).encode_to_vec());
                 encode_key(5, WireType::LengthDelimited, out);
                 encode_varint((head.encoded_len() + rows.len()) as u64, out);

@@ -4,7 +4,11 @@ use crate::show::dataplane::AttachedView;
 use platform::snapshot::handover::Peer;
 use platform::snapshot::{FeedbackView, PortIdentity, RedirectView};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
 
 /// A second one attaches while the first is still dying; more than a few is a mistake.
 const MOST: usize = 4;
@@ -14,6 +18,8 @@ pub const STALE: Duration = Duration::from_secs(1);
 /// One data plane.
 pub struct Attached {
     peer: Peer,
+    /// Becomes readable when its connection ends; `None`: it has to be asked every time
+    end: Option<UnixDatagram>,
     /// The exception devices of its ports, by index; empty where usherd's profile has another one there
     exceptions: Vec<String>,
     since_ns: u64,
@@ -82,7 +88,15 @@ impl Dataplanes {
         }
         self.all.insert(
             0,
-            Attached { peer, exceptions, since_ns: now_ns, ready: false, stale: false, cleared: None },
+            Attached {
+                end: super::readiness(&peer.connection).ok(),
+                peer,
+                exceptions,
+                since_ns: now_ns,
+                ready: false,
+                stale: false,
+                cleared: None,
+            },
         );
         true
     }
@@ -102,12 +116,19 @@ impl Dataplanes {
         })
     }
 
+    /// Waits until a connection may have ended: [`Dataplanes::look`] knows.
+    pub fn poll_ended(&self, context: &mut Context<'_>) -> Poll<()> {
+        let ends = self.all.iter().filter_map(|attached| attached.end.as_ref());
+        let ready = ends.filter(|end| end.poll_recv_ready(context).is_ready()).count();
+        if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Looks after all of them.
     pub fn look(&mut self, instance: u64, generation: u64, now_ns: u64) -> Vec<Event> {
         let mut events = Vec::new();
         self.all.retain_mut(|attached| {
             let pid = attached.peer.pid;
-            if !attached.peer.connection.is_alive() {
+            if attached.has_ended() {
                 events.push(Event::Gone(pid));
                 return false;
             }
@@ -254,6 +275,15 @@ impl Attached {
             redirect.total = redirect.total.wrapping_sub(before.map_or(0, |before| before.total));
         }
         view
+    }
+
+    /// Whether its connection has ended. Asks the kernel only after something has happened there.
+    fn has_ended(&self) -> bool {
+        let ended = || match self.peer.connection.is_alive() {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        };
+        self.end.as_ref().map_or_else(ended, |end| end.try_io(Interest::READABLE, ended)).is_ok()
     }
 
     fn link(&self, exception: &str) -> bool {

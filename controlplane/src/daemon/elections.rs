@@ -170,7 +170,7 @@ impl Daemon {
         let lease = self.state.leases.get(&key.to_string()).copied().filter(|until| now < *until);
         let resume = lease.filter(|_| self.election.starting);
         let reload = role.reload;
-        let exception = self.device(&role.plan).map(|(exception, _)| exception);
+        let exception = self.exception_of(&role.plan).map(str::to_owned);
         let up = exception.is_some_and(|exception| self.dataplanes.carries(&exception).is_some());
         if let Some(role) = self.roles.get_mut(key) {
             role.machine = Some(Group::new(config, now));
@@ -202,17 +202,17 @@ impl Daemon {
 
     /// The address that a group's hellos leave from, and the interface's MAC.
     fn own_address(&self, plan: &GroupPlan) -> Option<(IpAddr, [u8; 6])> {
-        let (exception, _) = self.device(plan)?;
+        let exception = self.exception_of(plan)?;
         let own = match plan.key.family {
             Family::V4 => plan.primary,
             // The kernel's own; where nobody carries the device's frames yet it has none.
             Family::V6 => self
                 .sender
-                .link_local(&exception)
-                .or_else(|| self.dataplanes.port(&exception).map(|port| link_local_of(port.mac)))
+                .link_local(exception)
+                .or_else(|| self.dataplanes.port(exception).map(|port| link_local_of(port.mac)))
                 .map(IpAddr::V6),
         };
-        Some((own?, self.sender.mac(&exception)?))
+        Some((own?, self.sender.mac(exception)?))
     }
 
     fn change_role(&mut self, key: &GroupKey, plan: GroupPlan, now: u64) {
@@ -357,7 +357,7 @@ impl Daemon {
         let Some(role) = self.roles.get(key) else { return };
         let Some(machine) = &role.machine else { return };
         let span = span(machine);
-        let seen = self.device(&role.plan).and_then(|(exception, _)| self.dataplanes.carries(&exception));
+        let seen = self.exception_of(&role.plan).and_then(|exception| self.dataplanes.carries(exception));
         let until = match seen {
             Some(seen) if peer_known => until.min(seen.saturating_add(span)),
             _ => until,

@@ -42,11 +42,12 @@ use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// How often the data planes are looked after, and the cluster's feeds are read.
-const TICK: Duration = Duration::from_millis(5);
-/// The links of the kernel's interfaces are looked at each time after so many of them.
-const LINK_TICKS: u32 = 8;
-/// How often the kernel's devices, the sockets and the IKE daemon are.
+/// How often the data planes are looked after, the feeds read, and the cluster where its turn has come. That a data plane
+/// has ended or a link has changed is told, and waits for nothing.
+const TICK: Duration = Duration::from_millis(10);
+/// The kernel's devices are looked up once within this time, however often they change.
+const REFRESH: Duration = Duration::from_millis(20);
+/// How often the kernel's devices, the sockets and the IKE daemon are looked at even if nothing is told of them.
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// The end waits no longer than this for data planes and the kernel.
 const STOP_WAIT: Duration = Duration::from_millis(1500);
@@ -145,7 +146,9 @@ struct Daemon {
     /// The last task about all devices, and whether another has to follow it
     all_task: Option<u64>,
     all_again: bool,
-    ticks: u32,
+    /// The kernel's devices have changed, and are looked up then, ns
+    outdated: bool,
+    refresh_at: u64,
     dataplanes: Dataplanes,
     /// Something at the kernel was refused: try again then
     retry_at: Option<Instant>,
@@ -209,7 +212,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         devices: Devices::start(Net::open()?),
         all_task: None,
         all_again: false,
-        ticks: 0,
+        outdated: false,
+        refresh_at: 0,
         dataplanes: Dataplanes::default(),
         retry_at: None,
         reminded: Some(Instant::now()),
@@ -303,16 +307,12 @@ impl Daemon {
             if now >= self.election.read_at {
                 self.hear(now);
             }
-            if now >= self.clusters.turn_at {
-                self.run_clusters(now);
-            }
             self.advance(now);
             if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
                 break;
             }
             let now = monotonic_ns();
-            let due = self.next_deadline(now).min(self.clusters.turn_at);
-            let pause = Duration::from_nanos(due.saturating_sub(now));
+            let pause = Duration::from_nanos(self.next_deadline(now).saturating_sub(now));
             let reading = Duration::from_nanos(self.election.read_at.saturating_sub(now));
             // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
@@ -321,6 +321,7 @@ impl Daemon {
                 _ = term.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = interrupt.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
                 _ = tick.tick() => self.tick(),
+                () = told(&self.sender, &self.dataplanes), if !self.outdated => self.tick(),
                 _ = slow.tick() => self.slow_tick(&ike),
                 _ = hangup.recv(), if stop_at.is_none() => self.reload(),
                 Some(up) = ike_told.recv() => self.election.ike = up,
@@ -416,12 +417,17 @@ impl Daemon {
                 }
             }
         }
-        self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(LINK_TICKS) {
+        self.outdated |= self.sender.is_outdated();
+        if self.outdated && now_ns >= self.refresh_at {
+            self.outdated = false;
+            self.refresh_at = now_ns + REFRESH.as_nanos() as u64;
             self.sender.refresh();
         }
         self.look_at_objects(now_ns);
         self.hear_clusters(now_ns);
+        if now_ns >= self.clusters.turn_at {
+            self.run_clusters(now_ns);
+        }
     }
 
     fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {
@@ -539,10 +545,15 @@ impl Daemon {
         self.ports.iter().find(|port| port.interface.as_ref() == Some(name))?.exception.as_deref()
     }
 
+    /// The exception device of a group's interface.
+    fn exception_of(&self, plan: &GroupPlan) -> Option<&str> {
+        self.ports.get(plan.port?)?.exception.as_deref()
+    }
+
     /// The exception device of a group's interface, and the name of the group's macvlan over it.
     fn device(&self, plan: &GroupPlan) -> Option<(String, String)> {
+        let exception = self.exception_of(plan)?.to_owned();
         let index = plan.port?;
-        let exception = self.ports.get(index)?.exception.clone()?;
         let family = if plan.key.family == Family::V6 { "v6" } else { "" };
         Some((exception, format!("hsrp{index}-{}{family}", plan.key.group)))
     }
@@ -722,6 +733,17 @@ async fn readable(election: &Election, pause: Duration) {
         let ready = listening.any(|(_, socket)| socket.poll_readable(context).is_ready())
             || election.hosts.values().any(|socket| socket.poll_readable(context).is_ready());
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// Waits until the kernel's devices have changed, or something has happened to the connection of a data plane.
+async fn told(sender: &Sender, dataplanes: &Dataplanes) {
+    std::future::poll_fn(|context| {
+        // Both, so that both wake this task.
+        let changed = sender.poll_outdated(context).is_ready();
+        let ended = dataplanes.poll_ended(context).is_ready();
+        if changed || ended { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
 }

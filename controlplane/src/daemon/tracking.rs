@@ -28,7 +28,7 @@ impl Daemon {
     fn look_at_dataplanes(&mut self, keys: &[GroupKey], now: u64) {
         for key in keys {
             let Some(role) = self.roles.get(key) else { continue };
-            let Some((exception, _)) = self.device(&role.plan) else { continue };
+            let Some(exception) = self.exception_of(&role.plan) else { continue };
             let Some(machine) = &role.machine else { continue };
             // A data plane that was still for longer than a lease has let hellos wait for so long: peers may have
             // taken over, and what it holds in its queues is not to be answered when it wakes.
@@ -36,16 +36,16 @@ impl Daemon {
                 true => dataplanes::STALE.as_nanos() as u64,
                 false => span(machine).min(dataplanes::STALE.as_nanos() as u64),
             };
-            let seen = self.dataplanes.carries(&exception).filter(|_| self.has_link(&exception));
+            let seen = self.dataplanes.carries(exception).filter(|_| self.has_link(exception));
             let up = seen.is_some_and(|seen| now.saturating_sub(seen) < patience);
             let awake = match role.wedged {
                 Some(u64::MAX) if up => Some(now.saturating_add(WAKING.as_nanos() as u64)),
                 // It has gone, or its queues are empty.
-                Some(_) if !self.dataplanes.attached(&exception) => None,
+                Some(_) if !self.dataplanes.attached(exception) => None,
                 Some(until) if until <= now => None,
                 other => other,
             };
-            let still = self.dataplanes.stands_still(&exception, now.saturating_sub(patience));
+            let still = self.dataplanes.stands_still(exception, now.saturating_sub(patience));
             let waits = role.grace && now < self.election.grace_until;
             if let Some(role) = self.roles.get_mut(key) {
                 if role.wedged.is_some() && awake.is_none() {

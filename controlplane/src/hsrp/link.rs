@@ -4,10 +4,11 @@
 //! the interface's own address as its source. What is heard comes through the kernel, which checks it.
 
 use super::packet::{MAX_LEN, PacketError, TRAFFIC_CLASS, Transport};
+use nix::errno::Errno;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrStorage, recvmsg,
-    sendto,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, bind, recv, recvmsg, sendto, socket,
 };
 use platform::wire::{checksum, ethernet, ipv4, ipv6, udp};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -21,6 +22,8 @@ use tokio::net::UdpSocket;
 
 /// Room for hellos that wait while the loop is busy, in bytes.
 const RECEIVE_BUFFER: usize = 256 << 10;
+/// Changes of the kernel's devices that are taken note of at once.
+const MOST_CHANGES: usize = 1024;
 
 /// Hears one multicast group on one device.
 #[derive(Debug)]
@@ -163,10 +166,41 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8; MAX_LEN + 1]) -> std::io::Resul
     })
 }
 
+/// The kernel's word that a device or an address has changed (rtnetlink(7)).
+#[derive(Debug)]
+struct Changes {
+    /// Only a name for a socket that tokio watches: it is a netlink socket
+    socket: UdpSocket,
+}
+
+impl Changes {
+    fn subscribe() -> std::io::Result<Changes> {
+        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h)
+        const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        Ok(Changes { socket: UdpSocket::from_std(socket.into())? })
+    }
+
+    /// Whether something has changed since the last call.
+    fn any(&self) -> bool {
+        // What has changed is looked up: of a message only its being there counts, and one that was lost counts as well.
+        let mut start = [0u8; 16];
+        let mut next = || match recv(self.socket.as_raw_fd(), &mut start, MsgFlags::MSG_DONTWAIT) {
+            Ok(_) | Err(Errno::ENOBUFS) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        (0..MOST_CHANGES).take_while(|_| self.socket.try_io(Interest::READABLE, &mut next).is_ok()).count()
+            > 0
+    }
+}
+
 /// Sends whole frames from named devices.
 #[derive(Debug)]
 pub struct Sender {
     socket: OwnedFd,
+    changes: Changes,
     devices: BTreeMap<String, LinkAddr>,
     link_locals: BTreeMap<String, Ipv6Addr>,
     running: BTreeSet<String>,
@@ -175,17 +209,31 @@ pub struct Sender {
 impl Sender {
     /// Opens the socket.
     ///
+    /// To be called in a tokio runtime.
+    ///
     /// # Errors
     /// Without CAP_NET_RAW.
     pub fn open() -> std::io::Result<Sender> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = nix::sys::socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         Ok(Sender {
             socket,
+            changes: Changes::subscribe()?,
             devices: BTreeMap::new(),
             link_locals: BTreeMap::new(),
             running: BTreeSet::new(),
         })
+    }
+
+    /// Whether the kernel's devices have changed since this was asked last.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.changes.any()
+    }
+
+    /// Waits until they have.
+    pub fn poll_outdated(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.changes.socket.poll_recv_ready(context).map(|_| ())
     }
 
     /// Looks at the kernel's devices anew: indices, MACs and addresses may have changed.

@@ -3,10 +3,11 @@
 use super::super::channel::{Came, Channel};
 use super::super::wire::{self, Message, Parsed, WireError};
 use super::{Closed, limits};
+use std::pin::Pin;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Bytes read at once.
 const READ: usize = 4096;
@@ -33,6 +34,8 @@ pub(super) struct Line {
     sent: usize,
     /// When the first of them was put there
     since: Instant,
+    /// Goes off at the next deadline, or before: deadlines move on with every message, and a timer is costly to set
+    alarm: Pin<Box<Sleep>>,
     plain: Vec<u8>,
     scratch: Box<[u8]>,
 }
@@ -41,7 +44,9 @@ impl Line {
     /// `opening`: what is to be sent first.
     pub(super) fn new(stream: TcpStream, channel: Channel, opening: Vec<u8>) -> Line {
         let scratch = vec![0; READ].into_boxed_slice();
-        Line { stream, channel, out: opening, sent: 0, since: Instant::now(), plain: Vec::new(), scratch }
+        let since = Instant::now();
+        let alarm = Box::pin(tokio::time::sleep_until(since));
+        Line { stream, channel, out: opening, sent: 0, since, alarm, plain: Vec::new(), scratch }
     }
 
     /// Whether everything has been written to the socket.
@@ -98,6 +103,9 @@ impl Line {
             let writing = self.sent < self.out.len();
             let patience = self.since + limits::PATIENCE;
             let deadline = if writing { until.min(patience) } else { until };
+            if self.alarm.is_elapsed() || deadline < self.alarm.deadline() {
+                self.alarm.as_mut().reset(deadline);
+            }
             tokio::select! {
                 read = reader.read(&mut self.scratch) => {
                     let read = read.map_err(Closed::io("reading"))?;
@@ -115,7 +123,7 @@ impl Line {
                     }
                 }
                 Some(command) = queue.recv(), if !writing => return Ok(Some(command)),
-                () = tokio::time::sleep_until(deadline) => {
+                () = &mut self.alarm => if Instant::now() >= deadline {
                     return Err(if writing && patience <= until { Closed::SlowReader } else { late });
                 }
             }
