@@ -15,7 +15,7 @@ command -v valgrind >/dev/null || { echo "valgrind is missing: run \`apt-get ins
 OUT=$(mktemp)
 MEASURED=$(mktemp)
 trap 'rm -f "$OUT" "$MEASURED"' EXIT
-for family in v4 v6 v4-922 v6-922 unsignalled elsewhere; do
+for family in v4 v6 v4-922 v6-922 v4-vlan unsignalled elsewhere; do
     valgrind --tool=callgrind --callgrind-out-file="$OUT" "$BIN" "$family" >/dev/null 2>&1 ||
         { echo "$BIN $family fails: run it by hand" >&2; exit 1; }
     # Inclusive counts of the functions named stage_...

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use dataplane::clients::SeenClients;
 use dataplane::police::Class;
 use dataplane::{
-    Decision, Police, PortView, Reason, Request, Verdict, View, answer, classify, decide, fixed,
+    Decision, Police, PortView, Reason, Request, Verdict, View, Vlans, answer, classify, decide, fixed,
 };
 use platform::snapshot::{Copy, Feedback, FeedbackSpec, Reader, Refresh, WorkerBlock, Writer};
 
@@ -14,7 +14,10 @@ use crate::lab::Failure;
 use crate::request::{Kind, SMALLEST, Size, Spec, Template};
 
 /// The families of frames that are measured.
-pub const FAMILIES: [&str; 6] = ["v4", "v6", "v4-922", "v6-922", "unsignalled", "elsewhere"];
+pub const FAMILIES: [&str; 7] = ["v4", "v6", "v4-922", "v6-922", "v4-vlan", "unsignalled", "elsewhere"];
+
+/// The VLAN of the frames of `v4-vlan`, a subinterface's.
+const VLAN: u16 = 100;
 
 /// Everything that the stages work on.
 pub struct Bed {
@@ -56,20 +59,22 @@ impl Bed {
         let (source, vip) = (source?, vip?);
         let body = fixed::body(&[vip], &[first?, second?], [2; 6], [1, 2])?;
         let (kind, size) = match family {
-            "v4" | "elsewhere" => (Kind::Request, SMALLEST),
+            "v4" | "v4-vlan" | "elsewhere" => (Kind::Request, SMALLEST),
             "v6" => (Kind::Request, SMALLEST + 20),
             "v4-922" | "v6-922" => (Kind::Request, 922),
             "unsignalled" => (Kind::Unsignalled, SMALLEST),
             _ => return Err(format!("no family {family}: choose one of {}", FAMILIES.join(", ")).into()),
         };
         let asked = if family == "elsewhere" { "192.0.2.77".parse()? } else { vip };
-        let template = Template::new(&Spec::plain(source, asked, Size::Frame(size)), kind)?;
+        let vlan = (family == "v4-vlan").then_some(VLAN);
+        let vlans = vlan.map_or(Vlans::NONE, |vlan| Vlans::new(1, &[vlan]));
+        let template = Template::new(&Spec { vlan, ..Spec::plain(source, asked, Size::Frame(size)) }, kind)?;
         let feedback =
             Feedback::create(&FeedbackSpec { workers: 1, ports: vec![], counters: Reason::COUNTERS })?;
         let mut writer = Writer::create()?;
         writer.publish(&body);
         Ok(Bed {
-            port: PortView::new(0, [2; 6]),
+            port: PortView { vlans, ..PortView::new(0, [2; 6]) },
             frame: template.frame.clone(),
             template,
             seen: SeenClients::default(),

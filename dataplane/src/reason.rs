@@ -107,6 +107,7 @@ reasons! {
     Fenced, "fenced", Drop, "the group's lease ended while a peer is known: another node may be active";
     FencedOut, "fenced_out", Drop, "from the kernel in the name of a virtual address that is fenced or given up";
     NotRelayed, "not_relayed", Drop, "the kernel sent on the exception device of a bifurcated port, whose way out is the port itself";
+    NoTagRoom, "no_tag_room", Drop, "from the kernel's side of a VLAN, in a buffer without room for its tag";
     AnswerLimit, "answer_limit", Drop, "over the limit of answers to one source prefix";
     PolicedHsrp, "policed_hsrp", Drop, "over the rate of class hsrp";
     PolicedClb, "policed_clb", Drop, "over the rate of class clb";

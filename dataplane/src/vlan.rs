@@ -53,13 +53,19 @@ impl Vlans {
             return port;
         }
         let [outer, inner] = eth.vlans();
-        let found = self.vlans.iter().take(self.count.into()).position(|vlan| *vlan == outer);
-        match found.filter(|_| eth.customer_tagged()) {
-            None => port,
-            Some(at) if inner == NO_VLAN => self.first + at as u16,
+        match self.tagged(outer, port) {
+            interface if interface == port || !eth.customer_tagged() => port,
+            interface if inner == NO_VLAN => interface,
             // Whoever sends into a subinterface's VLAN gets at no other interface by a tag within the tag.
-            Some(_) => NOBODY,
+            _ => NOBODY,
         }
+    }
+
+    /// The same of a frame that has the tag of a VLAN, a customer's, and no other.
+    #[inline]
+    pub fn tagged(&self, vlan: u16, port: u16) -> u16 {
+        let found = self.vlans.iter().take(self.count.into()).position(|of| *of == vlan);
+        found.map_or(port, |at| self.first + at as u16)
     }
 }
 

@@ -449,7 +449,7 @@ impl<O: Observer> State<O> {
         let (port, fenced) = (&queues.port, self.view.any_fenced());
         for mut mbuf in inbox.drain() {
             if vlan.is_some_and(|vlan| !vlan::tag(&mut mbuf, vlan)) {
-                self.counts.add(Reason::PortFull);
+                self.counts.add(Reason::NoTagRoom);
                 continue;
             }
             let out = Frame::new_checked(mbuf.data()).is_ok_and(|eth| {

@@ -4,7 +4,7 @@
 //! Its headers are one block of fixed size, so that one bounds check covers them and every field stands at an offset that
 //! the compiler knows. The general views of this folder read any frame; what is plain, they read alike.
 
-use super::ethernet::{self, Mac, ethertype};
+use super::ethernet::{self, ethertype};
 use super::{checksum, ipv4, ipv6, udp};
 
 /// Where the EtherType stands.
@@ -20,8 +20,6 @@ pub const fn udp_at(n: usize) -> usize {
 /// A plain datagram; `N` is the bytes of an address, 4 or 16.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain<'a, const N: usize> {
-    /// The frame's destination.
-    pub destination_mac: &'a Mac,
     /// Source address.
     pub source: &'a [u8; N],
     /// Destination address.
@@ -61,7 +59,6 @@ pub fn read<const N: usize>(frame: &[u8]) -> Option<Plain<'_, N>> {
         return None;
     }
     Some(Plain {
-        destination_mac: part(head, 0)?,
         source: part(head, addresses)?,
         destination: part(head, addresses + N)?,
         payload: frame.get(payload_at..udp_at + usize::from(length))?,
