@@ -6,7 +6,7 @@ export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 PACKAGES=(build-essential pkg-config clang libclang-dev libbpf-dev libdpdk-dev dpdk dpdk-dev
     iproute2 ethtool nftables iputils-ping procps util-linux python3 tshark ike-scan keepalived
     strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
-    faketime mandoc man-db
+    faketime mandoc man-db systemd
     valgrind)
 
 missing=()
