@@ -65,11 +65,11 @@ bench: build ## the data plane beside dpdk-testpmd, a plain server and libreswan
 takeover: build ## how fast the next node takes over, each fault 30 times, beside keepalived; kept in bench/results (root, 15 minutes)
 	@$(LAB)/takeover.sh $(TAKEOVER)
 
-# Under a virtual clock an optimised build shows the same.
 members: build ## what 63 members that report ten times a second cost usherd (root)
 	$(CARGO) build --locked --release -p controlplane --example members
 	@$(LAB)/members.sh
 
+# Under a virtual clock an optimised build shows the same.
 spread: ## how far a burst of 20,000 clients overshoots the fair shares: naive, round robin, usher; kept in bench/results
 	$(CARGO) bench --locked --profile dev -p controlplane --bench spread
 

@@ -90,6 +90,7 @@ impl MoveBudget {
 /// that have gone, all move at once.
 #[must_use]
 pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> Assignment {
+    // Of two with one address the first counts.
     let by_address: BTreeMap<IpAddr, &Member> =
         members.iter().rev().map(|member| (member.address, member)).collect();
     let member = |address: IpAddr| by_address.get(&address).copied();

@@ -4,12 +4,15 @@
 
 mod common;
 
-use common::FakeDataplane;
 use common::lan::{Lan, config};
+use common::{FakeDataplane, Node, run};
+use controlplane::hsrp::link::Sender;
 use platform::snapshot::VipState;
 use std::io::{Read as _, Write as _};
+use std::net::Ipv6Addr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -214,4 +217,47 @@ fn a_data_plane_that_stands_still_wakes_into_the_fence() {
 #[test]
 fn it_does_so_under_long_timers_too() {
     stands_still([slow(1, ""), slow(2, "")]);
+}
+
+/// Whether a sender knows of a change.
+type IsSeen = fn(&Sender) -> bool;
+
+/// Without being asked: by itself usherd looks only four times a second.
+#[test]
+fn the_kernel_tells_of_links_and_addresses() {
+    const LOWEST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 5);
+    let node = Node::new(PROFILE, "");
+    let space = std::fs::File::open(format!("/run/netns/{}", node.name)).unwrap();
+    let network = Some(rustix::thread::LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&space), network).unwrap();
+    let ip = |command: &str| run(Command::new("ip").args(command.split(' ')));
+    let rows: [(&str, IsSeen); 7] = [
+        ("link add exc0 type veth peer name far", |sender| sender.mac("exc0").is_some()),
+        ("link set exc0 address 02:00:00:00:00:07", |sender| sender.mac("exc0") == Some([2, 0, 0, 0, 0, 7])),
+        ("link set exc0 up", |sender| !sender.is_running("exc0")),
+        ("link set far up", |sender| sender.is_running("exc0")),
+        ("address add fe80::5/64 dev exc0 nodad", |sender| sender.link_local("exc0") == Some(LOWEST)),
+        ("link set far down", |sender| !sender.is_running("exc0")),
+        ("link del exc0", |sender| sender.mac("exc0").is_none()),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut sender = Sender::open().unwrap();
+        for (command, is_seen) in rows {
+            ip(command);
+            let seen = async {
+                loop {
+                    std::future::poll_fn(|context| sender.poll_outdated(context)).await;
+                    if sender.is_outdated() {
+                        sender.refresh();
+                        if is_seen(&sender) {
+                            break;
+                        }
+                    }
+                }
+            };
+            let seen = tokio::time::timeout(Duration::from_secs(10), seen).await;
+            assert!(seen.is_ok(), "not told of `ip {command}`");
+        }
+    });
 }

@@ -170,8 +170,8 @@ impl Daemon {
         let lease = self.state.leases.get(&key.to_string()).copied().filter(|until| now < *until);
         let resume = lease.filter(|_| self.election.starting);
         let reload = role.reload;
-        let exception = self.exception_of(&role.plan).map(str::to_owned);
-        let up = exception.is_some_and(|exception| self.dataplanes.carries(&exception).is_some());
+        let exception = self.exception_of(&role.plan);
+        let up = exception.is_some_and(|exception| self.dataplanes.carries(exception).is_some());
         if let Some(role) = self.roles.get_mut(key) {
             role.machine = Some(Group::new(config, now));
             role.resumed = resume.is_some();

@@ -42,8 +42,8 @@ use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// How often the data planes are looked after, the feeds read, and the cluster where its turn has come. That a data plane
-/// has ended or a link has changed is told, and waits for nothing.
+/// How often the data planes are looked after, and the feeds read. That a data plane has ended or a link has changed is told,
+/// and waits for nothing.
 const TICK: Duration = Duration::from_millis(10);
 /// The kernel's devices are looked up once within this time, however often they change.
 const REFRESH: Duration = Duration::from_millis(20);
@@ -307,12 +307,16 @@ impl Daemon {
             if now >= self.election.read_at {
                 self.hear(now);
             }
+            if now >= self.clusters.turn_at {
+                self.run_clusters(now);
+            }
             self.advance(now);
             if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
                 break;
             }
             let now = monotonic_ns();
-            let pause = Duration::from_nanos(self.next_deadline(now).saturating_sub(now));
+            let due = self.next_deadline(now).min(self.clusters.turn_at);
+            let pause = Duration::from_nanos(due.saturating_sub(now));
             let reading = Duration::from_nanos(self.election.read_at.saturating_sub(now));
             // Not in order: under a flood of messages everything else has its turn too.
             tokio::select! {
@@ -425,9 +429,6 @@ impl Daemon {
         }
         self.look_at_objects(now_ns);
         self.hear_clusters(now_ns);
-        if now_ns >= self.clusters.turn_at {
-            self.run_clusters(now_ns);
-        }
     }
 
     fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {

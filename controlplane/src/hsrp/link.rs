@@ -175,8 +175,8 @@ struct Changes {
 
 impl Changes {
     fn subscribe() -> std::io::Result<Changes> {
-        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h)
-        const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+        // RTMGRP_LINK, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h): IPv4 addresses are the configuration's.
+        const GROUPS: u32 = 0x1 | 0x100;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
@@ -185,11 +185,12 @@ impl Changes {
 
     /// Whether something has changed since the last call.
     fn any(&self) -> bool {
-        // What has changed is looked up: of a message only its being there counts, and one that was lost counts as well.
+        // What has changed is looked up: of a message only its being there counts, and one that was lost, or any other
+        // error, counts as well.
         let mut start = [0u8; 16];
         let mut next = || match recv(self.socket.as_raw_fd(), &mut start, MsgFlags::MSG_DONTWAIT) {
-            Ok(_) | Err(Errno::ENOBUFS) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(Errno::EAGAIN) => Err(std::io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
         };
         (0..MOST_CHANGES).take_while(|_| self.socket.try_io(Interest::READABLE, &mut next).is_ok()).count()
             > 0
