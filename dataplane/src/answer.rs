@@ -27,9 +27,6 @@ pub fn answer(frame: &mut [u8], request: &Request, gateway: &[u8; 16], mac: ethe
 /// Bytes of nonce that strongSwan, libreswan and most others send: copied without a call.
 const COMMON_NONCE: usize = 32;
 
-/// The longest that stands in front of the nonce: IPv6, UDP, marker, IKE.
-const HEAD_MAX: usize = ipv6::HEADER_LEN + udp::HEADER_LEN + ike::MARKER_LEN + redirect::prefix_len(true);
-
 /// `N` is the bytes of an address, `MARK` those of the non-ESP marker: with both known, all offsets are.
 #[inline(always)]
 fn write<const N: usize, const MARK: usize>(
@@ -70,33 +67,31 @@ fn write<const N: usize, const MARK: usize>(
         *packet.get_mut(head_len..)?.first_chunk_mut()? = data;
         checksum::add(0, &data)
     } else {
+        let sum = checksum::add(0, packet.get(nonce_from..nonce_from + nonce_len)?);
         packet.copy_within(nonce_from..nonce_from + nonce_len, head_len);
-        checksum::add(0, packet.get(head_len..end)?)
+        sum
     };
 
-    let mut head = [0; HEAD_MAX];
     let udp_len = (head_len - udp_at + nonce_len) as u16;
-    redirect::emit_prefix::<N>(
-        &mut head[ike_at..head_len],
-        request.spi_i,
-        gateway.first_chunk::<N>()?,
-        nonce_len as u16,
-    );
+    let (head, message) = packet.split_at_mut_checked(ike_at)?;
+    let gateway = gateway.first_chunk::<N>()?;
+    let prefix_sum = redirect::emit_prefix::<N>(message, request.spi_i, gateway, nonce_len as u16);
+    let (ip, datagram) = head.split_at_mut_checked(udp_at)?;
+    if let Some(marker) = datagram.get_mut(udp::HEADER_LEN..) {
+        marker.fill(0);
+    }
+    // Everything in front of the nonce has an even length, so that only the nonce may be odd, at the end. The addresses are
+    // the request's still: their sum is the same whichever way they stand.
+    let addresses = if N == 4 { &ip[ipv4::ADDRESSES] } else { &ip[ipv6::ADDRESSES] };
+    udp::emit_header(datagram, dport, sport, udp_len, checksum::join(nonce_sum, prefix_sum), addresses);
     if N == 4 {
         let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
         let total = udp_len + ipv4::HEADER_LEN as u16;
-        ipv4::emit_header(&mut head, class & DSCP, total, TTL, udp::PROTOCOL, from, to);
+        ipv4::emit_header(ip, class & DSCP, total, TTL, udp::PROTOCOL, from, to);
     } else {
         let (from, to) = (*destination.first_chunk()?, *source.first_chunk()?);
-        ipv6::emit_header(&mut head, class & DSCP, udp_len, udp::PROTOCOL, TTL, from, to);
+        ipv6::emit_header(ip, class & DSCP, udp_len, udp::PROTOCOL, TTL, from, to);
     }
-    // Everything in front of the nonce has an even length, so that only the nonce may be odd, at the end.
-    let payload_sum = checksum::add(nonce_sum, &head[udp_at + udp::HEADER_LEN..head_len]);
-    let (ip_header, datagram) = head.split_at_mut(udp_at);
-    let addresses = if N == 4 { &ip_header[ipv4::ADDRESSES] } else { &ip_header[ipv6::ADDRESSES] };
-    udp::emit_header(datagram, dport, sport, udp_len, payload_sum, addresses);
-
-    packet.get_mut(..head_len)?.copy_from_slice(&head[..head_len]);
     macs[..6].copy_from_slice(&client);
     macs[6..].copy_from_slice(&mac);
     Some(request.ip + end)

@@ -17,10 +17,7 @@ use crate::{Gate, PortView, Verdict, View};
 pub(crate) fn classify(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     const VLAN: [u8; 2] = ethertype::VLAN.to_be_bytes();
     match shape(frame) {
-        Some(Shape::V4) => request::<4, 0, 0>(frame, view, port, lap),
-        Some(Shape::V4Marked) => request::<4, { ike::MARKER_LEN }, 0>(frame, view, port, lap),
-        Some(Shape::V6) => request::<16, 0, 0>(frame, view, port, lap),
-        Some(Shape::V6Marked) => request::<16, { ike::MARKER_LEN }, 0>(frame, view, port, lap),
+        Some(shape) => short::<0>(&shape, frame, view, port, lap),
         None if two(frame, ETHERTYPE) == Some(&VLAN) => tagged(frame, view, port, lap),
         None => classify_any(frame, view, port, lap),
     }
@@ -30,11 +27,24 @@ pub(crate) fn classify(frame: &[u8], view: &View, port: &PortView, lap: &mut imp
 #[inline(never)]
 fn tagged(frame: &[u8], view: &View, port: &PortView, lap: &mut impl FnMut(Stage)) -> Verdict {
     match frame.get(TAG_LEN..).and_then(shape) {
-        Some(Shape::V4) => request::<4, 0, TAG_LEN>(frame, view, port, lap),
-        Some(Shape::V4Marked) => request::<4, { ike::MARKER_LEN }, TAG_LEN>(frame, view, port, lap),
-        Some(Shape::V6) => request::<16, 0, TAG_LEN>(frame, view, port, lap),
-        Some(Shape::V6Marked) => request::<16, { ike::MARKER_LEN }, TAG_LEN>(frame, view, port, lap),
+        Some(shape) => short::<TAG_LEN>(&shape, frame, view, port, lap),
         None => classify_any(frame, view, port, lap),
+    }
+}
+
+#[inline(always)]
+fn short<const TAG: usize>(
+    shape: &Shape,
+    frame: &[u8],
+    view: &View,
+    port: &PortView,
+    lap: &mut impl FnMut(Stage),
+) -> Verdict {
+    match shape {
+        Shape::V4 => request::<4, 0, TAG>(frame, view, port, lap),
+        Shape::V4Marked => request::<4, { ike::MARKER_LEN }, TAG>(frame, view, port, lap),
+        Shape::V6 => request::<16, 0, TAG>(frame, view, port, lap),
+        Shape::V6Marked => request::<16, { ike::MARKER_LEN }, TAG>(frame, view, port, lap),
     }
 }
 

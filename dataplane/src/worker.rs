@@ -25,8 +25,8 @@ use crate::{
 
 /// Tries to hand a burst to a full queue before the rest of it is counted lost.
 const SEND_TRIES: usize = 4;
-/// Frames between the one in work and the one whose bytes are fetched: the walk reads all of a request.
-const AHEAD: usize = 3;
+/// The bytes of so many frames are on their way while one is in work: the walk reads all of a request.
+const AHEAD: usize = 8;
 
 /// Is told how each frame ended; production uses `()`, which compiles to nothing.
 pub trait Observer {
@@ -101,12 +101,21 @@ struct State<O: Observer> {
     police: Police,
     limit: Option<AnswerLimit>,
     seen: SeenClients,
+    /// Still to be looked up there.
+    redirected: Option<Redirected>,
     counts: Counts,
     observer: O,
     to_wire: Burst,
     to_kernel: Burst,
     now_ns: u64,
     received: u64,
+}
+
+/// A client that was redirected, by the keyed hash; to which gateway of which virtual address, by index.
+struct Redirected {
+    hash: u64,
+    vip: usize,
+    gateway: usize,
 }
 
 /// Settings of a worker.
@@ -148,6 +157,7 @@ impl<O: Observer> Worker<O> {
             police: settings.police,
             limit: settings.limit,
             seen: SeenClients::default(),
+            redirected: None,
             counts: Counts { block, dirty: 0, pending: [0; Reason::COUNT] },
             observer,
             to_wire: Burst::new(),
@@ -256,20 +266,22 @@ impl<O: Observer> State<O> {
         if count == 0 {
             return 0;
         }
-        for mbuf in inbox.as_slice() {
+        for mbuf in inbox.as_slice().iter().take(AHEAD) {
             mbuf.prefetch();
         }
         self.observer.lap(Stage::Rx, count);
         let mut rest = inbox.drain();
         while let Some(mbuf) = rest.next() {
-            if let Some(later) = rest.ahead(AHEAD) {
-                later.prefetch_more();
+            if let Some(later) = rest.ahead(AHEAD - 1) {
+                later.prefetch();
             }
             let frame = self.received;
             self.received += 1;
             self.one(mbuf, frame, queues);
         }
         self.send(queues);
+        let last = self.redirected.take();
+        self.look_up(last);
         self.counts.flush();
         self.observer.lap(Stage::Tx, count);
         count
@@ -324,12 +336,23 @@ impl<O: Observer> State<O> {
         let len = answer(frame, request, &address, mac).ok_or(Reason::AnswerTooLong)?;
         if let Some(gateway) = gateway {
             self.counts.block.add_redirect(request.vip, gateway, 1);
-            if self.seen.is_new(hash) {
-                self.counts.block.add_new_client(request.vip, gateway);
-            }
+            // While this client's line of the table is on its way, the one before is looked up.
+            self.seen.prefetch(hash);
+            let before = self.redirected.replace(Redirected { hash, vip: request.vip, gateway });
+            self.look_up(before);
         }
         self.observer.lap(Stage::Answer, 1);
         Ok((len, reason))
+    }
+
+    /// Counts a client that was not redirected before.
+    #[inline]
+    fn look_up(&mut self, redirected: Option<Redirected>) {
+        if let Some(Redirected { hash, vip, gateway }) = redirected
+            && self.seen.is_new(hash)
+        {
+            self.counts.block.add_new_client(vip, gateway);
+        }
     }
 
     #[cold]

@@ -14,6 +14,7 @@ mod log;
 mod mbuf;
 mod mempool;
 mod port;
+mod prefetch;
 mod queue;
 pub mod steer;
 
@@ -24,4 +25,5 @@ pub use error::{EalError, LenError, MempoolError, PortError, SteerError, ThreadE
 pub use mbuf::{Mbuf, Segments, TxChecksums};
 pub use mempool::{HEADROOM, Mempool};
 pub use port::{Capabilities, Link, MacFilter, Port, PortConfig, PortId, PortStats};
+pub use prefetch::prefetch;
 pub use queue::{RxQueue, TxQueue};

@@ -7,6 +7,7 @@ use std::slice;
 use dpdk_sys as sys;
 
 use crate::error::LenError;
+use crate::prefetch::prefetch_write;
 
 /// A frame in one or more segments. Whoever has the value owns the whole chain; dropping it frees it.
 ///
@@ -231,35 +232,14 @@ impl Mbuf {
         self.raw().ol_flags & sys::SHIM_MBUF_F_RX_L4_CKSUM_MASK == sys::SHIM_MBUF_F_RX_L4_CKSUM_BAD
     }
 
-    /// Starts loading the first bytes of the frame into the cache.
+    /// Starts loading the first 256 bytes of the frame into the cache, as far as it is long, to be written.
     #[inline]
     pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let raw = self.raw();
-            // SAFETY: a prefetch has no effect that a program can see, whatever the address.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(raw.buf_addr.cast::<i8>().wrapping_add(raw.data_off.into()))
-            };
-        }
-    }
-
-    /// Starts loading the first 256 bytes of the frame into the cache, as far as it is long.
-    #[inline]
-    pub fn prefetch_more(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let raw = self.raw();
-            let start = raw.buf_addr.cast::<i8>().wrapping_add(raw.data_off.into());
-            let end = usize::from(raw.data_len).min(256);
-            let mut at = 0;
-            while at < end {
-                // SAFETY: a prefetch has no effect that a program can see, whatever the address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) };
-                at += 64;
-            }
+        let raw = self.raw();
+        let start = raw.buf_addr.cast::<u8>().wrapping_add(raw.data_off.into());
+        let end = usize::from(raw.data_len).min(256);
+        for at in (0..end).step_by(64) {
+            prefetch_write(start.wrapping_add(at));
         }
     }
 

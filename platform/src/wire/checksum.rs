@@ -42,6 +42,26 @@ fn add_words<const LEN: usize>(sum: u64, block: &[u8; LEN]) -> u64 {
     sum + u64::from(over)
 }
 
+/// The sum of what lies behind each other: sums add up like words.
+#[inline(always)]
+pub fn join(first: u64, second: u64) -> u64 {
+    let (sum, over) = first.overflowing_add(second);
+    sum + u64::from(over)
+}
+
+/// The sum of two bytes. A header is summed by its fields, not out of the buffer that it has just been written to: a read
+/// that spans several writes must wait until they, and all before them, have left the processor's store buffer.
+#[inline(always)]
+pub fn pair(bytes: [u8; 2]) -> u64 {
+    u16::from_ne_bytes(bytes).into()
+}
+
+/// The sum of four bytes.
+#[inline(always)]
+pub fn quad(bytes: [u8; 4]) -> u64 {
+    u32::from_ne_bytes(bytes).into()
+}
+
 /// Folds a sum into 16 bits, not complemented, in native order.
 #[inline]
 pub fn fold(sum: u64) -> u16 {
@@ -66,9 +86,7 @@ pub fn verify(sum: u64) -> bool {
 /// for IPv4, 32 for IPv6), the protocol and the length of the upper layer.
 #[inline(always)]
 pub fn pseudo(addresses: &[u8], protocol: u8, length: u16) -> u64 {
-    let tail =
-        u64::from(u16::from_ne_bytes([0, protocol])) + u64::from(u16::from_ne_bytes(length.to_be_bytes()));
-    add(tail, addresses)
+    add(pair([0, protocol]) + pair(length.to_be_bytes()), addresses)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The IKE header and its chain of payloads (RFC 7296 sections 3.1 and 3.2).
 
+use super::checksum::{self, pair, quad};
 use super::{Error, Field, u32_at, u64_at};
 
 mod field {
@@ -246,10 +247,10 @@ pub fn step(chain: &[u8]) -> Option<Step<'_>> {
 }
 
 /// Writes the header of an unprotected IKE_SA_INIT response with SPIr 0 and message id 0, `length` bytes long in all.
-/// Does nothing to a buffer shorter than a header.
+/// Gives its sum (see [`checksum`]). Does nothing to a buffer shorter than a header.
 #[inline(always)]
-pub fn emit_init_response(message: &mut [u8], spi_i: u64, next_payload: u8, length: u32) {
-    let Some(header) = message.first_chunk_mut::<HEADER_LEN>() else { return };
+pub fn emit_init_response(message: &mut [u8], spi_i: u64, next_payload: u8, length: u32) -> u64 {
+    let Some(header) = message.first_chunk_mut::<HEADER_LEN>() else { return 0 };
     header[field::SPI_I].copy_from_slice(&spi_i.to_be_bytes());
     header[field::SPI_R].fill(0);
     header[field::NEXT_PAYLOAD] = next_payload;
@@ -258,6 +259,10 @@ pub fn emit_init_response(message: &mut [u8], spi_i: u64, next_payload: u8, leng
     header[field::FLAGS] = flag::RESPONSE;
     header[field::MESSAGE_ID].fill(0);
     header[field::LENGTH].copy_from_slice(&length.to_be_bytes());
+    let rest = pair([next_payload, VERSION])
+        + pair([exchange::IKE_SA_INIT, flag::RESPONSE])
+        + quad(length.to_be_bytes());
+    checksum::join(u64::from_ne_bytes(spi_i.to_be_bytes()), rest)
 }
 
 #[cfg(test)]

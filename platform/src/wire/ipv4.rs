@@ -1,6 +1,7 @@
 //! IPv4 (RFC 791) with options.
 
-use super::{Error, Field, array, checksum, u16_at};
+use super::checksum::{self, pair, quad};
+use super::{Error, Field, array, u16_at};
 
 mod field {
     use super::Field;
@@ -166,11 +167,15 @@ pub fn emit_header(
     header[field::FLAGS_OFFSET].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
     header[field::TTL] = ttl;
     header[field::PROTOCOL] = protocol;
-    header[field::CHECKSUM].fill(0);
+    let sum = pair([0x45, tos])
+        + pair(total_length.to_be_bytes())
+        + pair(DONT_FRAGMENT.to_be_bytes())
+        + pair([ttl, protocol])
+        + quad(source)
+        + quad(destination);
+    header[field::CHECKSUM].copy_from_slice(&checksum::finish(sum));
     header[field::SOURCE].copy_from_slice(&source);
     header[field::DESTINATION].copy_from_slice(&destination);
-    let sum = checksum::finish(checksum::add(0, header));
-    header[field::CHECKSUM].copy_from_slice(&sum);
 }
 
 /// Turns the header of a first fragment into that of the whole datagram: total length, no fragment bits, checksum.

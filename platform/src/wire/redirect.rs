@@ -1,5 +1,6 @@
 //! The data of REDIRECT and REDIRECTED_FROM (RFC 5685 sections 7.2 and 7.3).
 
+use super::checksum::{self, pair};
 use super::{Error, array, ike, notify};
 use core::net::IpAddr;
 
@@ -36,30 +37,24 @@ pub const fn prefix_len(v6: bool) -> usize {
 }
 
 /// Writes an IKE_SA_INIT response with one REDIRECT notify, up to the nonce: [`prefix_len`] bytes, `nonce_len` more follow.
-/// Protocol id and SPI size are 0, as RFC 5685 section 7.2 asks. `gateway` is 4 or 16 bytes. Does nothing to a buffer
-/// that is too short.
+/// Protocol id and SPI size are 0, as RFC 5685 section 7.2 asks. `gateway` is 4 or 16 bytes. Gives the sum of the bytes (see
+/// [`checksum`]). Does nothing to a buffer that is too short.
 #[inline(always)]
-pub fn emit_prefix<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8; N], nonce_len: u16) {
+pub fn emit_prefix<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8; N], nonce_len: u16) -> u64 {
     const { assert!(N == 4 || N == 16) };
     let length = (prefix_len(N == 16) as u16).saturating_add(nonce_len);
-    let Some(body) = message.get_mut(ike::HEADER_LEN..prefix_len(N == 16)) else { return };
-    let [length_high, length_low] = (length - ike::HEADER_LEN as u16).to_be_bytes();
-    let [kind_high, kind_low] = notify::kind::REDIRECT.to_be_bytes();
-    let identity = if N == 16 { identity::IPV6 } else { identity::IPV4 };
-    body[..10].copy_from_slice(&[
-        0,
-        0,
-        length_high,
-        length_low,
-        0,
-        0,
-        kind_high,
-        kind_low,
-        identity,
-        N as u8,
-    ]);
+    let Some(body) = message.get_mut(ike::HEADER_LEN..prefix_len(N == 16)) else { return 0 };
+    let notify_len = (length - ike::HEADER_LEN as u16).to_be_bytes();
+    let kind = notify::kind::REDIRECT.to_be_bytes();
+    let identity = [if N == 16 { identity::IPV6 } else { identity::IPV4 }, N as u8];
+    // Next payload, flags, length; protocol id, SPI size, type; type and length of the identity.
+    for (at, field) in [[0, 0], notify_len, [0, 0], kind, identity].iter().enumerate() {
+        body[2 * at..][..2].copy_from_slice(field);
+    }
     body[10..].copy_from_slice(gateway);
-    ike::emit_init_response(message, spi_i, ike::payload::NOTIFY, length.into());
+    let fields = pair(notify_len) + pair(kind) + pair(identity);
+    let header = ike::emit_init_response(message, spi_i, ike::payload::NOTIFY, length.into());
+    checksum::join(header, checksum::add(fields, gateway))
 }
 
 #[cfg(test)]

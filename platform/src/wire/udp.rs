@@ -1,6 +1,7 @@
 //! UDP (RFC 768).
 
-use super::{Error, Field, checksum, u16_at};
+use super::checksum::{self, pair};
+use super::{Error, Field, u16_at};
 
 mod field {
     use super::Field;
@@ -86,11 +87,9 @@ pub fn emit_header(
     header[field::SOURCE].copy_from_slice(&source.to_be_bytes());
     header[field::DESTINATION].copy_from_slice(&destination.to_be_bytes());
     header[field::LENGTH].copy_from_slice(&length.to_be_bytes());
-    header[field::CHECKSUM].fill(0);
-    let sum = checksum::add(checksum::pseudo(addresses, PROTOCOL, length), &header[..]);
-    // Sums of two pieces add up like words: as ones' complement numbers.
-    let (sum, over) = sum.overflowing_add(payload_sum);
-    let sum = checksum::finish(sum + u64::from(over));
+    let fields = [source, destination, length].map(|field| pair(field.to_be_bytes()));
+    let sum = checksum::join(checksum::pseudo(addresses, PROTOCOL, length), fields.iter().sum());
+    let sum = checksum::finish(checksum::join(sum, payload_sum));
     header[field::CHECKSUM].copy_from_slice(&if sum == [0, 0] { [0xff, 0xff] } else { sum });
 }
 
