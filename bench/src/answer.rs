@@ -111,6 +111,46 @@ pub struct Checker {
     gateways: Vec<[u8; 16]>,
     any_protocol: bool,
     echoes: Vec<Echo>,
+    model: Option<Model>,
+}
+
+/// The first right answer: where another has the same bytes, what was read of the first holds for it too.
+#[derive(Debug, Clone)]
+struct Model {
+    len: usize,
+    ip: usize,
+    udp: usize,
+    ike: usize,
+    gateway: Range<usize>,
+    /// What stands in front of the nonce, and which of its bits all answers share: the rest is looked at in each.
+    head: Vec<u8>,
+    shared: Vec<u8>,
+}
+
+impl Model {
+    /// Of an answer that was checked field by field.
+    fn of(frame: &[u8], ip: usize, v6: bool) -> Model {
+        let udp = ip + if v6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
+        let ike = udp + udp::HEADER_LEN;
+        let nonce = ike + redirect::prefix_len(v6);
+        let gateway = nonce - if v6 { 16 } else { 4 }..nonce;
+        let mut shared = vec![0xff; nonce];
+        if !v6 {
+            shared[ip + 10..ip + 12].fill(0);
+        }
+        shared[udp - 2..udp].fill(0);
+        shared[udp + 6..ike + 8].fill(0);
+        shared[gateway.clone()].fill(0);
+        Model { len: frame.len(), ip, udp, ike, gateway, head: frame[..nonce].to_vec(), shared }
+    }
+
+    /// Whether a frame differs from this answer in nothing but client, SPI, nonce, gateway and checksums.
+    #[inline]
+    fn is_like(&self, frame: &[u8]) -> bool {
+        let other = |((got, model), shared): ((&u8, &u8), &u8)| (got ^ model) & shared;
+        let pairs = frame.iter().zip(&self.head).zip(&self.shared);
+        frame.len() == self.len && pairs.map(other).fold(0, |all, bits| all | bits) == 0
+    }
 }
 
 /// A frame of a request as it comes back: told from others by its length.
@@ -156,6 +196,7 @@ impl Checker {
             gateways: gateways.iter().map(|gateway| addr16(*gateway)).collect(),
             any_protocol: false,
             echoes: templates.iter().flat_map(|template| Echo::of(template)).collect(),
+            model: None,
         }
     }
 
@@ -168,12 +209,54 @@ impl Checker {
 
     /// Checks a frame.
     #[inline]
-    pub fn check(&self, frame: &[u8]) -> Received {
+    pub fn check(&mut self, frame: &[u8]) -> Received {
         match self.expect {
-            Expect::Redirect => self.redirect(frame),
+            Expect::Redirect => {
+                let known = self.model.as_ref().and_then(|model| self.like(model, frame));
+                known.unwrap_or_else(|| self.first(frame))
+            }
             Expect::Echo => self.echo(frame),
             Expect::Nothing => Received::Foreign,
         }
+    }
+
+    /// Reads a frame that is like an answer known to be right; `None` if anything is amiss.
+    #[inline]
+    fn like(&self, model: &Model, frame: &[u8]) -> Option<Received> {
+        if !model.is_like(frame) {
+            return None;
+        }
+        let (headers, datagram) = frame.split_at_checked(model.udp)?;
+        let header = headers.get(model.ip..)?;
+        let addresses =
+            if self.v6 { header.last_chunk::<32>()?.as_slice() } else { header.last_chunk::<8>()? };
+        let datagram = udp::Datagram::new_checked(datagram).ok()?;
+        let sums = datagram.checksum() != 0
+            && datagram.verify(addresses)
+            && (self.v6 || checksum::verify(checksum::add(0, header)));
+        let spi = u64::from_be_bytes(*frame.get(model.ike..)?.first_chunk()?);
+        let mut gateway = [0; 16];
+        match frame.get(model.gateway.clone())? {
+            address if self.v6 => gateway = *address.first_chunk()?,
+            address => *gateway.first_chunk_mut()? = *address.first_chunk::<4>()?,
+        }
+        let right = sums && self.may_be_named(&gateway) && follows(frame.get(model.gateway.end..)?, spi);
+        let low = |bytes: &[u8; 16]| {
+            u16::from_be_bytes(if self.v6 { [bytes[14], bytes[15]] } else { [bytes[2], bytes[3]] })
+        };
+        let client = u16::from_be_bytes(*header.last_chunk()?).wrapping_sub(low(&self.first_source));
+        right.then_some(Received::Answer { spi, client, gateway })
+    }
+
+    /// Checks a frame field by field; the first right answer becomes the model of all.
+    #[cold]
+    fn first(&mut self, frame: &[u8]) -> Received {
+        let received = self.redirect(frame);
+        if matches!(received, Received::Answer { .. }) && self.model.is_none() {
+            let ip = ethernet::HEADER_LEN + self.tag.map_or(0, |_| ethernet::TAG_LEN);
+            self.model = Some(Model::of(frame, ip, self.v6));
+        }
+        received
     }
 
     fn redirect(&self, frame: &[u8]) -> Received {
@@ -271,12 +354,17 @@ impl Checker {
         if !follows(nonce, spi) {
             return Err(Wrong::Nonce);
         }
+        if self.may_be_named(&gateway) { Ok((spi, gateway)) } else { Err(Wrong::Gateway) }
+    }
+
+    /// Whether an answer may name this gateway.
+    #[inline]
+    fn may_be_named(&self, gateway: &[u8; 16]) -> bool {
         let group = if self.v6 { gateway[0] == 0xff } else { matches!(gateway[0], 0 | 127 | 224..) };
-        let expected = match self.gateways.as_slice() {
-            [] => !group && gateway != self.vip && gateway != [0; 16],
-            listed => listed.contains(&gateway),
-        };
-        if expected { Ok((spi, gateway)) } else { Err(Wrong::Gateway) }
+        match self.gateways.as_slice() {
+            [] => !group && *gateway != self.vip && *gateway != [0; 16],
+            listed => listed.contains(gateway),
+        }
     }
 
     fn echo(&self, frame: &[u8]) -> Received {
@@ -307,7 +395,7 @@ impl Checker {
 fn follows(nonce: &[u8], spi: u64) -> bool {
     let bytes = spi.to_be_bytes();
     let (whole, rest) = nonce.as_chunks::<8>();
-    whole.iter().all(|part| *part == bytes) && *rest == bytes[..rest.len()]
+    whole.iter().all(|part| *part == bytes) && (rest.is_empty() || *rest == bytes[..rest.len()])
 }
 
 #[cfg(test)]
@@ -349,7 +437,7 @@ mod tests {
     fn the_data_planes_answers_are_right() {
         for spec in specs() {
             for (spi, client) in [(7, 0), (u64::MAX, 300)] {
-                let (checker, frame) = answered(&spec, spi, client);
+                let (mut checker, frame) = answered(&spec, spi, client);
                 let Received::Answer { spi: got, client: from, gateway } = checker.check(&frame) else {
                     panic!("{spec:?}: {:?}", checker.check(&frame))
                 };
@@ -364,8 +452,16 @@ mod tests {
     #[test]
     fn no_flipped_bit_of_an_answer_goes_unnoticed() {
         for spec in specs() {
-            let (checker, frame) = answered(&spec, 0x0123_4567_89ab_cdef, 3);
+            // Beside the model of an answer, and without one.
+            let (mut checker, frame) = answered(&spec, 0x0123_4567_89ab_cdef, 3);
+            let fresh = checker.clone();
             let right = checker.check(&frame);
+            assert!(checker.model.is_some() && fresh.model.is_none());
+            for gateways in [checker.gateways.clone(), Vec::new()] {
+                let checker = Checker { gateways, ..checker.clone() };
+                let model = checker.model.as_ref().unwrap();
+                assert_eq!(checker.like(model, &frame), Some(right));
+            }
             let ip = if spec.vlan.is_some() { 18 } else { 14 };
             for at in 0..frame.len() {
                 // The source MAC, priority of a tag, and class, flow label and hop limit of IPv6 are not covered.
@@ -376,6 +472,7 @@ mod tests {
                     let mut broken = frame.clone();
                     broken[at] ^= 1 << bit;
                     let got = checker.check(&broken);
+                    assert_eq!(got, fresh.clone().check(&broken), "byte {at} bit {bit}");
                     assert!(
                         free || got != right && !matches!(got, Received::Answer { .. }),
                         "byte {at} bit {bit}: {got:?}"

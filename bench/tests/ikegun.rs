@@ -168,7 +168,7 @@ fn the_data_plane_answers_what_ikegun_sends_and_ikegun_accepts_it() {
         };
         let template = Template::new(&spec, Kind::Request).unwrap();
         let named = gateways.map(|gateway| gateway.parse::<IpAddr>().unwrap());
-        let checker = Checker::new(&spec, &[&template], Expect::Redirect, &named);
+        let mut checker = Checker::new(&spec, &[&template], Expect::Redirect, &named);
         let mut gateway_of = std::collections::HashMap::new();
         for answer in these {
             let Received::Answer { spi, gateway, .. } = checker.check(&answer.frame) else {

@@ -26,6 +26,8 @@ const CORES: (usize, usize) = (0, 1);
 const VIRTIO: &str = "packed_vq=1,in_order=1,mrg_rxbuf=0,queue_size=1024,mac=02:00:00:00:00:01";
 const GATEWAYS: [[&str; 2]; 2] = [["192.0.2.10", "192.0.2.11"], ["2001:db8::10", "2001:db8::11"]];
 const VIPS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+/// The generator's MAC address, which testpmd's csum mode does not take from the frame.
+const CLIENT: &str = "02:00:00:00:00:09";
 
 /// Preamble, frame check sequence and gap that a frame has on the wire beside its own bytes.
 const WIRE_OVERHEAD: f64 = 24.0;
@@ -116,6 +118,8 @@ enum Dut {
     Usher,
     FiveTupleSwap,
     MacSwap,
+    /// testpmd writes the checksums anew, in software: it reads the whole frame, as an answer must.
+    Checksum,
 }
 
 impl Dut {
@@ -124,6 +128,7 @@ impl Dut {
             Dut::Usher => "usher",
             Dut::FiveTupleSwap => "5tswap",
             Dut::MacSwap => "macswap",
+            Dut::Checksum => "csum",
         }
     }
 }
@@ -355,6 +360,7 @@ impl Bench {
         let vip = VIPS[usize::from(load.v6)];
         let mut command = Command::new(self.bin.join("ikegun"));
         command.args(["--json", "--quiet", "--core", "0", "--vip", vip, "--size", load.size]);
+        command.args(["--from-mac", CLIENT]);
         command.args(["--seconds", &load.seconds.to_string(), "--latency-every", "8"]).args(&load.more);
         command
     }
@@ -412,7 +418,7 @@ impl Bench {
             "--no-mlockall",
             "--total-num-mbufs=16383",
         ]);
-        command.arg(format!("--forward-mode={mode}"));
+        command.arg(format!("--forward-mode={mode}")).arg(format!("--eth-peer=0,{CLIENT}"));
         command
     }
 
@@ -434,7 +440,7 @@ impl Bench {
         let vdev = format!("net_virtio_user0,path={},{VIRTIO}", socket.display());
         let mut command = match dut {
             Dut::Usher => self.usher(&self.profile(load, &vdev)?, load.v6),
-            Dut::FiveTupleSwap | Dut::MacSwap => self.testpmd(dut.name(), &vdev),
+            Dut::FiveTupleSwap | Dut::MacSwap | Dut::Checksum => self.testpmd(dut.name(), &vdev),
         };
         let under_test = Process::start(dut.name(), &mut command, self.folder.path())?;
         let patience = Duration::from_secs_f64(load.seconds * 20.0 + 60.0);
@@ -523,7 +529,7 @@ impl Bench {
     fn pairs(&mut self) -> Result<(), Failure> {
         let load = Load { v6: false, size: "186", seconds: self.args.seconds, ..Load::default() };
         for _ in 0..self.args.repeats {
-            for dut in [Dut::Usher, Dut::FiveTupleSwap, Dut::MacSwap] {
+            for dut in [Dut::Usher, Dut::FiveTupleSwap, Dut::MacSwap, Dut::Checksum] {
                 let (run, ..) = self.vhost(dut, &load)?;
                 self.runs.push(run);
             }
@@ -924,7 +930,7 @@ impl Bench {
         let mut gun = Command::new("ip");
         gun.args(["netns", "exec", &veth.gun()]).arg(self.bin.join("ikegun"));
         gun.args(["--json", "--quiet", "--core", "0", "--no-huge", "--memory", "128", "--sources", "64"]);
-        gun.args(["--vdev", "net_af_packet0,iface=gun0,qdisc_bypass=1", "--from-mac", "02:00:00:00:00:09"]);
+        gun.args(["--vdev", "net_af_packet0,iface=gun0,qdisc_bypass=1", "--from-mac", CLIENT]);
         gun.args(["--seconds", &load.seconds.to_string()]).args(&load.more);
         let gun = Process::start("ikegun", &mut gun, self.folder.path())?;
         let result = match gun.finish(Duration::from_secs(60)) {
