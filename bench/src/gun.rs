@@ -38,6 +38,9 @@ pub struct Mix {
     pub sources: u32,
     /// Times that each request is sent, 1 to 4; with several queues each time on another.
     pub copies: u32,
+    /// So many requests in a row are plain, so many are the mixture, so many are what is mixed in and nothing else, and from the
+    /// start again; 0: the mixture all the time. What differs between them then differs on the same machine in the same second.
+    pub spell: u64,
 }
 
 /// A class of requests by number: [`Kind::Request`], [`Kind::Unsignalled`], the flaws, and the request as a pair.
@@ -62,8 +65,14 @@ impl Mix {
         if self.is_plain() {
             return 0;
         }
+        let others = self.unsignalled + self.malformed + self.pairs;
+        let of = match n.checked_div(self.spell).map(|spell| spell % 3) {
+            Some(0) => return 0,
+            Some(2) => others,
+            _ => 10_000,
+        };
         // A hash spreads the kinds evenly and always in the same way.
-        let ticket = (((n.wrapping_mul(BACK) >> 32) * 10_000) >> 32) as u32;
+        let ticket = (((n.wrapping_mul(BACK) >> 32) * u64::from(of)) >> 32) as u32;
         if ticket < self.unsignalled {
             1
         } else if ticket < self.unsignalled + self.malformed {
@@ -603,15 +612,25 @@ mod tests {
 
     #[test]
     fn the_mixture_has_the_shares_asked_for() {
-        let mix = Mix { unsignalled: 1000, malformed: 250, pairs: 500, sources: 7, copies: 1 };
-        let mut counts = [0u32; KINDS];
-        for n in 1..=1_000_000 {
-            counts[mix.kind(n)] += 1;
-        }
-        assert!(counts[1].abs_diff(100_000) < 1000, "{counts:?}");
-        assert!(counts[2..PAIR].iter().sum::<u32>().abs_diff(25_000) < 500, "{counts:?}");
-        assert!(counts[2..PAIR].iter().all(|count| *count > 5000), "{counts:?}");
-        assert!(counts[PAIR].abs_diff(50_000) < 700, "{counts:?}");
+        let mix = Mix { unsignalled: 1000, malformed: 250, pairs: 500, sources: 7, copies: 1, spell: 0 };
+        let counts = |mix: Mix, numbers: std::ops::Range<u64>| {
+            let mut counts = [0u32; KINDS];
+            numbers.for_each(|n| counts[mix.kind(n)] += 1);
+            counts
+        };
+        let million = counts(mix, 0..1_000_000);
+        assert!(million[1].abs_diff(100_000) < 1000, "{million:?}");
+        assert!(million[2..PAIR].iter().sum::<u32>().abs_diff(25_000) < 500, "{million:?}");
+        assert!(million[2..PAIR].iter().all(|count| *count > 5000), "{million:?}");
+        assert!(million[PAIR].abs_diff(50_000) < 700, "{million:?}");
+        // In spells: nothing of it, the same mixture, and only what is mixed in, in the same proportions.
+        let spells = Mix { spell: 1_000_000, ..mix };
+        let [plain, mixed, others, again] =
+            [0, 1, 2, 3].map(|spell| counts(spells, spell * 1_000_000..(spell + 1) * 1_000_000));
+        assert_eq!((plain[0], again[0]), (1_000_000, 1_000_000));
+        assert_eq!(mixed, counts(mix, 1_000_000..2_000_000));
+        assert!(others[0] == 0 && others[1].abs_diff(571_428) < 3000, "{others:?}");
+        assert!(others[PAIR].abs_diff(285_714) < 3000, "{others:?}");
         assert_eq!((0..14).map(|n| mix.client(n)).collect::<Vec<_>>()[..8], [0, 1, 2, 3, 4, 5, 6, 0]);
     }
 }

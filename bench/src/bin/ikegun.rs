@@ -99,6 +99,10 @@ struct Args {
     /// Percentage of requests that are sent as two fragments, with an ML-KEM-1024 key
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = percent)]
     pairs: f64,
+    /// In turn so many plain requests, so many with the shares above, and so many of what those mix in alone, such as 250k
+    /// [default: the shares all the time]
+    #[arg(long, value_name = "REQUESTS", value_parser = rate)]
+    spell: Option<f64>,
     /// Times each request is sent, on another queue each time; all answers must name the same gateway
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     copies: u32,
@@ -196,7 +200,7 @@ fn rate(text: &str) -> Result<f64, &'static str> {
     let value = number.parse::<f64>().ok().map(|value| value * unit);
     value
         .filter(|value| (1.0..=1e9).contains(value))
-        .ok_or("a rate is a number from 1 to 1000000000, with k or M behind it if you like")
+        .ok_or("a number from 1 to 1000000000, with k or M behind it if you like")
 }
 
 /// The result of a search.
@@ -243,6 +247,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         pairs: share(args.pairs),
         sources: args.sources,
         copies: args.copies,
+        spell: args.spell.map_or(0, |spell| spell as u64),
     };
     let seed = match args.seed {
         Some(seed) => u64::from(seed),
