@@ -213,7 +213,7 @@ impl Checker {
         match self.expect {
             Expect::Redirect => {
                 let known = self.model.as_ref().and_then(|model| self.like(model, frame));
-                known.unwrap_or_else(|| self.first(frame))
+                known.unwrap_or_else(|| self.in_full(frame))
             }
             Expect::Echo => self.echo(frame),
             Expect::Nothing => Received::Foreign,
@@ -250,7 +250,7 @@ impl Checker {
 
     /// Checks a frame field by field; the first right answer becomes the model of all.
     #[cold]
-    fn first(&mut self, frame: &[u8]) -> Received {
+    fn in_full(&mut self, frame: &[u8]) -> Received {
         let received = self.redirect(frame);
         if matches!(received, Received::Answer { .. }) && self.model.is_none() {
             let ip = ethernet::HEADER_LEN + self.tag.map_or(0, |_| ethernet::TAG_LEN);

@@ -401,7 +401,7 @@ impl Bench {
 
     fn all(&mut self) -> Result<bool, Failure> {
         if self.args.only.is_empty() {
-            let minutes = if self.args.short { 2 } else { 8 };
+            let minutes = if self.args.short { 2 } else { 6 };
             self.say(&format!("takes about {minutes} minutes; nothing else should run meanwhile"));
         }
         let parts = if self.args.short { &PARTS[..SHORT] } else { &PARTS };
@@ -902,8 +902,11 @@ impl Bench {
             dataplane::fixed::body(&[VIPS[0].parse()?], &[first?, second?], [2, 0, 0, 0, 0, 1], [1, 2])?;
         let mut gun = self.gun(load);
         gun.args(["--vdev", &format!("net_vhost0,iface={}", socket.display())]);
-        let gun = Process::start("ikegun", &mut gun, self.folder.path())?;
-        wait_for(Duration::from_secs(15), || socket.exists());
+        let mut gun = Process::start("ikegun", &mut gun, self.folder.path())?;
+        wait_for(Duration::from_secs(15), || socket.exists() || gun.is_over());
+        if !socket.exists() {
+            return Err(gun.complaint("made no socket"));
+        }
         let vdev = format!("net_virtio_user0,path={},{VIRTIO}", socket.display());
         let mut command = Command::new("unshare");
         command.arg("-n").arg(self.bin.join("usher-dataplane")).args(["run", "--profile"]);

@@ -48,13 +48,13 @@ pub fn emit_prefix<const N: usize>(message: &mut [u8], spi_i: u64, gateway: &[u8
     let kind = notify::kind::REDIRECT.to_be_bytes();
     let identity = [if N == 16 { identity::IPV6 } else { identity::IPV4 }, N as u8];
     // Next payload, flags, length; protocol id, SPI size, type; type and length of the identity.
-    for (at, field) in [[0, 0], notify_len, [0, 0], kind, identity].iter().enumerate() {
+    let fields = [[0, 0], notify_len, [0, 0], kind, identity];
+    for (at, field) in fields.iter().enumerate() {
         body[2 * at..][..2].copy_from_slice(field);
     }
     body[10..].copy_from_slice(gateway);
-    let fields = pair(notify_len) + pair(kind) + pair(identity);
     let header = ike::emit_init_response(message, spi_i, ike::payload::NOTIFY, length.into());
-    checksum::join(header, checksum::add(fields, gateway))
+    checksum::join(header, checksum::add(fields.map(pair).iter().sum(), gateway))
 }
 
 #[cfg(test)]
