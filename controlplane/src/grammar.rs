@@ -7,7 +7,7 @@
 
 mod words;
 
-use crate::config::{IfName, ifname};
+use crate::types::{IfName, ifname};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a parameter accepts.

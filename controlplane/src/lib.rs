@@ -13,3 +13,4 @@ pub mod net;
 pub mod publish;
 pub mod show;
 pub mod state;
+pub mod types;

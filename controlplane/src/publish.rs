@@ -4,7 +4,7 @@
 //! only those slots move that the weights ask to: a request whose slot did not move gets the gateway it had.
 
 use crate::clb::Member;
-use crate::config::health::GroupKey;
+use crate::types::GroupKey;
 use platform::snapshot::{
     ANY_PORT, Body, GATEWAY_SELF, GATEWAY_USABLE, Gateway, MAX_GATEWAYS, MAX_VIPS, NO_GATEWAY, SLOTS,
     VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,

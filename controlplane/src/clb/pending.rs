@@ -185,9 +185,9 @@ fn sas_per_client(report: &Report) -> (u64, u64) {
 mod tests {
     use super::*;
     use crate::clb::choice::{Candidate, Selection, choose};
-    use crate::clb::member::Percent;
     use crate::clb::{Member as Gateway, Origin};
     use crate::publish::{Assignment, MoveBudget, assign};
+    use crate::types::Percent;
     use proptest::prelude::*;
 
     const SECOND: u64 = 1_000_000_000;

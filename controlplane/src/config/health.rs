@@ -1,37 +1,15 @@
 //! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
 //! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
 
-use super::keychain::KeyChain;
-use super::model::{
-    Authentication, Config, Family, Group, Interface, Interval, StandbyDelay, is_link_local,
-    virtual_link_local,
-};
-use super::{Cluster, IfName};
+use super::model::{Cluster, Config, Group, Interface, Interval, StandbyDelay};
 use crate::hsrp::DELAY_MINIMUM;
 use crate::hsrp::OWN_LEASE;
 use crate::hsrp::machine::DEFAULT_TIMERS;
+pub use crate::types::GroupKey;
+use crate::types::{Authentication, Family, IfName, KeyChain, is_link_local, virtual_link_local};
 use platform::snapshot::MAX_VIPS;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
-
-/// A group of one family: IPv4 and IPv6 have roles, virtual MACs and leases of their own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupKey {
-    /// The interface
-    pub interface: IfName,
-    /// The group's number
-    pub group: u16,
-    /// The family
-    pub family: Family,
-}
-
-impl fmt::Display for GroupKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = if self.family == Family::V6 { " (IPv6)" } else { "" };
-        write!(f, "{} Grp {}{family}", self.interface, self.group)
-    }
-}
 
 /// One group as the node is to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]

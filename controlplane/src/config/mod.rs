@@ -6,8 +6,6 @@ pub mod change;
 mod commands;
 pub mod diag;
 pub mod health;
-pub(crate) mod ifname;
-pub mod keychain;
 mod model;
 mod parse;
 mod render;
@@ -15,9 +13,9 @@ pub mod save;
 #[cfg(test)]
 mod tests;
 
+pub use crate::types::{Authentication, Family, IfName, Prefix, Secret, is_link_local, virtual_link_local};
 pub use binding::Binding;
 pub use diag::{Diagnostic, Severity};
-pub use ifname::IfName;
 pub use model::*;
 pub(crate) use parse::strip_prompt;
 pub use parse::{Loaded, MAX_BYTES, parse};

@@ -1,11 +1,11 @@
 //! The configuration as types. Every default is the one that `show running-config` leaves out.
 
-use super::ifname::IfName;
-use super::keychain::KeyChain;
 use crate::hsrp::machine::TrackEffect;
+use crate::types::IfName;
+use crate::types::{Authentication, KeyChain, Prefix, Secret};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A whole configuration. Two equal values render to the same text and behave the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,45 +70,6 @@ pub enum Tracked {
     Dataplane,
     /// `ike-daemon`: the local IKE daemon answers on its VICI socket
     IkeDaemon,
-}
-
-/// An address with its prefix length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix {
-    /// The address, host part included
-    pub address: IpAddr,
-    /// 0-32 or 0-128
-    pub length: u8,
-}
-
-impl Prefix {
-    /// Whether `address` lies in this prefix.
-    #[must_use]
-    pub fn covers(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
-                u32::from(a) & mask == u32::from(b) & mask
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
-                u128::from(a) & mask == u128::from(b) & mask
-            }
-            _ => false,
-        }
-    }
-
-    /// The dotted mask of an IPv4 prefix.
-    #[must_use]
-    pub fn mask(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(self.length.min(32))).unwrap_or(0))
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
 }
 
 /// One interface.
@@ -273,27 +234,6 @@ pub struct Timers {
     pub hello: Interval,
     /// Time without a hello after which the sender is gone
     pub hold: Interval,
-}
-
-/// `authentication ...`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authentication {
-    /// `[text] STRING`, 1-8 characters
-    Text(Secret),
-    /// `md5 key-string KEY [timeout SECONDS]`: after a change the key before is accepted for so long
-    Md5(Secret, Option<u16>),
-    /// `md5 key-chain NAME`
-    KeyChain(String),
-}
-
-/// A key: shown only where the running configuration is written to a file.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(********)")
-    }
 }
 
 /// `crypto ikev2 reconnect key`
@@ -611,34 +551,4 @@ impl Cluster {
     pub fn drain_pace(&self) -> u32 {
         self.drain_pace.unwrap_or(600)
     }
-}
-
-/// The two address families.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4
-    V4,
-    /// IPv6
-    V6,
-}
-
-impl Family {
-    /// The family of `address`.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Family {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-}
-
-/// Whether `address` is of IPv6 and has a meaning on its link alone. It serves routing; no client or member is told it.
-#[must_use]
-pub fn is_link_local(address: &IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
-}
-
-/// The virtual link-local address of an IPv6 group: `FE80::5:73FF:FEA0:GGG`.
-#[must_use]
-pub fn virtual_link_local(group: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0xfe80, 0, 0, 0, 5, 0x73ff, 0xfea0, group & 0xfff)
 }

@@ -4,10 +4,10 @@ use super::binding::Binding;
 use super::change::Order;
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
-use super::ifname::IfName;
-use super::keychain::{ChainKey, MAX_KEYS};
 use super::model::{Cluster, Config, Group, Interface, Keyring, KeyringPeer, Profile};
 use crate::grammar::{Grammar, Matched, Mismatch};
+use crate::types::IfName;
+use crate::types::keychain::{ChainKey, MAX_KEYS};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -309,7 +309,7 @@ impl Builder {
             Ok(matched) => matched,
             Err(Mismatch { column, message, expected, .. }) => return self.refuse(column, message, expected),
         };
-        let command = &COMMANDS[matched.command / 2];
+        let command = COMMANDS[matched.command / 2];
         let no = matched.command % 2 == 1;
         let nothing_to_undo = no
             && command.no.starts_with("standby [GROUP]")

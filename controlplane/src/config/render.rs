@@ -1,10 +1,11 @@
 //! From [`Config`] to the text of `show running-config`, which reads back to the same configuration.
 
 use super::model::{
-    Authentication, Cluster, Config, Dpd, Group, Interface, KeyringPeer, LoadSource, Method, Probe, Profile,
-    Secret, Selection, Tracked,
+    Cluster, Config, Dpd, Group, Interface, KeyringPeer, LoadSource, Method, Probe, Profile, Selection,
+    Tracked,
 };
 use crate::hsrp::machine::TrackEffect;
+use crate::types::{Authentication, Secret};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 

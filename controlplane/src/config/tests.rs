@@ -1,9 +1,9 @@
 //! The language as operators meet it: the seed's examples, errors, and the way there and back.
 
 use super::health::assess;
-use super::keychain::{ChainKey, Lifetime};
 use super::*;
 use crate::hsrp::machine::TrackEffect;
+use crate::types::keychain::{ChainKey, Lifetime};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -7,7 +7,7 @@
 use super::dataplanes::Taken;
 use super::kernel::Work;
 use super::{Daemon, on_macvlan};
-use crate::config::health::{GroupKey, GroupPlan};
+use crate::config::health::GroupPlan;
 use crate::config::{Authentication, Family, Interface, virtual_link_local};
 use crate::hsrp::auth::{Auth, Keys};
 use crate::hsrp::link::{Listening, Solicitations, index_of, link_local_of};
@@ -19,6 +19,7 @@ use crate::hsrp::{OWN_LEASE, Phase, Role, machine_config};
 use crate::limits::Limits;
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
+use crate::types::GroupKey;
 use platform::clock::monotonic_ns;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -3,10 +3,10 @@
 use super::elections::span;
 use super::{Daemon, dataplanes};
 use crate::config::Tracked;
-use crate::config::health::GroupKey;
 use crate::hsrp::Phase;
 use crate::hsrp::machine::Event;
 use crate::load::vici;
+use crate::types::GroupKey;
 use std::time::Duration;
 use tokio::sync::mpsc;
 

@@ -15,8 +15,8 @@
 //! payload with the digest itself zero. Nothing in it counts or ages: a frame heard on the LAN can be played back
 //! there by anyone who also takes the sender's address, for as long as the key lives.
 
-use crate::config::Authentication;
-use crate::config::keychain::{ChainKey, KeyChain};
+use crate::types::Authentication;
+use crate::types::keychain::{ChainKey, KeyChain};
 use md5::{Digest as _, Md5};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -524,8 +524,8 @@ mod tests {
 
     /// Key 1 is sent in seconds 100-199 and accepted until 219, key 2 from 200 on and accepted from 180 on.
     fn chain() -> KeyChain {
-        use crate::config::Secret;
-        use crate::config::keychain::Lifetime;
+        use crate::types::Secret;
+        use crate::types::keychain::Lifetime;
         let key = |string: &str, send: (u64, Option<u64>), accept: (u64, Option<u64>)| ChainKey {
             string: Some(Secret(string.to_owned())),
             send: Lifetime { from: send.0, until: send.1 },

@@ -11,8 +11,9 @@ pub mod message;
 pub mod packet;
 pub mod router;
 
-use crate::config::health::{GroupKey, GroupPlan};
+use crate::config::health::GroupPlan;
 use crate::config::{Family, Group as GroupSettings, Interval, virtual_link_local};
+use crate::types::GroupKey;
 use auth::Auth;
 use machine::{Group, PreemptDelay, Timers};
 use message::{Message, State};

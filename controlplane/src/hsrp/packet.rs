@@ -9,7 +9,7 @@
 
 use super::auth::{self, Auth, AuthError, Proof, Trailer};
 use super::message::{Message, Opcode, Received, State};
-use crate::config::Family;
+use crate::types::Family;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Duration;

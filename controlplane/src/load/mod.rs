@@ -12,7 +12,7 @@ mod system;
 pub mod vici;
 mod whack;
 
-use crate::clb::member::Percent;
+use crate::types::Percent;
 use platform::clock::monotonic_ns;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! versions. It is run every interval, without arguments, and has to end with exit code 0 in time.
 
 use super::{Counts, command};
-use crate::clb::member::Percent;
+use crate::types::Percent;
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Processors and memory of this system, from /proc/stat and /proc/meminfo (proc(5)).
 
 use super::{Counts, Sample};
-use crate::clb::member::Percent;
+use crate::types::Percent;
 
 /// Time of the cores in ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

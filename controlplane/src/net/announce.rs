@@ -129,7 +129,7 @@ fn to_all_nodes<const M: usize, const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::virtual_link_local;
+    use crate::types::virtual_link_local;
     use platform::wire::{arp, icmpv6};
 
     #[test]

@@ -7,7 +7,7 @@
 
 pub mod announce;
 
-use crate::config::{Prefix, is_link_local};
+use crate::types::{Prefix, is_link_local};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{

@@ -1,6 +1,6 @@
 //! `show crypto ikev2 cluster [details|stats]`, in the columns of the published samples.
 
-use crate::clb::member::Percent;
+use crate::types::Percent;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -7,8 +7,8 @@ pub mod redirect;
 pub mod standby;
 pub mod version;
 
-use crate::config::IfName;
 use crate::grammar::{Grammar, Kind, Mismatch, Offer, Param};
+use crate::types::IfName;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::LazyLock;

@@ -5,7 +5,7 @@ use super::super::wire::{Hello, Message};
 use super::limits::{self, Bucket, Lines, Sources};
 use super::line::{Line, Step};
 use super::{Closed, FeedError, FeedEvent};
-use crate::config::Prefix;
+use crate::types::Prefix;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -4,7 +4,7 @@
 //! Lifetimes are wall-clock times in UTC, whole seconds. All routers of a group need the same time (NTP): let a key be
 //! accepted for longer than it is sent, on both sides, by more than their clocks may differ.
 
-use super::model::Secret;
+use super::Secret;
 use std::collections::BTreeMap;
 use std::fmt;
 

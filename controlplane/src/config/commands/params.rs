@@ -1,0 +1,87 @@
+//! The parameters that commands take.
+
+use crate::grammar::{Kind, Param};
+
+const fn param(name: &'static str, kind: Kind, help: &'static str) -> Param {
+    Param { name, kind, help }
+}
+
+/// Parameters that are never shown.
+pub(in crate::config) const SECRETS: [&str; 6] =
+    ["ACTIVEKEY", "AUTHTEXT", "HASH", "KEY", "MD5KEY", "SHAREDKEY"];
+
+pub(in crate::config) const PARAMS: &[Param] = &[
+    param("ACTIVEKEY", Kind::Word(128), "key"),
+    param("ADDRESS", Kind::Address, "address"),
+    param("AUTHTEXT", Kind::Word(8), "authentication string"),
+    param("CHILDSAS", Kind::Number(0, 100_000), "IPsec SAs"),
+    param("CLIENTS", Kind::Number(1, 9999), "limit of SAs in negotiation"),
+    param("CPU", Kind::Number(0, 100), "busy processors in percent"),
+    param("DECREMENT", Kind::Number(1, 255), "decrement"),
+    param("DOWN", Kind::Number(1, 10), "probes without an answer until it is down"),
+    param("DPDINTERVAL", Kind::Number(10, 3600), "interval in seconds"),
+    param("DPDRETRY", Kind::Number(2, 60), "retry interval in seconds"),
+    param("GROUP", Kind::Number(0, 4095), "group"),
+    param("HASH", Kind::Word(200), "hash of the password, as `openssl passwd -6` makes it"),
+    param("HELLOMS", Kind::Number(100, 30000), "hello interval in milliseconds"),
+    param("HELLO", Kind::Number(1, 999), "hello time: seconds 1 to 254, msec 15 to 999"),
+    param("HOLD", Kind::Number(1, 3000), "hold time: seconds 1 to 255, msec 50 to 3000"),
+    param("HOLDTIME", Kind::Number(100, 120_000), "hold time in milliseconds"),
+    param("HOSTNAME", Kind::Word(63), "host name"),
+    param("IFNAME", Kind::Interface, "interface"),
+    param("IFTYPE", Kind::InterfaceType, "interface type"),
+    param("IFUNIT", Kind::InterfaceUnit, "interface number"),
+    param("IKESAS", Kind::Number(0, 100_000), "IKE SAs"),
+    param("IDLE", Kind::Number(60, 86400), "idle time in seconds"),
+    param("KEY", Kind::Word(128), "key"),
+    param("KEYINDEX", Kind::Number(1, 2), "key index"),
+    param("KEYNUMBER", Kind::Number(0, 2_147_483_647), "key number"),
+    param(
+        "LEASE",
+        Kind::Number(1, 255),
+        "seconds for which requests are answered after usherd died, no peer known",
+    ),
+    param(
+        "LIFETIME",
+        Kind::Rest(100),
+        "start, then infinite, duration SECONDS or end; 23:59:59 Jan 31 2026, UTC",
+    ),
+    param("LIMIT", Kind::Number(50, 99), "overload limit in percent"),
+    param("LINE", Kind::Rest(200), "text"),
+    param("MASK", Kind::Mask, "mask"),
+    param("MD5KEY", Kind::Word(64), "key string"),
+    param("MEM", Kind::Number(0, 100), "used memory in percent"),
+    param("MINIMUM", Kind::Number(0, 3600), "delay in seconds"),
+    param("NAME", Kind::Word(63), "name"),
+    param("NODES", Kind::Number(2, 64), "nodes of the cluster"),
+    param("NORMALIZATION", Kind::Number(1, 100), "load difference in percentage points"),
+    param("OBJECT", Kind::Number(1, 1000), "tracked object"),
+    param("PACE", Kind::Number(1, 60_000), "sessions a minute"),
+    param("PORT", Kind::Number(1, 65535), "TCP port"),
+    param("PREFIX6", Kind::V6Prefix, "address and prefix length"),
+    param("PRIORITY", Kind::Number(0, 255), "priority"),
+    param("PROBEMS", Kind::Number(100, 60_000), "probe interval in milliseconds"),
+    param("PROGRAM", Kind::Word(255), "program"),
+    param("RECONNECT", Kind::Number(600, 86_400), "timeout in seconds"),
+    param("REDIRECTS", Kind::Number(1, 255), "redirects"),
+    param("RELOAD", Kind::Number(0, 3600), "delay in seconds"),
+    param("SAS", Kind::Number(0, 100_000), "IKE SAs in negotiation"),
+    param("SCRIPT", Kind::Word(255), "path of the script"),
+    param("SESSIONS", Kind::Number(1, 100_000), "IKE and IPsec SAs"),
+    param("SHAREDKEY", Kind::Word(128), "key"),
+    param("SHARE", Kind::Number(1, 100), "priority"),
+    param("SLIPDIGITS", Kind::Number(0, 4095), "end of a group name"),
+    param("SLIPNAME", Kind::Name(63), "group name"),
+    param("SOCKET", Kind::Word(107), "path of the VICI socket"),
+    param("STARTMIN", Kind::Number(0, 10000), "delay in seconds"),
+    param("STARTRELOAD", Kind::Number(0, 10000), "delay in seconds"),
+    param("SYNC", Kind::Number(0, 3600), "delay in seconds"),
+    param("TIMEOUT", Kind::Number(0, 32767), "seconds for which the old key is accepted"),
+    param("UP", Kind::Number(1, 10), "answers until it is up"),
+    param("UPDATEMS", Kind::Number(100, 60000), "update interval in milliseconds"),
+    param("V4", Kind::V4, "address"),
+    param("V6", Kind::V6, "address"),
+    param("VLAN", Kind::Number(1, 4094), "VLAN"),
+    param("VERSION", Kind::Number(1, 2), "HSRP version"),
+    param("WEIGHT", Kind::Number(0, 100), "weight"),
+];

@@ -1,0 +1,407 @@
+//! `standby ...` of an interface, and the objects that it tracks.
+
+use super::{Command, Effect, add, address, group_number, number, prefix6, row, secret, set};
+use crate::config::model::{Group, Interface, Interval, Preempt, StandbyDelay, Timers, Tracked};
+use crate::config::parse::{Builder, Fault, Mode};
+use crate::grammar::Matched;
+use crate::hsrp::machine::TrackEffect;
+use crate::types::{Authentication, Prefix, Secret};
+use Effect::{Now, Slip};
+use Mode::{Global as G, Interface as I};
+use std::net::IpAddr;
+
+/// The table.
+pub(super) const TABLE: &[Command] = &[
+    row(
+        G,
+        "track OBJECT interface IFNAME {line-protocol|link}",
+        "track OBJECT [LINE]",
+        Now,
+        "watch an interface: its kernel side (line-protocol) or its link",
+        |b, m, no| {
+            let name = m.interface("IFNAME").map(|name| match m.has("link") {
+                true => Tracked::Link(name),
+                false => Tracked::LineProtocol(name),
+            });
+            track(b, m, no, name)
+        },
+    ),
+    row(
+        G,
+        "track OBJECT {dataplane|ike-daemon}",
+        "",
+        Now,
+        "watch the data plane, or the IKE daemon",
+        |b, m, no| {
+            let what = if m.has("dataplane") { Tracked::Dataplane } else { Tracked::IkeDaemon };
+            track(b, m, no, Some(what))
+        },
+    ),
+    row(
+        I,
+        "standby version VERSION",
+        "standby version [VERSION]",
+        Now,
+        "version of HSRP; IPv6, groups beyond 255 and milliseconds need 2",
+        |b, m, no| {
+            b.note_origin("standby version");
+            b.interface()?.standby_version = set(no, m.number("VERSION"));
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby delay {minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD}",
+        "standby delay [minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD]",
+        Now,
+        "wait after the interface came up, or after the start",
+        standby_delay,
+    ),
+    row(I, "standby delay mimimum STARTMIN [reload STARTRELOAD]", "", Slip, "", |b, m, no| {
+        standby_delay(b, m, no)?;
+        let StandbyDelay { minimum, reload } = b.interface()?.standby_delay;
+        let exact = format!(
+            "standby delay minimum {}{}",
+            minimum.unwrap_or(0),
+            reload.map_or(String::new(), |r| format!(" reload {r}"))
+        );
+        b.slip(m.column("mimimum"), "\"mimimum\" is taken as \"minimum\"", &exact);
+        Ok(())
+    }),
+    row(
+        I,
+        "standby [GROUP] ip [V4 [secondary]]",
+        "standby [GROUP] ip [V4 [secondary]]",
+        Now,
+        "virtual IPv4 address; without one it is learned from the active router",
+        standby_ip,
+    ),
+    row(
+        I,
+        "standby [GROUP] ipv6 {PREFIX6|autoconfig}",
+        "standby [GROUP] ipv6 [PREFIX6|autoconfig]",
+        Now,
+        "virtual IPv6 address",
+        standby_ipv6,
+    ),
+    row(I, "standby [GROUP] ipv6 V6", "", Slip, "", |b, m, _| {
+        let address = address(m, "V6")?;
+        let group = group_number(m);
+        let interface = b.interface()?;
+        let length = interface.ipv6.iter().find(|p| p.covers(address)).map_or(64, |p| p.length);
+        add(&mut group_of(interface, group).ipv6, Prefix { address, length });
+        b.touch_group(group);
+        let exact = format!("standby {group} ipv6 {address}/{length}");
+        b.slip(m.column("V6"), &format!("{address} is taken as {address}/{length}"), &exact);
+        Ok(())
+    }),
+    row(
+        I,
+        "standby [GROUP] priority PRIORITY",
+        "standby [GROUP] priority [PRIORITY]",
+        Now,
+        "the greater one becomes active",
+        |b, m, no| {
+            b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
+        "standby [GROUP] preempt [LINE]",
+        Now,
+        "take the role over from a router of lower priority",
+        |b, m, no| {
+            b.group(m)?.preempt = set(
+                no,
+                Some(Preempt {
+                    minimum: m.number("MINIMUM"),
+                    reload: m.number("RELOAD"),
+                    sync: m.number("SYNC"),
+                }),
+            );
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] timers [msec] HELLO [msec] HOLD",
+        "standby [GROUP] timers [[msec] HELLO [msec] HOLD]",
+        Now,
+        "time between hellos, and time without one after which the sender is gone",
+        timers,
+    ),
+    row(
+        I,
+        "standby [GROUP] authentication [text] AUTHTEXT",
+        "standby [GROUP] authentication [[text] AUTHTEXT]",
+        Now,
+        "plain text in every message",
+        |b, m, no| authentication(b, m, no, "AUTHTEXT", Authentication::Text),
+    ),
+    row(
+        I,
+        "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
+        "standby [GROUP] authentication md5 [key-string MD5KEY [timeout TIMEOUT]]",
+        Now,
+        "key of an MD5 digest over every message",
+        |b, m, no| {
+            authentication(b, m, no, "MD5KEY", |key| Authentication::Md5(key, None))?;
+            if let Some(Authentication::Md5(_, timeout)) = &mut b.group(m)?.authentication {
+                *timeout = m.number("TIMEOUT");
+            }
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] authentication md5 key-chain NAME",
+        "standby [GROUP] authentication md5 key-chain [NAME]",
+        Now,
+        "keys of an MD5 digest, by their lifetimes",
+        |b, m, no| {
+            b.group(m)?.authentication = set(no, m.text("NAME").map(Authentication::KeyChain));
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] lease-limit LEASE",
+        "standby [GROUP] lease-limit [LEASE]",
+        Now,
+        "how long requests are answered after usherd died, no peer known",
+        |b, m, no| {
+            b.group(m)?.lease_limit = set(no, m.number("LEASE"));
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] name NAME",
+        "standby [GROUP] name [NAME]",
+        Now,
+        "name by which the cluster finds the group",
+        |b, m, no| {
+            b.group(m)?.name = set(no, m.text("NAME"));
+            Ok(())
+        },
+    ),
+    row(
+        I,
+        "standby [GROUP] track OBJECT [decrement DECREMENT|shutdown]",
+        "standby [GROUP] track OBJECT [LINE]",
+        Now,
+        "lower the priority, or give the role up, while the object is down",
+        |b, m, no| {
+            let object = number(m, "OBJECT")?;
+            let effect = match m.has("shutdown") {
+                true => TrackEffect::Shutdown,
+                false => TrackEffect::Decrement(m.number("DECREMENT").unwrap_or(Group::DECREMENT)),
+            };
+            let tracks = &mut b.group(m)?.tracks;
+            if no {
+                tracks.remove(&object);
+            } else {
+                tracks.insert(object, effect);
+            }
+            Ok(())
+        },
+    ),
+    row(I, "standby [GROUP] {use-bia|mac-address|follow|bfd} [LINE]", "", Slip, "", |_, m, _| {
+        let word = ["use-bia", "mac-address", "follow", "bfd"].into_iter().find(|w| m.has(w)).unwrap_or("");
+        Err(Fault::at(word, format!("\"standby {word}\" is not supported: leave the line out")))
+    }),
+    row(I, "", "standby [GROUP]", Now, "", |b, m, _| {
+        b.interface()?.groups.remove(&group_number(m));
+        Ok(())
+    }),
+    row(I, "standby group SLIPDIGITS", "", Slip, "", |b, m, _| {
+        let name = format!("group{}", number::<u16>(m, "SLIPDIGITS")?);
+        slip_name(b, m.column("group"), name)
+    }),
+    row(I, "standby SLIPNAME", "", Slip, "", |b, m, _| {
+        let name = m.text("SLIPNAME").unwrap_or_default();
+        match nearest_standby_word(&name) {
+            Some(word) => Err(Fault::at(
+                "SLIPNAME",
+                format!(
+                    "\"{name}\" is not understood: did you mean \"{word}\"? A name is given by `standby 1 name {name}`"
+                ),
+            )),
+            None => slip_name(b, m.column("SLIPNAME"), name),
+        }
+    }),
+];
+
+fn group_of(interface: &mut Interface, group: u16) -> &mut Group {
+    interface.groups.entry(group).or_default()
+}
+
+fn track(b: &mut Builder, m: &Matched, no: bool, what: Option<Tracked>) -> Result<(), Fault> {
+    let object: u16 = number(m, "OBJECT")?;
+    match what.filter(|_| !no) {
+        Some(what) => b.config.tracks.insert(object, what),
+        None => b.config.tracks.remove(&object),
+    };
+    Ok(())
+}
+
+fn standby_delay(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    b.interface()?.standby_delay = if no {
+        StandbyDelay::default()
+    } else {
+        StandbyDelay { minimum: m.number("STARTMIN"), reload: m.number("STARTRELOAD") }
+    };
+    Ok(())
+}
+
+fn standby_ip(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let secondary = m.has("secondary");
+    let group = b.group(m)?;
+    let address = match m.address("V4") {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    match (address, no) {
+        (None, false) => group.ip = group.ip.or(Some(None)),
+        (None, true) => {
+            group.ip = None;
+            group.ip_secondary.clear();
+        }
+        (Some(address), true) => {
+            group.ip_secondary.retain(|other| *other != address);
+            if !secondary && group.ip == Some(Some(address)) {
+                group.ip = None;
+            }
+        }
+        (Some(address), false) if secondary => {
+            if !matches!(group.ip, Some(Some(_))) {
+                return Err(Fault::at(
+                    "secondary",
+                    "a secondary virtual address needs a primary one before it: `standby 1 ip ADDRESS`"
+                        .to_owned(),
+                ));
+            }
+            if group.ip == Some(Some(address)) {
+                return Err(Fault::at("V4", format!("{address} is the primary virtual address already")));
+            }
+            add(&mut group.ip_secondary, address);
+        }
+        (Some(address), false) => {
+            group.ip_secondary.retain(|other| *other != address);
+            group.ip = Some(Some(address));
+        }
+    }
+    Ok(())
+}
+
+fn standby_ipv6(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let group = b.group(m)?;
+    match (prefix6(m), m.has("autoconfig"), no) {
+        (Ok(prefix), _, _) => {
+            group.ipv6.retain(|other| other.address != prefix.address);
+            if !no {
+                group.ipv6.push(prefix);
+            }
+        }
+        (Err(_), true, _) => group.ipv6_autoconfig = !no,
+        (Err(_), false, _) => {
+            group.ipv6.clear();
+            group.ipv6_autoconfig = false;
+        }
+    }
+    Ok(())
+}
+
+fn timers(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    if no {
+        b.group(m)?.timers = None;
+        return Ok(());
+    }
+    let interval = |name, seconds: u16, least: u16, most: u16| {
+        let value: u16 = number(m, name)?;
+        if m.precedes("msec", name) {
+            return match value {
+                v if (least..=most).contains(&v) => Ok(Interval::Millis(v)),
+                v => Err(Fault::at(name, format!("{v} ms is out of range: it is {least} to {most}"))),
+            };
+        }
+        match value {
+            v if v <= seconds => Ok(Interval::Seconds(v)),
+            v => Err(Fault::at(
+                name,
+                format!("{v} s is out of range: it is 1 to {seconds}; write msec before milliseconds"),
+            )),
+        }
+    };
+    let hello = interval("HELLO", 254, 15, 999)?;
+    let hold = interval("HOLD", 255, 50, 3000)?;
+    if hold.millis() <= hello.millis() {
+        return Err(Fault::at("HOLD", "the hold time must be longer than the hello time".to_owned()));
+    }
+    if hold.millis() < 3 * hello.millis() {
+        b.warn(
+            m.column("HOLD"),
+            "the hold time is under three hello times: one lost hello may cost the role".to_owned(),
+        );
+    }
+    b.group(m)?.timers = Some(Timers { hello, hold });
+    Ok(())
+}
+
+fn authentication(
+    b: &mut Builder,
+    m: &Matched,
+    no: bool,
+    name: &'static str,
+    kind: fn(Secret) -> Authentication,
+) -> Result<(), Fault> {
+    let key = if no { None } else { Some(kind(secret(name, m.text(name).unwrap_or_default())?)) };
+    b.group(m)?.authentication = key;
+    Ok(())
+}
+
+/// `standby group1`, `standby group 1`: the name of the group configured last on the interface.
+fn slip_name(b: &mut Builder, column: usize, name: String) -> Result<(), Fault> {
+    let group = b.last_group();
+    let exact = format!("standby {group} name {name}");
+    group_of(b.interface()?, group).name = Some(name.clone());
+    b.touch_group(group);
+    b.slip(column, &format!("this is taken as the name \"{name}\" of group {group}"), &exact);
+    Ok(())
+}
+
+/// A misspelled keyword of `standby`, which must not become a group's name.
+fn nearest_standby_word(name: &str) -> Option<&'static str> {
+    const WORDS: &[&str] = &[
+        "ip",
+        "ipv6",
+        "priority",
+        "preempt",
+        "timers",
+        "authentication",
+        "lease-limit",
+        "name",
+        "track",
+        "version",
+        "delay",
+    ];
+    let lower = name.to_ascii_lowercase();
+    WORDS.iter().copied().find(|word| distance(&lower, word) <= if word.len() < 6 { 1 } else { 2 })
+}
+
+/// Levenshtein distance of two words of at most 63 letters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let change = last[j] + usize::from(ca != *cb);
+            row.push(change.min(last[j + 1] + 1).min(row[j] + 1));
+        }
+        last = row;
+    }
+    last[b.len()]
+}

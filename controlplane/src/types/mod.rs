@@ -1,0 +1,15 @@
+//! Plain types that several modules share. Nothing here imports another module of this crate.
+
+mod address;
+mod group;
+pub(crate) mod ifname;
+pub mod keychain;
+mod percent;
+mod secret;
+
+pub use address::{Family, Prefix, is_link_local, virtual_link_local};
+pub use group::GroupKey;
+pub use ifname::IfName;
+pub use keychain::KeyChain;
+pub use percent::Percent;
+pub use secret::{Authentication, Secret};
