@@ -3,7 +3,7 @@
 //! [`load`] makes percentages of what a node measures, [`table`] holds what the members report, [`pending`] what they
 //! were sent since, [`choice`] who of them gets how much and [`surge`] when their differences count for nothing; [`node`]
 //! is one node's part in it all, under any clock. What the nodes say to each other is in [`wire`], how it is kept from
-//! strangers in [`channel`], and [`feed`] holds the connections. The daemon (`daemon::cluster`) carries out what the nodes ask for.
+//! strangers in [`channel`], and [`feed`] holds the connections. The daemon (`daemon::clb`) carries out what the nodes ask for.
 
 pub mod channel;
 pub mod choice;

@@ -3,11 +3,10 @@
 //! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
 //! ([`elections`]) or done by a task that reports back ([`kernel`]).
 
-mod cluster;
+mod clb;
 mod configure;
 pub mod dataplanes;
 mod elections;
-mod feeds;
 mod kernel;
 pub mod management;
 mod tracking;
@@ -22,7 +21,7 @@ use crate::net::{Net, NetError, Wanted};
 use crate::publish::{self, VipInput};
 use crate::show::Question;
 use crate::state::{Saver, State};
-use cluster::Clusters;
+use clb::Clusters;
 use dataplanes::{Dataplanes, Event};
 use elections::Election;
 use kernel::{DevicePlan, Devices, Done, Work};
@@ -428,7 +427,7 @@ impl Daemon {
             self.sender.refresh();
         }
         self.look_at_objects(now_ns);
-        self.hear_clusters(now_ns);
+        self.poll_feeds(now_ns);
     }
 
     fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {

@@ -1,6 +1,6 @@
 //! What the daemon knows, as the values that `show` writes.
 
-use super::cluster::One;
+use super::clb::GroupCluster;
 use super::management::Reply;
 use super::{Daemon, redirects_by_gateway};
 use crate::clb::Member;
@@ -71,7 +71,7 @@ impl Daemon {
         let plan = self.plan.cluster.as_ref()?;
         let views = self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns);
         let redirects = redirects_by_gateway(&views, &self.published.vips, &self.state.assignments);
-        let nodes = || self.clusters.all.values().map(|one| &one.node);
+        let nodes = || self.clusters.groups.values().map(|group| &group.node);
         let up = plan.down.is_empty() && nodes().any(|node| node.is_up());
         let role_of = |node: &node::Node| match node.role() {
             node::Role::Primary if up => ClusterRole::Primary,
@@ -80,8 +80,8 @@ impl Daemon {
             _ => ClusterRole::None,
         };
         // The groups may have roles on different nodes: what this one knows best, as a primary, comes first.
-        let mut ranked: Vec<(ClusterRole, &GroupKey, &One)> =
-            self.clusters.all.iter().map(|(key, one)| (role_of(&one.node), key, one)).collect();
+        let mut ranked: Vec<(ClusterRole, &GroupKey, &GroupCluster)> =
+            self.clusters.groups.iter().map(|(key, group)| (role_of(&group.node), key, group)).collect();
         ranked.sort_by_key(|(role, ..)| *role);
         let role = ranked.first().map_or(ClusterRole::None, |(role, ..)| *role);
         let groups = ranked.iter().filter_map(|(role, key, _)| {
@@ -99,13 +99,13 @@ impl Daemon {
             );
         }
         let mut gateways: Vec<GatewayView> = Vec::new();
-        for (_, _, one) in &ranked {
-            let acked = one.node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000);
-            let standings = one.node.standings(now_ns);
+        for (_, _, group) in &ranked {
+            let acked = group.node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000);
+            let standings = group.node.standings(now_ns);
             let least =
-                one.node.choice(&standings).into_iter().find(|chosen| chosen.least).map(|c| c.address);
+                group.node.choice(&standings).into_iter().find(|chosen| chosen.least).map(|c| c.address);
             for standing in &standings {
-                let mut view = self.gateway(standing, &one.members, least, one.node.rules());
+                let mut view = self.gateway(standing, &group.members, least, group.node.rules());
                 if role == ClusterRole::Secondary && standing.is_self {
                     view.last_seen_ms = acked;
                 }
@@ -123,15 +123,15 @@ impl Daemon {
             }
         }
         let mut drains: Vec<DrainView> = Vec::new();
-        for drain in ranked.iter().flat_map(|(_, _, one)| self.drains(one, now_ns)) {
+        for drain in ranked.iter().flat_map(|(_, _, group)| self.drains(group, now_ns)) {
             if drains.iter().all(|other| other.address != drain.address) {
                 drains.push(drain);
             }
         }
         let authenticated =
-            self.clusters.all.values().filter_map(|one| one.authenticated).reduce(|a, b| a && b);
+            self.clusters.groups.values().filter_map(|group| group.authenticated).reduce(|a, b| a && b);
         let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (name, total) in self.clusters.all.values().flat_map(|one| &one.counts) {
+        for (name, total) in self.clusters.groups.values().flat_map(|group| &group.counts) {
             *counters.entry(name).or_default() += total;
         }
         let of_group = |warning: &str| {
@@ -197,9 +197,9 @@ impl Daemon {
             Standing { overloaded: true, .. } => {
                 Some(format!("its load has reached {}%", rules.overload_limit))
             }
-            Standing { is_self: true, .. } => {
-                Some(self.clusters.ailment().unwrap_or("its load source has not answered yet").to_owned())
-            }
+            Standing { is_self: true, .. } => Some(
+                self.clusters.health_problem().unwrap_or("its load source has not answered yet").to_owned(),
+            ),
             _ => Some("its load source does not answer".to_owned()),
         };
         let mark = match standing {
@@ -238,7 +238,7 @@ impl Daemon {
         }
     }
 
-    fn drains(&self, one: &One, now_ns: u64) -> Vec<DrainView> {
+    fn drains(&self, group: &GroupCluster, now_ns: u64) -> Vec<DrainView> {
         let draining = |standing: &Standing<'_>| standing.draining;
         let view = |standing: Standing<'_>| {
             let progress = self.clusters.progress().filter(|_| standing.is_self);
@@ -263,7 +263,7 @@ impl Daemon {
                     .collect(),
             }
         };
-        one.node.standings(now_ns).into_iter().filter(draining).map(view).collect()
+        group.node.standings(now_ns).into_iter().filter(draining).map(view).collect()
     }
 
     fn version(&self) -> VersionView {

@@ -1,0 +1,130 @@
+//! The choice of gateways of each group, as it goes into the snapshot, and the redirects that came of it.
+
+use super::super::Daemon;
+use super::GroupCluster;
+use crate::clb::node::{Event, Role};
+use crate::clb::{Member, Origin};
+use crate::hsrp::OWN_LEASE;
+use crate::publish::{Assignment, VipInput, assign};
+use crate::types::GroupKey;
+use platform::snapshot::VipState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+impl Daemon {
+    pub(super) fn count_sent(
+        &mut self,
+        key: &GroupKey,
+        redirects: &[platform::snapshot::RedirectView],
+        now: u64,
+    ) {
+        let mut totals: BTreeMap<IpAddr, u64> = BTreeMap::new();
+        let of_group = |vip: &VipInput| vip.key == *key && !vip.is_own;
+        for redirect in redirects {
+            let gateway = self.published.vips.get(redirect.vip).filter(|vip| of_group(vip)).and_then(|vip| {
+                self.state.assignments.get(&vip.address)?.gateways.get(redirect.gateway).copied().flatten()
+            });
+            if let Some(gateway) = gateway {
+                *totals.entry(gateway).or_default() += redirect.new_clients;
+            }
+        }
+        // Also those that were sent nobody: the first count only says where counting begins.
+        let Some(group) = self.clusters.groups.get_mut(key) else { return };
+        for gateway in group.members.iter().map(|member| member.address) {
+            totals.entry(gateway).or_default();
+        }
+        let news: Vec<(IpAddr, u64)> = totals
+            .into_iter()
+            .filter(|(gateway, total)| group.sent.insert(*gateway, *total) != Some(*total))
+            .collect();
+        for (gateway, total) in news {
+            self.cluster_event(key, Event::Sent(gateway, total), now);
+        }
+    }
+
+    /// Makes the choice, and has it published where it moves a slot or a gateway.
+    pub(in crate::daemon) fn choose(&mut self, key: &GroupKey, now: u64) {
+        let Some(group) = self.clusters.groups.get_mut(key) else { return };
+        let standings = group.node.standings(now);
+        let chosen = group.node.choice(&standings);
+        let members: Vec<Member> = chosen
+            .iter()
+            .filter_map(|chosen| {
+                let standing = standings.iter().find(|standing| standing.address == chosen.address)?;
+                Some(Member {
+                    address: chosen.address,
+                    weight: chosen.weight,
+                    priority: standing.priority,
+                    usable: standing.usable,
+                    is_self: standing.is_self,
+                    origin: if standing.is_static { Origin::Static } else { Origin::Reported },
+                })
+            })
+            .collect();
+        let flags = |members: &[Member]| -> Vec<(IpAddr, bool)> {
+            members.iter().map(|member| (member.address, member.usable)).collect()
+        };
+        let moved = flags(&group.members) != flags(&members);
+        let primary = group.node.role() == Role::Primary;
+        let paced = group.is_paced(now);
+        group.members = members;
+        if moved {
+            self.dirty = true;
+            return;
+        }
+        let members = self.clusters.groups.get(key).map(|group| group.members.clone()).unwrap_or_default();
+        for vip in self.published.vips.iter().filter(|vip| vip.key == *key && (primary || vip.is_own)) {
+            let current =
+                self.state.assignments.get(&vip.address).cloned().unwrap_or_else(Assignment::default);
+            let mut left = match self.clusters.budgets.get_mut(&vip.address) {
+                Some(budget) if paced => budget.left(now),
+                _ => platform::snapshot::SLOTS,
+            };
+            self.dirty |= assign(&current, &members, &mut left).slots != current.slots;
+        }
+    }
+
+    /// Own addresses whose requests are shed to other members.
+    pub(in crate::daemon) fn own_vips(&self) -> Vec<VipInput> {
+        let sheds = |group: &&GroupCluster| {
+            matches!(group.node.role(), Role::Secondary(_)) && !group.members.is_empty()
+        };
+        let mut vips: Vec<VipInput> = Vec::new();
+        for (key, group) in self.clusters.groups.iter().filter(|(_, group)| sheds(group)) {
+            let Some(role) = self.roles.get(key) else { continue };
+            let own = group.node.settings().own;
+            let mac = self.exception(&key.interface).and_then(|exception| self.sender.mac(exception));
+            let Some(mac) = mac.filter(|_| vips.iter().all(|vip| vip.address != own)) else { continue };
+            vips.push(VipInput {
+                address: own,
+                own: Some(own),
+                mac,
+                state: VipState::Active,
+                redirect_init: group.node.is_up() && self.config.redirect_init,
+                lease: OWN_LEASE as u16,
+                port: role.plan.port.map(|port| port as u16),
+                epoch: 0,
+                key: key.clone(),
+                is_own: true,
+                members: group.members.clone(),
+            });
+        }
+        vips
+    }
+
+    /// Budgets for the addresses that are published: moves are held back where members report their load.
+    pub(in crate::daemon) fn keep_budgets(&mut self, vips: &[VipInput], now: u64) {
+        let settled =
+            |vip: &&VipInput| self.clusters.groups.get(&vip.key).is_some_and(|group| group.is_paced(now));
+        let paced: BTreeSet<IpAddr> = vips
+            .iter()
+            .filter(|vip| vip.members.iter().any(|member| member.origin == Origin::Reported))
+            .filter(settled)
+            .map(|vip| vip.address)
+            .collect();
+        self.clusters.budgets.retain(|address, _| paced.contains(address));
+        for address in paced {
+            self.clusters.budgets.entry(address).or_default();
+        }
+    }
+}
