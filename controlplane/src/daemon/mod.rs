@@ -1,29 +1,27 @@
 //! usherd itself: one loop that owns the roles and the snapshot, and answers questions.
 //!
 //! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
-//! ([`elections`]) or done by a task that reports back ([`kernel`]).
+//! ([`hsrp`]) or done by a task that reports back ([`kernel`]).
 
 mod clb;
 mod configure;
 pub mod dataplanes;
-mod elections;
+mod hsrp;
 mod kernel;
 pub mod management;
-mod tracking;
 mod views;
 
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
 use crate::config::{self, Binding, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
 use crate::hsrp::link::Sender;
 use crate::hsrp::machine::Event as HsrpEvent;
-use crate::hsrp::{Phase, Roles};
 use crate::net::{Net, NetError, Wanted};
 use crate::publish::{self, VipInput};
 use crate::show::Question;
 use crate::state::{Saver, State};
 use clb::Clusters;
 use dataplanes::{Dataplanes, Event};
-use elections::Election;
+use hsrp::{Election, Phase, Roles};
 use kernel::{DevicePlan, Devices, Done, Work};
 use management::{Asked, Asking, Reply};
 use platform::clock::monotonic_ns;
@@ -593,7 +591,7 @@ impl Daemon {
         let up = cluster.is_some_and(|cluster| cluster.down.is_empty());
         let in_cluster = |key: &GroupKey| cluster.is_some_and(|cluster| cluster.groups.contains(key));
         let mut vips = Vec::new();
-        let known = |role: &&crate::hsrp::Role| role.plan.down.is_empty() || role.phase != Phase::Absent;
+        let known = |role: &&hsrp::Role| role.plan.down.is_empty() || role.phase != Phase::Absent;
         for role in self.roles.values().filter(known) {
             let state = match role.phase {
                 Phase::Preparing { .. } | Phase::Addressing(_) => VipState::Prepared,

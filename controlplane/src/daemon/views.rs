@@ -1,13 +1,13 @@
 //! What the daemon knows, as the values that `show` writes.
 
 use super::clb::GroupCluster;
+use super::hsrp::Role;
 use super::management::Reply;
 use super::{Daemon, redirects_by_gateway};
 use crate::clb::Member;
 use crate::clb::load::Rules;
 use crate::clb::node::{self, Standing};
 use crate::config::{Authentication, Keys, is_link_local, render};
-use crate::hsrp::Role;
 use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
 use crate::load::probe::ProbeState;
 use crate::show::cluster::{

@@ -1,8 +1,7 @@
 //! Who is active: HSRP versions 1 and 2 (RFC 2281 and its successor), IPv4 and IPv6.
 //!
 //! [`packet`] and [`auth`] are the wire, [`machine`] decides for one group, [`link`] holds the sockets, and the daemon
-//! (`daemon::elections`) carries out what the machines ask for. Here is what each group of this node is and where
-//! its virtual addresses are on their way.
+//! (`daemon::hsrp`) carries out what the machines ask for.
 
 pub mod auth;
 pub mod link;
@@ -11,24 +10,14 @@ pub mod message;
 pub mod packet;
 pub mod router;
 
-use crate::config::health::GroupPlan;
-use crate::config::{Family, Group as GroupSettings, Interval, virtual_link_local};
-use crate::types::GroupKey;
-use auth::Auth;
-use machine::{Group, PreemptDelay, Timers};
-use message::{Message, State};
-use packet::Transport;
-use router::Advertiser;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::time::Duration;
+use crate::types::Family;
 
 /// The lease word of own addresses whose requests a member sheds: the last one, which no group takes.
 pub const OWN_LEASE: usize = platform::snapshot::MAX_GROUPS - 1;
 /// `standby delay minimum` where it is not configured.
 pub const DELAY_MINIMUM: u16 = 1;
 /// `standby delay reload` where it is not configured.
-const DELAY_RELOAD: u16 = 5;
+pub const DELAY_RELOAD: u16 = 5;
 
 /// The virtual MAC of a group: 0000.0c07.acGG (version 1), 0000.0c9f.fGGG (version 2), 0005.73a0.0GGG (IPv6).
 #[must_use]
@@ -41,215 +30,14 @@ pub fn virtual_mac(version: u8, group: u16, family: Family) -> [u8; 6] {
     }
 }
 
-/// Where the virtual addresses are between this node not having them and having them. The loop looks again and again;
-/// it never waits in a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Not here
-    Absent,
-    /// Published as prepared; every worker and MAC filter is to take it
-    Preparing {
-        /// Since when, ns
-        since: u64,
-        /// In which generation; 0: not published yet
-        generation: u64,
-    },
-    /// The kernel is putting the addresses on; the number of its task
-    Addressing(u64),
-    /// Here
-    Owned,
-    /// Published as inactive; every worker is to take it
-    Withdrawing {
-        /// Since when, ns
-        since: u64,
-        /// In which generation; 0: not published yet
-        generation: u64,
-    },
-    /// The kernel is taking the addresses off; the number of its task
-    Clearing(u64),
-}
-
-/// One group of this node.
-#[derive(Debug)]
-pub struct Role {
-    /// What it is configured to be
-    pub plan: GroupPlan,
-    /// Its part in the election; none until the interface has an address in the family
-    pub machine: Option<Group>,
-    /// How its messages are authenticated
-    pub auth: Auth,
-    /// The key of its chain that is sent is beyond its time
-    pub key_late: bool,
-    /// Index of its lease word; [`OWN_LEASE`] when there is none
-    pub lease: usize,
-    /// Grows at each gain, over restarts too
-    pub epoch: u64,
-    /// Where the addresses are
-    pub phase: Phase,
-    /// Messages that leave when the addresses have been given up
-    pub held: Vec<Message>,
-    /// Announcements are due as soon as the addresses are here
-    pub announce: bool,
-    /// The router advertisements of an IPv6 group while its addresses are here
-    pub router: Option<Advertiser>,
-    /// It goes on where an usherd before it stood: the addresses are still on
-    pub resumed: bool,
-    /// It was configured when usherd started: reload delays apply to it
-    pub reload: bool,
-    /// It goes on within its lease, and its data plane may still be on its way back
-    pub grace: bool,
-    /// What uses the role is ready for it (`preempt delay sync`)
-    pub synced: bool,
-    /// The machine was last told that a data plane carries its frames
-    pub dataplane: bool,
-    /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
-    /// [`u64::MAX`]: it has not moved yet), so that they do not leave when it wakes
-    pub wedged: Option<u64>,
-    /// Messages that were not taken, by reason
-    pub refused: BTreeMap<&'static str, u64>,
-}
-
-impl Role {
-    /// A group that has not started.
-    #[must_use]
-    pub fn new(plan: GroupPlan, auth: Auth, lease: usize, epoch: u64) -> Role {
-        Role {
-            auth,
-            key_late: false,
-            plan,
-            machine: None,
-            lease,
-            epoch,
-            phase: Phase::Absent,
-            held: Vec::new(),
-            announce: false,
-            router: None,
-            resumed: false,
-            reload: false,
-            grace: false,
-            synced: true,
-            dataplane: true,
-            wedged: None,
-            refused: BTreeMap::new(),
-        }
-    }
-
-    /// The virtual MAC.
-    #[must_use]
-    pub fn mac(&self) -> [u8; 6] {
-        virtual_mac(self.plan.version, self.plan.key.group, self.plan.key.family)
-    }
-
-    /// How its messages travel; IPv6 has no version 1, and such a group is kept down.
-    #[must_use]
-    pub fn transport(&self) -> Option<Transport> {
-        Transport::of(self.plan.version, self.plan.key.family)
-    }
-
-    /// Where it is in the table of states.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.machine.as_ref().map_or(State::Init, Group::state)
-    }
-
-    /// Whether the machine wants the addresses here.
-    #[must_use]
-    pub fn wanted(&self) -> bool {
-        self.machine.as_ref().is_some_and(Group::owns)
-    }
-
-    /// Whether the addresses are to be on the macvlan.
-    #[must_use]
-    pub fn carries(&self) -> bool {
-        match self.phase {
-            Phase::Addressing(_) | Phase::Owned | Phase::Withdrawing { .. } => true,
-            Phase::Preparing { .. } => self.resumed,
-            Phase::Absent | Phase::Clearing(_) => false,
-        }
-    }
-
-    /// The virtual addresses, configured or learned, the primary one first.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        if !self.plan.learns {
-            return self.plan.addresses.clone();
-        }
-        self.machine
-            .as_ref()
-            .and_then(Group::virtual_ip)
-            .into_iter()
-            .chain(self.plan.addresses.clone())
-            .collect()
-    }
-
-    /// Counts a message that was not taken.
-    pub fn refuse(&mut self, reason: &'static str) {
-        *self.refused.entry(reason).or_default() += 1;
-    }
-}
-
-/// What the machine is to be told of a group whose hellos leave from `own`, on an interface with this MAC.
-#[must_use]
-pub fn machine_config(plan: &GroupPlan, own: IpAddr, mac: [u8; 6]) -> machine::Config {
-    let settings = &plan.settings;
-    let seconds = |seconds: Option<u16>| Duration::from_secs(u64::from(seconds.unwrap_or(0)));
-    let time = |interval: Interval| Duration::from_millis(u64::from(interval.millis()));
-    let lone_lease = Duration::from_secs(settings.lease_limit.unwrap_or(GroupSettings::LEASE_LIMIT).into());
-    let timers = settings.timers.map(|timers| Timers { hello: time(timers.hello), hold: time(timers.hold) });
-    machine::Config {
-        version: plan.version,
-        group: plan.key.group,
-        own,
-        identifier: if plan.version == 2 { mac } else { [0; 6] },
-        virtual_ip: match plan.key.family {
-            Family::V4 if plan.learns => None,
-            Family::V4 => plan.addresses.first().copied(),
-            // IPv6 groups agree on the link-local one, which follows from the group's number.
-            Family::V6 => Some(virtual_link_local(plan.key.group).into()),
-        },
-        priority: plan.priority,
-        preempt: settings.preempt.map(|preempt| PreemptDelay {
-            minimum: seconds(preempt.minimum),
-            reload: seconds(preempt.reload),
-            sync: seconds(preempt.sync),
-        }),
-        timers,
-        delay_minimum: seconds(plan.delay.minimum.or(Some(DELAY_MINIMUM))),
-        delay_reload: seconds(plan.delay.reload.or(Some(DELAY_RELOAD))),
-        tracks: settings.tracks.iter().map(|(object, effect)| (*object, *effect)).collect(),
-        // The lease is renewed with each hello: rare ones need a longer one.
-        lone_lease: lone_lease.max(timers.map_or(Duration::ZERO, |timers| timers.hello * 3)),
-    }
-}
-
-/// The groups of this node.
-pub type Roles = BTreeMap<GroupKey, Role>;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{health, parse};
 
     #[test]
     fn the_virtual_mac_follows_version_group_and_family() {
         assert_eq!(virtual_mac(1, 0x2a, Family::V4), [0, 0, 0x0c, 0x07, 0xac, 0x2a]);
         assert_eq!(virtual_mac(2, 0xabc, Family::V4), [0, 0, 0x0c, 0x9f, 0xfa, 0xbc]);
         assert_eq!(virtual_mac(2, 0xabc, Family::V6), [0, 5, 0x73, 0xa0, 0x0a, 0xbc]);
-    }
-
-    #[test]
-    fn the_machine_is_told_what_is_configured() {
-        let text = "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n standby version 2\n \
-                    standby 1 ip 10.0.0.100\n standby 1 priority 120\n standby 1 preempt delay minimum 3\n \
-                    standby 1 timers msec 50 msec 150\n standby 1 track 5 shutdown\n standby delay minimum 0\n";
-        let plan = health::assess(&parse(text).unwrap().config, None).groups.remove(0);
-        let own = "10.0.0.1".parse().unwrap();
-        let config = machine_config(&plan, own, [2; 6]);
-        assert_eq!((config.version, config.group, config.priority), (2, 1, 120));
-        assert_eq!(config.virtual_ip, Some("10.0.0.100".parse().unwrap()));
-        assert_eq!(config.preempt.map(|delay| delay.minimum), Some(Duration::from_secs(3)));
-        assert_eq!(config.timers.map(|timers| timers.hold), Some(Duration::from_millis(150)));
-        assert_eq!((config.delay_minimum, config.delay_reload), (Duration::ZERO, Duration::from_secs(5)));
-        assert_eq!(config.tracks, [(5, machine::TrackEffect::Shutdown)]);
     }
 }

@@ -4,23 +4,29 @@
 //! generation, the kernel has to put an address on. Only the messages of a group that is giving its addresses up wait, so
 //! that a resign says no less than the truth.
 
+mod role;
+mod tracking;
+
+pub use role::{Phase, Role, Roles};
+
 use super::dataplanes::Taken;
 use super::kernel::Work;
 use super::{Daemon, on_macvlan};
 use crate::config::health::GroupPlan;
 use crate::config::{Authentication, Family, Interface, virtual_link_local};
+use crate::hsrp::OWN_LEASE;
 use crate::hsrp::auth::{Auth, Keys};
 use crate::hsrp::link::{Listening, Solicitations, index_of, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
 use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
 use crate::hsrp::router::{Advertiser, is_solicitation};
-use crate::hsrp::{OWN_LEASE, Phase, Role, machine_config};
 use crate::limits::Limits;
 use crate::net::{Wanted, announce};
 use crate::show::Debug;
 use crate::types::GroupKey;
 use platform::clock::monotonic_ns;
+use role::machine_config;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -34,7 +40,7 @@ const RESUME_GRACE: Duration = Duration::from_millis(1500);
 /// Messages read from one socket before anything else has its turn.
 const BUDGET: usize = 64;
 /// Between two readings of the sockets: a flood costs no more turns than this allows.
-pub(super) const BREATH: Duration = Duration::from_millis(1);
+pub(in crate::daemon) const BREATH: Duration = Duration::from_millis(1);
 /// While a phase lasts it is looked at this often.
 const GLANCE: u64 = 500_000;
 /// Lines of one kind about one group in 10 s.
@@ -93,7 +99,7 @@ impl Election {
 impl Daemon {
     /// Brings roles and sockets into line with the plan. Groups that are not wanted any more first give up what
     /// they have.
-    pub(super) fn configure_roles(&mut self, now: u64) {
+    pub(in crate::daemon) fn configure_roles(&mut self, now: u64) {
         let keys: Vec<GroupKey> = self.roles.keys().cloned().collect();
         for key in keys {
             let wanted = self.plan.group(&key).cloned();
@@ -154,7 +160,7 @@ impl Daemon {
     }
 
     /// Gives a group its part in the election as soon as it can have one.
-    pub(super) fn start_machine(&mut self, key: &GroupKey, now: u64) {
+    pub(in crate::daemon) fn start_machine(&mut self, key: &GroupKey, now: u64) {
         let Some(role) = self.roles.get(key) else { return };
         if !role.plan.down.is_empty() || role.lease >= OWN_LEASE {
             return;
@@ -253,7 +259,7 @@ impl Daemon {
     }
 
     /// Tells a machine something and carries out what it asks for.
-    pub(super) fn tell(&mut self, key: &GroupKey, event: Event, now: u64) -> Vec<Note> {
+    pub(in crate::daemon) fn tell(&mut self, key: &GroupKey, event: Event, now: u64) -> Vec<Note> {
         let Some(machine) = self.roles.get_mut(key).and_then(|role| role.machine.as_mut()) else {
             return Vec::new();
         };
@@ -320,7 +326,7 @@ impl Daemon {
     }
 
     /// Has each group go by the keys of its chain as they stand now.
-    pub(super) fn roll_keys(&mut self) {
+    pub(in crate::daemon) fn roll_keys(&mut self) {
         let wall = wall_clock();
         for (key, role) in &mut self.roles {
             let Some((keys, timely)) = role.plan.chain.as_ref().and_then(|c| Keys::of_chain(c, wall)) else {
@@ -343,7 +349,13 @@ impl Daemon {
     }
 
     /// Whether a line of this kind about a group may be written.
-    pub(super) fn may_log(&mut self, kind: &'static str, key: &GroupKey, most: u32, now: u64) -> bool {
+    pub(in crate::daemon) fn may_log(
+        &mut self,
+        kind: &'static str,
+        key: &GroupKey,
+        most: u32,
+        now: u64,
+    ) -> bool {
         self.election.limits.allow(kind, &key.to_string(), most, now)
     }
 
@@ -427,7 +439,7 @@ impl Daemon {
     }
 
     /// A group's macvlan with the addresses of its phase.
-    pub(super) fn macvlan(&self, role: &Role, device: String) -> Wanted {
+    pub(in crate::daemon) fn macvlan(&self, role: &Role, device: String) -> Wanted {
         let mut addresses = Vec::new();
         if role.carries() {
             addresses.extend(role.addresses().into_iter().map(on_macvlan));
@@ -490,7 +502,7 @@ impl Daemon {
     }
 
     /// Opens the sockets that are missing and closes those that are not wanted.
-    pub(super) fn listen(&mut self) {
+    pub(in crate::daemon) fn listen(&mut self) {
         let mut wanted: Vec<(usize, Transport, String)> = Vec::new();
         for role in self.roles.values().filter(|role| role.plan.down.is_empty()) {
             let (Some(transport), Some((exception, _)), Some(port)) =
@@ -585,7 +597,7 @@ impl Daemon {
     }
 
     /// Reads what has come, within bounds.
-    pub(super) fn hear(&mut self, now: u64) {
+    pub(in crate::daemon) fn hear(&mut self, now: u64) {
         let mut buffer = [0; MAX_LEN + 1];
         let listening = std::mem::take(&mut self.election.listening);
         let mut read = 0;
@@ -675,7 +687,7 @@ impl Daemon {
     }
 
     /// Gives every machine its time, and moves every phase on that can move.
-    pub(super) fn advance(&mut self, now: u64) {
+    pub(in crate::daemon) fn advance(&mut self, now: u64) {
         let keys: Vec<GroupKey> = self.roles.keys().cloned().collect();
         for key in &keys {
             let due = self.roles.get(key).and_then(|role| role.machine.as_ref()?.next_deadline());
@@ -759,7 +771,7 @@ impl Daemon {
     }
 
     /// A piece of work at the kernel is done.
-    pub(super) fn task_done(&mut self, task: u64, now: u64) {
+    pub(in crate::daemon) fn task_done(&mut self, task: u64, now: u64) {
         let of =
             |role: &&mut Role| matches!(role.phase, Phase::Addressing(t) | Phase::Clearing(t) if t == task);
         let Some(role) = self.roles.values_mut().find(of) else { return };
@@ -815,7 +827,7 @@ impl Daemon {
     }
 
     /// When something is to be done at the latest, ns.
-    pub(super) fn next_deadline(&self, now: u64) -> u64 {
+    pub(in crate::daemon) fn next_deadline(&self, now: u64) -> u64 {
         let mut next = now.saturating_add(1_000_000_000);
         for role in self.roles.values() {
             let machine = role.machine.as_ref().and_then(Group::next_deadline);
@@ -830,7 +842,7 @@ impl Daemon {
     /// The clients of a group's role (its cluster's member table) are ready for it, or not any more: what
     /// `preempt delay sync` waits for, also for a group that has not begun yet. A group that nobody ever calls unready
     /// does not wait.
-    pub(super) fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
+    pub(in crate::daemon) fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
         if let Some(role) = self.roles.get_mut(key) {
             role.synced = synced;
         }
@@ -838,7 +850,7 @@ impl Daemon {
     }
 
     /// Hands the role of matching groups over; what to tell the operator.
-    pub(super) fn fail_over(
+    pub(in crate::daemon) fn fail_over(
         &mut self,
         interface: Option<&crate::config::IfName>,
         group: u16,
@@ -865,7 +877,7 @@ impl Daemon {
 }
 
 /// A lease's length with a peer known, ns.
-pub(super) fn span(machine: &Group) -> u64 {
+pub(in crate::daemon) fn span(machine: &Group) -> u64 {
     let timers = machine.timers();
     timers.hold.saturating_sub(timers.hello).max(Duration::from_millis(15)).as_nanos() as u64
 }

@@ -1,9 +1,8 @@
 //! What a group needs beside its peers: a data plane that carries its frames, and the objects that `track` names.
 
-use super::elections::span;
-use super::{Daemon, dataplanes};
+use super::super::{Daemon, dataplanes};
+use super::{Phase, span};
 use crate::config::Tracked;
-use crate::hsrp::Phase;
 use crate::hsrp::machine::Event;
 use crate::load::vici;
 use crate::types::GroupKey;
@@ -19,7 +18,7 @@ const IKE_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Daemon {
     /// Looks whether what the groups need is there: the data plane, and the objects that are tracked.
-    pub(super) fn look_at_objects(&mut self, now: u64) {
+    pub(in crate::daemon) fn look_at_objects(&mut self, now: u64) {
         let keys: Vec<GroupKey> = self.roles.keys().cloned().collect();
         self.look_at_dataplanes(&keys, now);
         self.look_at_tracks(&keys, now);
@@ -116,7 +115,7 @@ impl Daemon {
     }
 
     /// Has the IKE daemon asked how it is, where an object needs to know. One asks at a time.
-    pub(super) fn ask_ike_daemon(&self, told: &mpsc::Sender<bool>) {
+    pub(in crate::daemon) fn ask_ike_daemon(&self, told: &mpsc::Sender<bool>) {
         if !self.config.tracks.values().any(|what| *what == Tracked::IkeDaemon) {
             return;
         }
