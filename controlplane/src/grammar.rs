@@ -33,12 +33,8 @@ pub enum Kind {
     Mask,
     /// An IPv4 or IPv6 address that a host can have
     Address,
-    /// An interface name in one word
+    /// An interface name, in one word or in two
     Interface,
-    /// The type of an interface name in two words
-    InterfaceType,
-    /// The number of an interface name in two words
-    InterfaceUnit,
 }
 
 /// The name of a parameter, what it accepts, and how help shows it.
@@ -56,6 +52,21 @@ pub struct Param {
 enum Element {
     Keyword(&'static str),
     Param(Param),
+    /// The first of the two words of an interface name: `GigabitEthernet 0/0/0`
+    InterfaceType(Param),
+    /// The second one
+    InterfaceUnit(Param),
+}
+
+impl Element {
+    fn param(&self) -> Option<&Param> {
+        match self {
+            Element::Keyword(_) => None,
+            Element::Param(param) | Element::InterfaceType(param) | Element::InterfaceUnit(param) => {
+                Some(param)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -116,6 +127,7 @@ enum Value {
     Text(String),
     Address(IpAddr),
     Prefix(IpAddr, u8),
+    InterfaceType(&'static str),
     Interface(IfName),
 }
 
@@ -124,14 +136,16 @@ enum Value {
 pub struct Matched {
     /// Index of the command in the table
     pub command: usize,
-    words: Vec<(&'static str, Value, usize)>,
+    words: Words,
 }
 
 impl Matched {
     fn value(&self, name: &str) -> Option<&Value> {
         self.words
             .iter()
-            .find(|(word, value, _)| *word == name && *value != Value::Keyword)
+            .find(|(word, value, _)| {
+                *word == name && !matches!(value, Value::Keyword | Value::InterfaceType(_))
+            })
             .map(|(_, v, _)| v)
     }
 
@@ -183,7 +197,7 @@ impl Matched {
         }
     }
 
-    /// An interface name in one word.
+    /// An interface name.
     #[must_use]
     pub fn interface(&self, name: &str) -> Option<IfName> {
         match self.value(name)? {
@@ -199,9 +213,23 @@ impl Matched {
     }
 }
 
+/// The kind of a [`Mismatch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The line ends too early
+    Incomplete,
+    /// A word abbreviates several keywords
+    Ambiguous,
+    /// A word that is not expected there, or a value that a parameter does not take
+    Invalid,
+}
+
 /// A line that was not understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mismatch {
+    /// The kind of the mistake
+    pub reason: Reason,
     /// Column of the word in question, one past the end where a word is missing
     pub column: usize,
     /// How many words were understood
@@ -210,6 +238,17 @@ pub struct Mismatch {
     pub message: String,
     /// What would have been understood
     pub expected: Vec<String>,
+}
+
+impl Mismatch {
+    /// The line with a caret under the word that is not understood, and the words expected there.
+    #[must_use]
+    pub fn render(&self, line: &str) -> String {
+        let shown: String = line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
+        let indent = " ".repeat((self.column - 1).min(201));
+        let expected = self.expected.join(", ");
+        format!("{shown}\n{indent}^\n{}\nexpected here: {expected}", self.message)
+    }
 }
 
 /// A compiled table of commands.
@@ -258,9 +297,10 @@ impl Grammar {
                     break;
                 }
                 return Err(Mismatch {
+                    reason: Reason::Invalid,
                     column: token.column,
                     depth,
-                    message: format!("\"{}\" is too much: the line ends before it", token.text),
+                    message: format!("unexpected argument \"{}\"", token.text),
                     expected: vec!["end of line".to_owned()],
                 });
             }
@@ -278,6 +318,7 @@ impl Grammar {
         match complete {
             Some((form, words)) => Ok(Matched { command: form.command, words: words.clone() }),
             None => Err(Mismatch {
+                reason: Reason::Incomplete,
                 column: line.trim_end().chars().count() + 2,
                 depth,
                 message: "the line is incomplete".to_owned(),
@@ -322,6 +363,13 @@ impl Grammar {
                     let help = words::help(word).unwrap_or(form.help);
                     found.push(Offer { word: (*word).to_owned(), help: help.to_owned(), keyword: true });
                 }
+                Some(Element::InterfaceUnit(_)) if partial.is_empty() => {
+                    found.push(Offer {
+                        word: UNIT.to_owned(),
+                        help: "interface number".to_owned(),
+                        keyword: false,
+                    });
+                }
                 Some(Element::Param(param)) if partial.is_empty() => {
                     found.push(Offer { word: shape(param), help: param.help.to_owned(), keyword: false });
                 }
@@ -344,13 +392,15 @@ fn is_rest(form: &Form, depth: usize) -> bool {
     ) && depth >= form.elements.len()
 }
 
-type Alive<'a> = Vec<(&'a Form, Vec<(&'static str, Value, usize)>)>;
+/// The words of a line so far: the keyword or parameter's name, the value, the column.
+type Words = Vec<(&'static str, Value, usize)>;
+type Alive<'a> = Vec<(&'a Form, Words)>;
 
 /// One word further: an exact keyword wins, then abbreviations beside parameters.
 fn step<'a>(alive: Alive<'a>, depth: usize, token: Token<'_>, line: &str) -> Result<Alive<'a>, Mismatch> {
     let keyword = |form: &Form| match form.elements[depth] {
         Element::Keyword(word) => Some(word),
-        Element::Param(_) => None,
+        _ => None,
     };
     let lower = token.text.to_ascii_lowercase();
     let exact = alive.iter().any(|(form, _)| keyword(form) == Some(lower.as_str()));
@@ -372,15 +422,15 @@ fn step<'a>(alive: Alive<'a>, depth: usize, token: Token<'_>, line: &str) -> Res
                 Some((*word, Value::Keyword))
             }
             Element::Keyword(_) => None,
-            Element::Param(_) if exact => None,
-            Element::Param(param) => match read(param, token, line) {
-                Ok(value) => Some((param.name, value)),
+            _ if exact => None,
+            element => match value_of(element, token, line, words) {
+                Ok(value) => element.param().map(|param| (param.name, value)),
                 Err(refusal) => {
                     // An interface name is refused as one word or as two, whichever was written.
                     let digits = token.text.contains(|c: char| c.is_ascii_digit());
-                    let other = match param.kind {
-                        Kind::Interface => !digits,
-                        Kind::InterfaceType => digits,
+                    let other = match element {
+                        Element::Param(param) => param.kind == Kind::Interface && !digits,
+                        Element::InterfaceType(_) => digits,
                         _ => false,
                     };
                     if !form.hidden && !other {
@@ -405,6 +455,7 @@ fn step<'a>(alive: Alive<'a>, depth: usize, token: Token<'_>, line: &str) -> Res
     let by_parameter = next.iter().any(|(_, words)| words[depth].1 != Value::Keyword);
     if !exact && abbreviated.len() > 1 && !by_parameter {
         return Err(Mismatch {
+            reason: Reason::Ambiguous,
             column: token.column,
             depth,
             message: format!("\"{}\" is ambiguous", token.text),
@@ -421,6 +472,7 @@ fn step<'a>(alive: Alive<'a>, depth: usize, token: Token<'_>, line: &str) -> Res
         _ => format!("\"{}\" is not understood here", token.text),
     };
     Err(Mismatch {
+        reason: Reason::Invalid,
         column: token.column,
         depth,
         message,
@@ -436,6 +488,9 @@ fn offers<'a>(forms: impl Iterator<Item = &'a Form>, depth: usize) -> Vec<String
         match form.elements.get(depth) {
             Some(Element::Keyword(word)) => found.push((*word).to_owned()),
             Some(Element::Param(param)) => found.push(describe(param)),
+            Some(Element::InterfaceUnit(_)) => found.push(format!("{UNIT} (interface number)")),
+            // It stands beside the name in one word, which is named already.
+            Some(Element::InterfaceType(_)) => {}
             None => ends = true,
         }
     }
@@ -452,6 +507,9 @@ fn describe(param: &Param) -> String {
     format!("{} ({})", shape(param), param.help)
 }
 
+/// The number of an interface as help shows it.
+const UNIT: &str = "0/0/0";
+
 fn shape(param: &Param) -> String {
     match param.kind {
         Kind::Number(low, high) => format!("<{low}-{high}>"),
@@ -463,8 +521,18 @@ fn shape(param: &Param) -> String {
         Kind::V6Prefix => "X:X:X:X::X/<0-128>".to_owned(),
         Kind::Address => "A.B.C.D or X:X:X:X::X".to_owned(),
         Kind::Interface => "TenGigabitEthernet0/0/0".to_owned(),
-        Kind::InterfaceType => "TenGigabitEthernet".to_owned(),
-        Kind::InterfaceUnit => "0/0/0".to_owned(),
+    }
+}
+
+/// The value of a word; the second word of an interface name needs the one before it.
+fn value_of(element: &Element, token: Token<'_>, line: &str, before: &Words) -> Result<Value, String> {
+    match (element, before.last()) {
+        (Element::InterfaceType(_), _) => ifname::kind_of(token.text).map(Value::InterfaceType),
+        (Element::InterfaceUnit(_), Some((_, Value::InterfaceType(kind), _))) => {
+            IfName::from_parts(kind, token.text).map(Value::Interface)
+        }
+        (Element::Param(param), _) => read(param, token, line),
+        _ => Err(format!("\"{}\" is not understood here", token.text)),
     }
 }
 
@@ -517,8 +585,6 @@ fn read(param: &Param, token: Token<'_>, line: &str) -> Result<Value, String> {
             Ok(Value::Number(u64::from(bits.leading_ones())))
         }
         Kind::Interface => IfName::parse(text).map(Value::Interface),
-        Kind::InterfaceType => ifname::kind_of(text).map(|kind| Value::Text(kind.to_owned())),
-        Kind::InterfaceUnit => ifname::unit_of(text).map(|_| Value::Text(text.to_owned())),
     }
 }
 
@@ -594,7 +660,7 @@ fn sequence(rest: &mut &'static str, params: &[Param]) -> Vec<Vec<Element>> {
                 let end = rest.find([' ', '{', '[', '|', '}', ']']).unwrap_or(rest.len());
                 let (word, after) = rest.split_at(end);
                 *rest = after;
-                vec![vec![element(word, params)]]
+                element(word, params)
             }
         };
         forms = forms
@@ -604,13 +670,17 @@ fn sequence(rest: &mut &'static str, params: &[Param]) -> Vec<Vec<Element>> {
     }
 }
 
-fn element(word: &'static str, params: &[Param]) -> Element {
-    if word.starts_with(|c: char| c.is_ascii_uppercase()) {
-        let param = params.iter().find(|p| p.name == word).unwrap_or_else(|| panic!("no parameter {word}"));
-        Element::Param(*param)
-    } else {
-        Element::Keyword(word)
+/// The forms of one word of a syntax: an interface's name has two.
+fn element(word: &'static str, params: &[Param]) -> Vec<Vec<Element>> {
+    if !word.starts_with(|c: char| c.is_ascii_uppercase()) {
+        return vec![vec![Element::Keyword(word)]];
     }
+    let param = *params.iter().find(|p| p.name == word).unwrap_or_else(|| panic!("no parameter {word}"));
+    let mut forms = vec![vec![Element::Param(param)]];
+    if param.kind == Kind::Interface {
+        forms.push(vec![Element::InterfaceType(param), Element::InterfaceUnit(param)]);
+    }
+    forms
 }
 
 #[cfg(test)]
@@ -652,6 +722,17 @@ mod tests {
         let long = grammar.parse("show standby 1 brief more").unwrap_err();
         assert_eq!((long.column, long.expected), (22, vec!["end of line".to_owned()]));
         assert_eq!(grammar.parse("").unwrap_err().expected, ["say", "set", "show"]);
+    }
+
+    #[test]
+    fn a_mismatch_is_shown_with_a_caret() {
+        let wrong = grammar().parse("show standby 12").unwrap_err();
+        assert_eq!(wrong.reason, Reason::Invalid);
+        assert_eq!(
+            wrong.render("show standby 12"),
+            "show standby 12\n             ^\n12 is out of range: the count is 1 to 9\n\
+             expected here: <1-9> (count), brief"
+        );
     }
 
     #[test]

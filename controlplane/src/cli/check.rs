@@ -1,8 +1,8 @@
 //! `usher check FILE`: what a configuration would change, its errors and warnings, and what would stay down.
 
 use super::client::Client;
+use crate::api::Configure;
 use crate::config::{self, Binding, Config, LoadError, Severity, health};
-use crate::daemon::management::Configure;
 use std::io::Write as _;
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Questions to usherd over its management socket.
 
-use crate::daemon::management::{Configure, Reply, Request};
+use crate::api::{self, Configure, Reply, Request};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ impl Client {
     /// The usherd of this run directory.
     #[must_use]
     pub fn new(run_dir: &Path) -> Client {
-        Client { socket: crate::daemon::socket(run_dir) }
+        Client { socket: api::socket(run_dir) }
     }
 
     /// Asks one thing. Each question has a connection of its own, so that a shell outlives usherd's restarts.

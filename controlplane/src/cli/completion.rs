@@ -38,7 +38,7 @@ pub fn script(shell: &str) -> Option<&'static str> {
 #[must_use]
 pub fn complete(words: &[String]) -> String {
     let line = words.join(" ");
-    let mut found: Vec<String> = crate::show::offers(&line, true)
+    let mut found: Vec<String> = crate::exec::offers(&line, true)
         .into_iter()
         .filter(|offer| offer.keyword)
         .map(|offer| offer.word)

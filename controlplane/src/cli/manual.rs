@@ -1,7 +1,7 @@
 //! The manual page, made of the tables that the shell itself works by.
 
 use crate::config::change;
-use crate::show::QUESTIONS;
+use crate::exec;
 use std::fmt::Write as _;
 
 /// When what the page says beside the tables was last looked through.
@@ -23,8 +23,8 @@ pub fn page() -> String {
          .SH COMMANDS\n",
         env!("CARGO_PKG_VERSION")
     );
-    for (syntax, _, help) in QUESTIONS {
-        item(&mut out, syntax, help);
+    for row in exec::COMMANDS.iter() {
+        item(&mut out, row.syntax, row.help);
     }
     out.push_str(
         ".SH CONFIGURATION\nMost lines have a\n.B no\nform, which takes the line out or its value back to the default.\n",

@@ -2,10 +2,10 @@
 
 use super::client::Client;
 use super::{check, editor::Editor, filter, terminal};
+use crate::api::{Code, Configure, Configured, Reply, Request};
 use crate::config::{Diagnostic, Severity, change, strip_prompt};
-use crate::daemon::management::{Configure, Configured, Reply, Request};
-use crate::grammar::{Mismatch, Offer};
-use crate::show::{self, Local, Query, Question};
+use crate::exec::{self, Command, Invocation, Local};
+use crate::grammar::{Mismatch, Offer, Reason};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -135,10 +135,8 @@ impl Shell {
             if words.is_empty() || words.starts_with('!') {
                 continue;
             }
-            let starts = matches!(
-                show::parse(words, true),
-                Ok(Query { question: Question::Local(Local::ConfigureTerminal), .. })
-            );
+            let starts = exec::parse(words, true)
+                .is_ok_and(|invocation| invocation.command == Command::Local(Local::ConfigureTerminal));
             let ended = if starts {
                 let mut block = Vec::new();
                 let mut place = Vec::new();
@@ -215,8 +213,8 @@ impl Shell {
             Some(command) => (command, true),
             None => (command, self.json),
         };
-        let query = match show::parse(command, self.privileged) {
-            Ok(query) => query,
+        let invocation = match exec::parse(command, self.privileged) {
+            Ok(invocation) => invocation,
             Err(mismatch) => {
                 self.mismatch(command, &mismatch, source);
                 return Ended::Misunderstood;
@@ -226,13 +224,13 @@ impl Shell {
             let text = filter.as_ref().map_or_else(|| text.to_owned(), |filter| filter.apply(text));
             shell.print(&text, source)
         };
-        if let Question::Local(local) = query.question {
+        if let Command::Local(local) = invocation.command {
             return match local {
                 Local::History => {
                     let text: String = self.history.iter().map(|line| format!("  {line}\n")).collect();
                     show(self, &text)
                 }
-                _ => self.local(local, &query, source),
+                _ => self.local(local, &invocation, source),
             };
         }
         match self.client.command(command, json) {
@@ -245,7 +243,7 @@ impl Shell {
         }
     }
 
-    fn local(&mut self, local: Local, query: &Query, source: Source) -> Ended {
+    fn local(&mut self, local: Local, invocation: &Invocation, source: Source) -> Ended {
         match local {
             Local::Enable => self.enable(source),
             Local::Disable => {
@@ -254,7 +252,7 @@ impl Shell {
             }
             Local::Exit => Ended::Leave,
             Local::TerminalLength => {
-                self.length = query.length.unwrap_or(0);
+                self.length = invocation.length.unwrap_or(0);
                 Ended::Well
             }
             Local::ConfigureTerminal => {
@@ -264,9 +262,9 @@ impl Shell {
                 self.place = Some(Vec::new());
                 Ended::Well
             }
-            Local::ConfigureReplace => self.replace(query, source),
+            Local::ConfigureReplace => self.replace(invocation, source),
             Local::Check => {
-                let file = query.file.clone().unwrap_or_default();
+                let file = invocation.file.clone().unwrap_or_default();
                 let loads = check::check(Path::new(&file), self.profile.as_deref(), self.json, &self.client);
                 if loads { Ended::Well } else { Ended::Refused }
             }
@@ -284,7 +282,7 @@ impl Shell {
             match self.client.ask(&request) {
                 Err(error) => return refused(&error),
                 Ok(Reply { error: Some(error), .. }) => return refused(&error),
-                Ok(Reply { text: Some(text), .. }) if text == "password" => {
+                Ok(Reply { code: Some(Code::PasswordNeeded), .. }) => {
                     if source == Source::Batch {
                         // Who may write to the socket may change something anyway: the secret is for terminals.
                         return Ended::Well;
@@ -322,8 +320,8 @@ impl Shell {
         if failed { Ended::Misunderstood } else { Ended::Well }
     }
 
-    fn replace(&mut self, query: &Query, source: Source) -> Ended {
-        let file = query.file.clone().unwrap_or_default();
+    fn replace(&mut self, invocation: &Invocation, source: Source) -> Ended {
+        let file = invocation.file.clone().unwrap_or_default();
         let text = match crate::config::read(Path::new(&file)) {
             Ok(text) => text,
             Err(error) => return refused(&error.to_string()),
@@ -346,7 +344,7 @@ impl Shell {
             return Ended::Well;
         }
         self.print(&configured.diff, source);
-        if !query.force {
+        if !invocation.force {
             if source == Source::Batch && terminal::height().is_none() {
                 return refused("nothing was changed: add `force` where nobody can be asked back");
             }
@@ -398,12 +396,13 @@ impl Shell {
 
     fn mismatch(&self, line: &str, mismatch: &Mismatch, source: Source) {
         let remark = Diagnostic {
-            severity: Severity::Error,
+            reason: Some(mismatch.reason),
             line: 1,
             column: mismatch.column,
             text: line.to_owned(),
             message: mismatch.message.clone(),
             expected: mismatch.expected.clone(),
+            ..Diagnostic::default()
         };
         self.remark(line, &remark, source);
     }
@@ -427,12 +426,12 @@ impl Shell {
                     }
                 };
                 let caret = format!("{}^\n", " ".repeat((before + column - 1).min(1400)));
-                let head = if message == "the line is incomplete" {
-                    "% Incomplete command.\n".to_owned()
-                } else if message.ends_with(" is ambiguous") {
-                    format!("{caret}% Ambiguous command:  \"{}\"\n", line.trim())
-                } else {
-                    format!("{caret}% Invalid input detected at '^' marker.\n{message}\n")
+                let head = match remark.reason {
+                    Some(Reason::Incomplete) => "% Incomplete command.\n".to_owned(),
+                    Some(Reason::Ambiguous) => {
+                        format!("{caret}% Ambiguous command:  \"{}\"\n", line.trim())
+                    }
+                    _ => format!("{caret}% Invalid input detected at '^' marker.\n{message}\n"),
                 };
                 let expected = match remark.expected.is_empty() {
                     true => String::new(),
@@ -455,10 +454,10 @@ pub fn offers(line: &str, place: Option<&[String]>, privileged: bool) -> Vec<Off
         return filter::NAMES.into_iter().filter(|name| name.starts_with(&partial)).map(offer).collect();
     }
     let Some(place) = place else {
-        return show::offers(line, privileged);
+        return exec::offers(line, privileged);
     };
     if let Some(rest) = line.trim_start().strip_prefix("do ") {
-        return show::offers(rest, true);
+        return exec::offers(rest, true);
     }
     let mut offers = change::offers(place, line);
     if !line.trim_start().contains(char::is_whitespace) && "do".starts_with(line.trim()) {

@@ -1,12 +1,14 @@
 //! What the parser has to say about a line: where, what, and what was expected there.
 
+use crate::grammar::Reason;
 use std::fmt::Write as _;
 
 /// How much a diagnostic matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The text cannot be understood; nothing of the file is taken
+    #[default]
     Error,
     /// Loaded, but not as written
     Warning,
@@ -15,11 +17,14 @@ pub enum Severity {
 }
 
 /// One remark about one line of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Diagnostic {
     /// How much it matters
     pub severity: Severity,
-    /// Line, from 1
+    /// The kind of the mistake, where the line does not match the syntax of a command
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Line, from 1; 0 where the whole configuration is meant
     pub line: usize,
     /// Column in characters, from 1; 0 where the whole line is meant
     pub column: usize,
@@ -71,12 +76,12 @@ mod tests {
     #[test]
     fn the_caret_stands_under_the_word_behind_tabs_and_wide_letters() {
         let diagnostic = Diagnostic {
-            severity: Severity::Error,
             line: 3,
             column: 5,
             text: "\té ab\u{1b}[2J".to_owned(),
             message: "no".to_owned(),
             expected: vec!["x".to_owned(), "y".to_owned()],
+            ..Diagnostic::default()
         };
         let shown = diagnostic.render("f");
         assert_eq!(

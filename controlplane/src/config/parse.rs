@@ -5,7 +5,7 @@ use super::change::Order;
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
 use super::model::{Cluster, Config, Group, Interface, Keyring, KeyringPeer, Profile};
-use crate::grammar::{Grammar, Matched, Mismatch};
+use crate::grammar::{Grammar, Matched, Mismatch, Reason};
 use crate::types::IfName;
 use crate::types::keychain::{ChainKey, MAX_KEYS};
 use std::collections::BTreeMap;
@@ -126,7 +126,7 @@ impl Loaded {
             let encapsulation =
                 words.first().is_some_and(|word| word.text.to_ascii_lowercase().starts_with('e'));
             let column = words.get(1 + usize::from(encapsulation)).map_or(0, |word| word.column);
-            Some(Diagnostic { severity: Severity::Error, line, column, text, message, expected: Vec::new() })
+            Some(Diagnostic { line, column, text, message, ..Diagnostic::default() })
         };
         self.config.interfaces.keys().filter_map(error).collect()
     }
@@ -190,15 +190,11 @@ pub(super) fn grammar(mode: Mode) -> &'static Grammar {
 pub fn parse(text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     if text.len() > MAX_BYTES {
         return Err(vec![Diagnostic {
-            severity: Severity::Error,
-            line: 0,
-            column: 0,
-            text: String::new(),
             message: format!(
                 "the configuration has {} bytes, the most is {MAX_BYTES}: is it the right file?",
                 text.len()
             ),
-            expected: Vec::new(),
+            ..Diagnostic::default()
         }]);
     }
     let mut builder = Builder::new(Config::default(), Place::Global);
@@ -294,20 +290,28 @@ impl Builder {
             return true;
         }
         if line.chars().count() > MAX_LINE {
-            return self.refuse(
-                MAX_LINE + 1,
-                format!("the line is longer than {MAX_LINE} characters"),
-                Vec::new(),
-            );
+            return self.refuse(Diagnostic {
+                column: MAX_LINE + 1,
+                message: format!("the line is longer than {MAX_LINE} characters"),
+                ..Diagnostic::default()
+            });
         }
         if words.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("show")) {
             let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
-            self.warn(column, "this is a question, not configuration: the line is passed over".to_owned());
+            self.warn(column, "exec command in configuration mode: line ignored".to_owned());
             return true;
         }
         let matched = match self.find(&line) {
             Ok(matched) => matched,
-            Err(Mismatch { column, message, expected, .. }) => return self.refuse(column, message, expected),
+            Err(Mismatch { reason, column, message, expected, .. }) => {
+                return self.refuse(Diagnostic {
+                    reason: Some(reason),
+                    column,
+                    message,
+                    expected,
+                    ..Diagnostic::default()
+                });
+            }
         };
         let command = COMMANDS[matched.command / 2];
         let no = matched.command % 2 == 1;
@@ -320,12 +324,12 @@ impl Builder {
             return true;
         }
         if let Err(fault) = (command.apply)(self, &matched, no) {
-            return self.refuse(matched.column(fault.word), fault.message, Vec::new());
+            let (column, message) = (matched.column(fault.word), fault.message);
+            return self.refuse(Diagnostic { column, message, ..Diagnostic::default() });
         }
         if let (Effect::Later(why), false) = (command.effect, no) {
-            let text = self.text.clone();
             let message = format!("kept, without effect yet: {why}");
-            self.remark(Severity::Notice, 0, text, message, Vec::new());
+            self.remark(Diagnostic { severity: Severity::Notice, message, ..Diagnostic::default() });
         }
         true
     }
@@ -338,7 +342,7 @@ impl Builder {
             Err(mismatch) => mismatch,
         };
         // What begins several commands here is not meant for another place.
-        let ambiguous = nearest.message.ends_with("is ambiguous");
+        let ambiguous = nearest.reason == Reason::Ambiguous;
         let mut place = self.place.clone();
         while place != Place::Global {
             place = place.outer();
@@ -361,28 +365,19 @@ impl Builder {
         Err(nearest)
     }
 
-    fn refuse(&mut self, column: usize, message: String, expected: Vec<String>) -> bool {
-        let text = self.text.clone();
-        self.remark(Severity::Error, column, text, message, expected);
+    fn refuse(&mut self, error: Diagnostic) -> bool {
+        self.remark(error);
         false
     }
 
-    fn remark(
-        &mut self,
-        severity: Severity,
-        column: usize,
-        text: String,
-        message: String,
-        expected: Vec<String>,
-    ) {
-        let line = self.line;
-        self.remarks.push(Diagnostic { severity, line, column, text, message, expected });
+    /// Adds a remark on the line at hand.
+    fn remark(&mut self, remark: Diagnostic) {
+        self.remarks.push(Diagnostic { line: self.line, text: self.text.clone(), ..remark });
     }
 
     /// Warns about the line at hand.
     pub(super) fn warn(&mut self, column: usize, message: String) {
-        let text = self.text.clone();
-        self.remark(Severity::Warning, column, text, message, Vec::new());
+        self.remark(Diagnostic { severity: Severity::Warning, column, message, ..Diagnostic::default() });
     }
 
     /// Warns that the line at hand departs from the syntax.
@@ -578,12 +573,11 @@ impl Builder {
                 self.remarks.push(Diagnostic {
                     severity: Severity::Warning,
                     line: *line,
-                    column: 0,
                     text: text.clone(),
                     message: "version 1 has no IPv6: the line is kept, the IPv6 groups of the interface stay down; \
                               the exact form is `standby version 2`"
                         .to_owned(),
-                    expected: Vec::new(),
+                    ..Diagnostic::default()
                 });
             }
         }

@@ -454,6 +454,18 @@ fn abbreviations_and_no_forms_work_as_on_ios() {
 }
 
 #[test]
+fn an_interface_may_be_written_in_two_words_wherever_one_is_named() {
+    let two =
+        loaded("interface GigabitEthernet 0/0/0\ntrack 1 interface GigabitEthernet 0/0/0 line-protocol\n");
+    let one = loaded("interface Gi0/0/0\ntrack 1 interface Gi0/0/0 line-protocol\n");
+    assert_eq!(two.config, one.config);
+    assert!(
+        error("track 1 interface GigabitEthernet 0/0/0/0/0 link\n").contains("is not an interface number")
+    );
+    assert!(error("track 1 interface Gigabit Ethernet link\n").contains("is not an interface number"));
+}
+
+#[test]
 fn what_this_project_adds_to_the_cluster_reads_and_shows() {
     let text = "crypto ikev2 cluster\n key swordfish\n max-nodes 64\n selection strict\n drain pace 60\n \
                 load-source fixed half-open 1 ike 20 child 40 cpu 10 mem 20\n \

@@ -1,11 +1,12 @@
 //! Changes of the running configuration, and what of answering has to wait for a disk or a hash.
 
-use super::management::{Asking, Configure, Configured, Reply};
+use super::management::Asking;
 use super::{ADMINS, Daemon};
+use crate::api::{Code, Configure, Configured, Reply};
 use crate::config::change::{self, Change, Order};
 use crate::config::save::save;
 use crate::config::{Diagnostic, Keys, Severity, parse, render};
-use crate::show::{Local, Question};
+use crate::exec::{self, Command, Local, Show};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -28,8 +29,8 @@ impl Daemon {
             let _ = answer.send(reply);
             return;
         }
-        match crate::show::question(&request.command).map(|query| query.question) {
-            Ok(Question::Write) if asking.may_change => {
+        match exec::parse(&request.command, true).map(|invocation| invocation.command) {
+            Ok(Command::Write) if asking.may_change => {
                 let (path, text, json) =
                     (self.options.config.clone(), render(&self.config, Keys::Shown), request.json);
                 tokio::task::spawn_blocking(move || {
@@ -39,7 +40,7 @@ impl Daemon {
                                 "%SYS-5-CONFIG_NV: the running configuration is in {}",
                                 path.display()
                             );
-                            done(json, "Building configuration...\n[OK]\n")
+                            Reply::text(json, "Building configuration...\n[OK]\n")
                         }
                         Err(error) => Reply::error(format!(
                             "{}: {error}: make room or its directory writable for usherd, and write again",
@@ -49,17 +50,17 @@ impl Daemon {
                     let _ = answer.send(reply);
                 });
             }
-            Ok(Question::StartupConfig) => {
+            Ok(Command::Show(Show::StartupConfig)) => {
                 let (path, json) = (self.options.config.clone(), request.json);
                 tokio::task::spawn_blocking(move || {
                     let reply = match crate::config::read(&path) {
-                        Ok(text) => done(json, &change::mask(&text)),
+                        Ok(text) => Reply::text(json, &change::mask(&text)),
                         Err(error) => Reply::error(error.to_string()),
                     };
                     let _ = answer.send(reply);
                 });
             }
-            Ok(Question::Local(Local::Enable)) => {
+            Ok(Command::Local(Local::Enable)) => {
                 let hash = self.config.enable_secret.clone().map(|secret| secret.0);
                 let password = request.password.clone();
                 tokio::spawn(async move {
@@ -162,44 +163,34 @@ fn log_lines(lines: &str, uid: u32) {
 }
 
 fn remark(message: &str) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Warning,
-        line: 0,
-        column: 0,
-        text: String::new(),
-        message: message.to_owned(),
-        expected: Vec::new(),
-    }
-}
-
-/// An answer that is text in either form.
-pub(super) fn done(json: bool, text: &str) -> Reply {
-    match json {
-        true => Reply { json: Some(serde_json::json!(text)), ..Reply::default() },
-        false => Reply { text: Some(text.to_owned()), ..Reply::default() },
-    }
+    Diagnostic { severity: Severity::Warning, message: message.to_owned(), ..Diagnostic::default() }
 }
 
 pub(super) fn only_admins() -> Reply {
-    Reply::error(format!(
-        "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
-    ))
+    Reply::refusal(
+        Code::NotAdministrator,
+        format!(
+            "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
+        ),
+    )
 }
 
 /// `enable`: with a secret configured, only with its password. The answer `password` asks for one.
 async fn enable(hash: Option<String>, password: Option<String>) -> Reply {
-    let (Some(hash), given) = (hash, password) else { return done(false, "") };
-    let Some(password) = given else { return done(false, "password") };
+    let (Some(hash), given) = (hash, password) else { return Reply::text(false, "") };
+    let Some(password) = given else {
+        return Reply { code: Some(Code::PasswordNeeded), ..Reply::text(false, "password") };
+    };
     let Ok(_turn) = PASSWORD.try_lock() else {
-        return Reply::error("another password is being checked: try again");
+        return Reply::refusal(Code::Busy, "another password is being checked: try again");
     };
     let right = tokio::task::spawn_blocking(move || verify(&hash, &password)).await.unwrap_or(false);
     if right {
-        return done(false, "");
+        return Reply::text(false, "");
     }
     tracing::warn!("%SYS-4-ENABLE: a wrong password was given to enable");
     tokio::time::sleep(WRONG_PASSWORD).await;
-    Reply::error("the password is wrong")
+    Reply::refusal(Code::WrongPassword, "the password is wrong")
 }
 
 /// Whether a password is the one of this hash of SHA-crypt.

@@ -1,8 +1,7 @@
 //! The management socket: one JSON line asks, one JSON line answers. A client can neither hold the control plane up nor
 //! grow its memory: lines, clients and idle time are bounded.
 
-use crate::config::Diagnostic;
-use serde::{Deserialize, Serialize};
+use crate::api::{Reply, Request};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,79 +19,6 @@ const MAX_CLIENTS: usize = 64;
 const IDLE: Duration = Duration::from_secs(30);
 /// How long a client waits for the control plane itself.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// One line to usherd.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Request {
-    /// As typed at the prompt: `show crypto ikev2 cluster`
-    #[serde(default)]
-    pub command: String,
-    /// Answer with a value instead of text
-    #[serde(default)]
-    pub json: bool,
-    /// Lines of configuration in place of `command`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configure: Option<Configure>,
-    /// With the command `enable`: the password
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
-}
-
-/// Lines of configuration: all of them are taken, or none.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Configure {
-    /// The lines that lead to the submode that they belong to, as the last answer gave them
-    #[serde(default)]
-    pub place: Vec<String>,
-    /// The lines
-    pub lines: Vec<String>,
-    /// They are a whole configuration, to be put in the place of the running one
-    #[serde(default)]
-    pub replace: bool,
-    /// Only say what would change
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// What became of lines of configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Configured {
-    /// The lines that lead to the submode of the next line
-    pub place: Vec<String>,
-    /// The session has ended
-    pub ended: bool,
-    /// What there is to say about the lines, which are numbered from 1; with an error none was taken
-    pub remarks: Vec<Diagnostic>,
-    /// How the running configuration changes, in the form of `diff -u`, keys masked
-    pub diff: String,
-    /// `hostname`, for the prompt
-    pub hostname: Option<String>,
-}
-
-/// One line from usherd: an answer, an error, or what became of lines of configuration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Reply {
-    /// The answer as text
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// The answer as a value
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub json: Option<serde_json::Value>,
-    /// Why there is no answer
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// What became of lines of configuration
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configured: Option<Configured>,
-}
-
-impl Reply {
-    /// A refusal.
-    #[must_use]
-    pub fn error(message: impl Into<String>) -> Reply {
-        Reply { error: Some(message.into()), ..Reply::default() }
-    }
-}
 
 /// A request, and whether the one who asks may change something.
 #[derive(Clone, Debug)]

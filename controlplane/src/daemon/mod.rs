@@ -11,19 +11,20 @@ mod kernel;
 pub mod management;
 mod views;
 
+use crate::api::{self, Code, Reply};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
 use crate::config::{self, Binding, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
+use crate::exec::{self, Command};
 use crate::hsrp::link::Sender;
 use crate::hsrp::machine::Event as HsrpEvent;
 use crate::net::{Net, NetError, Wanted};
 use crate::publish::{self, VipInput};
-use crate::show::Question;
 use crate::state::{Saver, State};
 use clb::Clusters;
 use dataplanes::{Dataplanes, Event};
 use hsrp::{Election, Phase, Roles};
 use kernel::{DevicePlan, Devices, Done, Work};
-use management::{Asked, Asking, Reply};
+use management::{Asked, Asking};
 use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
 use platform::profile::{Attach, Profile, ProfileError};
@@ -32,7 +33,7 @@ use platform::snapshot::{VipState, Writer};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -230,7 +231,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     daemon.settle();
     daemon.election.starting = false;
 
-    let management_path = socket(&daemon.options.run_dir);
+    let management_path = api::socket(&daemon.options.run_dir);
     let management = management::bind(&management_path, GROUP).map_err(run_dir("usherd.sock"))?;
     made.names.clear();
     let result = daemon.serve(listener, management).await;
@@ -674,24 +675,25 @@ impl Daemon {
     }
 
     fn answer(&mut self, request: &Asking) -> Reply {
-        let query = match crate::show::question(&request.request.command) {
-            Ok(query) => query,
-            Err(error) => return Reply::error(error),
+        let line = &request.request.command;
+        let invocation = match exec::parse(line, true) {
+            Ok(invocation) => invocation,
+            Err(mismatch) => return Reply::refusal(Code::Invalid, mismatch.render(line)),
         };
-        if query.question.changes() && !request.may_change {
+        if invocation.command.changes() && !request.may_change {
             return configure::only_admins();
         }
-        let debug = &mut self.election.debug;
-        let text = match query.question {
-            Question::Failover => match self.fail_over(query.interface.as_ref(), query.group.unwrap_or(0)) {
-                Ok(text) => text,
-                Err(error) => return Reply::error(error),
-            },
-            Question::Debug(what, on) => {
-                debug.packets = if what.packets { on } else { debug.packets };
-                debug.events = if what.events { on } else { debug.events };
-                debug.errors = if what.errors { on } else { debug.errors };
-                let word = |on| if on { "on" } else { "off" };
+        let word = |on| if on { "on" } else { "off" };
+        let text = match invocation.command {
+            Command::Failover => {
+                match self.fail_over(invocation.interface.as_ref(), invocation.group.unwrap_or(0)) {
+                    Ok(text) => text,
+                    Err(error) => return Reply::error(error),
+                }
+            }
+            Command::Debug(which, on) => {
+                let debug = &mut self.election.debug;
+                debug.switch(which, on);
                 format!(
                     "HSRP debugging to the log: packets {}, events {}, errors {}\n",
                     word(debug.packets),
@@ -699,24 +701,27 @@ impl Daemon {
                     word(debug.errors)
                 )
             }
-            Question::DebugCluster(on) => {
+            Command::DebugCluster(on) => {
                 self.clusters.debug = on;
-                format!("Cluster debugging to the log: {}\n", if on { "on" } else { "off" })
+                format!("Cluster debugging to the log: {}\n", word(on))
             }
-            Question::ClearCounters => {
+            Command::ClearCounters => {
                 self.dataplanes.clear();
                 tracing::info!("%SYS-5-CLEAR: the counters were cleared");
                 "Counters count from 0 again\n".to_owned()
             }
-            Question::Drain(on) => match self.cluster_drain(query.address, on) {
+            Command::Drain(on) => match self.cluster_drain(invocation.address, on) {
                 Ok(text) => text,
                 Err(error) => return Reply::error(error),
             },
-            _ => return self.show(&query, request.request.json),
+            Command::Show(show) => return self.show(show, &invocation, request.request.json),
+            Command::Local(_) | Command::Write => {
+                return Reply::error("usherd does not answer this: it is a command of the shell");
+            }
         };
         match request.request.json {
             true => Reply { json: Some(serde_json::json!({ "done": text })), ..Reply::default() },
-            false => Reply { text: Some(text), ..Reply::default() },
+            false => Reply::text(false, &text),
         }
     }
 }
@@ -780,10 +785,4 @@ fn redirects_by_gateway(
         }
     }
     all
-}
-
-/// The socket of an usherd in this run directory.
-#[must_use]
-pub fn socket(run_dir: &Path) -> PathBuf {
-    run_dir.join("usherd.sock")
 }

@@ -2,12 +2,13 @@
 
 use super::clb::GroupCluster;
 use super::hsrp::Role;
-use super::management::Reply;
 use super::{Daemon, redirects_by_gateway};
+use crate::api::Reply;
 use crate::clb::Member;
 use crate::clb::load::Rules;
 use crate::clb::node::{self, Standing};
 use crate::config::{Authentication, Keys, is_link_local, render};
+use crate::exec::{self, Command, Invocation, Show};
 use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
 use crate::load::probe::ProbeState;
 use crate::show::cluster::{
@@ -18,7 +19,6 @@ use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
 use crate::show::redirect::RedirectView;
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
 use crate::show::version::VersionView;
-use crate::show::{Query, Question};
 use crate::types::GroupKey;
 use platform::choose::{Asking, choose};
 use platform::clock::monotonic_ns;
@@ -27,42 +27,35 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 impl Daemon {
-    pub(super) fn show(&self, query: &Query, json: bool) -> Reply {
+    pub(super) fn show(&self, show: Show, invocation: &Invocation, json: bool) -> Reply {
         let now_ns = monotonic_ns();
-        match query.question {
-            Question::Cluster => reply(json, &self.cluster(now_ns), |view| cluster::summary(view.as_ref())),
-            Question::ClusterDetails => {
+        match show {
+            Show::Cluster => reply(json, &self.cluster(now_ns), |view| cluster::summary(view.as_ref())),
+            Show::ClusterDetails => {
                 reply(json, &self.cluster(now_ns), |view| cluster::details(view.as_ref()))
             }
-            Question::ClusterStats => {
-                reply(json, &self.cluster(now_ns), |view| cluster::stats(view.as_ref()))
+            Show::ClusterStats => reply(json, &self.cluster(now_ns), |view| cluster::stats(view.as_ref())),
+            Show::Dataplane => reply(json, &self.dataplane(now_ns), dataplane::summary),
+            Show::Counters => reply(json, &self.dataplane(now_ns), |view| dataplane::counters(view, false)),
+            Show::AllCounters => reply(json, &self.dataplane(now_ns), |view| dataplane::counters(view, true)),
+            Show::Workers => reply(json, &self.dataplane(now_ns), |view| dataplane::workers(view, now_ns)),
+            Show::Stages => reply(json, &self.dataplane(now_ns), dataplane::stages),
+            Show::Ports => reply(json, &self.dataplane(now_ns), dataplane::ports),
+            Show::RunningConfig => reply(json, &render(&self.config, Keys::Masked), Clone::clone),
+            Show::Standby => {
+                reply(json, &self.standby(invocation, now_ns), |view| standby::full(view, false))
             }
-            Question::Dataplane => reply(json, &self.dataplane(now_ns), dataplane::summary),
-            Question::Counters => {
-                reply(json, &self.dataplane(now_ns), |view| dataplane::counters(view, false))
+            Show::StandbyAll => {
+                reply(json, &self.standby(invocation, now_ns), |view| standby::full(view, true))
             }
-            Question::AllCounters => {
-                reply(json, &self.dataplane(now_ns), |view| dataplane::counters(view, true))
-            }
-            Question::Workers => {
-                reply(json, &self.dataplane(now_ns), |view| dataplane::workers(view, now_ns))
-            }
-            Question::Stages => reply(json, &self.dataplane(now_ns), dataplane::stages),
-            Question::Ports => reply(json, &self.dataplane(now_ns), dataplane::ports),
-            Question::RunningConfig => reply(json, &render(&self.config, Keys::Masked), Clone::clone),
-            Question::Standby => reply(json, &self.standby(query, now_ns), |view| standby::full(view, false)),
-            Question::StandbyAll => {
-                reply(json, &self.standby(query, now_ns), |view| standby::full(view, true))
-            }
-            Question::StandbyBrief => reply(json, &self.standby(query, now_ns), |view| standby::brief(view)),
-            Question::Version => reply(json, &self.version(), VersionView::text),
-            Question::TechSupport => self.tech_support(json),
-            Question::Redirect => match self.redirects_for(query) {
+            Show::StandbyBrief => reply(json, &self.standby(invocation, now_ns), |view| standby::brief(view)),
+            Show::Version => reply(json, &self.version(), VersionView::text),
+            Show::TechSupport => self.tech_support(json),
+            Show::Redirect => match self.redirects_for(invocation) {
                 Ok(view) => reply(json, &view, |view| crate::show::redirect::text(view)),
                 Err(error) => Reply::error(error),
             },
-            // The others were answered before.
-            _ => Reply::error("usherd does not answer this: it is a command of the shell"),
+            Show::StartupConfig => Reply::error("the startup configuration is read elsewhere"),
         }
     }
 
@@ -292,9 +285,11 @@ impl Daemon {
             "show dataplane workers",
             "show dataplane ports",
         ];
-        let part = |command: &str| match crate::show::question(command) {
-            Ok(query) => self.show(&query, json),
-            Err(error) => Reply::error(error),
+        let part = |command: &str| match exec::parse(command, true) {
+            Ok(invocation @ Invocation { command: Command::Show(show), .. }) => {
+                self.show(show, &invocation, json)
+            }
+            _ => Reply::default(),
         };
         if json {
             let value = |command: &str| part(command).json.unwrap_or_default();
@@ -313,16 +308,18 @@ impl Daemon {
     }
 
     /// A dry run of the data plane's own choice, by the snapshot that it works by.
-    fn redirects_for(&self, query: &Query) -> Result<Vec<RedirectView>, String> {
-        let (Some(client), Some(spi_i), Some(body)) = (query.address, query.spi, &self.published.body) else {
+    fn redirects_for(&self, invocation: &Invocation) -> Result<Vec<RedirectView>, String> {
+        let (Some(client), Some(spi_i), Some(body)) =
+            (invocation.address, invocation.spi, &self.published.body)
+        else {
             return Err("no snapshot has been published yet: ask again in a second".to_owned());
         };
-        if query.from.is_some_and(|from| from.is_ipv4() != client.is_ipv4()) {
+        if invocation.from.is_some_and(|from| from.is_ipv4() != client.is_ipv4()) {
             return Err("the client and the gateway before have addresses of two families: name one of each"
                 .to_owned());
         }
         let source = addr16(client);
-        let from = query.from.map(addr16);
+        let from = invocation.from.map(addr16);
         let family = if client.is_ipv4() { 4 } else { 6 };
         let asking = Asking { family, spi_i, source: &source, redirected_from: from.as_ref() };
         let of_family = body.vips().iter().filter(|vip| vip.family == family);
@@ -361,11 +358,11 @@ impl Daemon {
         }
     }
 
-    fn standby(&self, query: &Query, now_ns: u64) -> Vec<StandbyView> {
+    fn standby(&self, invocation: &Invocation, now_ns: u64) -> Vec<StandbyView> {
         let asked = |role: &&Role| {
             let key = &role.plan.key;
-            query.group.is_none_or(|group| group == key.group)
-                && query.interface.as_ref().is_none_or(|name| *name == key.interface)
+            invocation.group.is_none_or(|group| group == key.group)
+                && invocation.interface.as_ref().is_none_or(|name| *name == key.interface)
         };
         self.roles.values().filter(asked).map(|role| self.standby_of(role, now_ns)).collect()
     }

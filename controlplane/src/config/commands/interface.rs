@@ -4,7 +4,7 @@ use super::{Command, Effect, number, prefix6, row, set};
 use crate::config::model::Interface;
 use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
-use crate::types::{IfName, Prefix};
+use crate::types::Prefix;
 use Effect::{Now, Slip};
 use Mode::{Global as G, Interface as I};
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use std::net::IpAddr;
 pub(super) const TABLE: &[Command] = &[
     row(
         G,
-        "interface {IFNAME|IFTYPE IFUNIT}",
-        "interface {IFNAME|IFTYPE IFUNIT}",
+        "interface IFNAME",
+        "interface IFNAME",
         Now,
         "enter the submode of an interface, making it where it is new",
         interface,
@@ -79,13 +79,8 @@ pub(super) const TABLE: &[Command] = &[
 ];
 
 fn interface(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
-    let name = match m.interface("IFNAME") {
-        Some(name) => name,
-        None => {
-            IfName::from_parts(&m.text("IFTYPE").unwrap_or_default(), &m.text("IFUNIT").unwrap_or_default())
-                .map_err(|message| Fault::at("IFTYPE", message))?
-        }
-    };
+    let name =
+        m.interface("IFNAME").ok_or_else(|| Fault::at("IFNAME", "the interface is missing".to_owned()))?;
     if no {
         b.config.interfaces.remove(&name);
         return b.leave();

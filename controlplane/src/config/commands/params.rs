@@ -29,8 +29,6 @@ pub(in crate::config) const PARAMS: &[Param] = &[
     param("HOLDTIME", Kind::Number(100, 120_000), "hold time in milliseconds"),
     param("HOSTNAME", Kind::Word(63), "host name"),
     param("IFNAME", Kind::Interface, "interface"),
-    param("IFTYPE", Kind::InterfaceType, "interface type"),
-    param("IFUNIT", Kind::InterfaceUnit, "interface number"),
     param("IKESAS", Kind::Number(0, 100_000), "IKE SAs"),
     param("IDLE", Kind::Number(60, 86400), "idle time in seconds"),
     param("KEY", Kind::Word(128), "key"),

@@ -1,0 +1,7 @@
+//! Orders to HSRP groups: `standby ...`
+
+use super::{Command, Row, row};
+
+/// The table.
+pub(super) const TABLE: &[Row] =
+    &[row("standby [IFNAME] GROUP failover", Command::Failover, "hand the role over to the standby router")];
