@@ -6,6 +6,8 @@
 //! own: addresses on them that the configuration does not name are taken off.
 
 pub mod announce;
+pub mod links;
+pub mod reconciler;
 
 use crate::types::{Prefix, is_link_local};
 use futures_util::TryStreamExt as _;
@@ -47,6 +49,42 @@ pub enum NetError {
     /// There is no netlink socket
     #[error("netlink: {0}: usherd needs CAP_NET_ADMIN: start it with systemctl start usherd, or as root")]
     Socket(std::io::Error),
+    /// There is no thread
+    #[error("a thread cannot be started: {0}: raise the limit of processes")]
+    Thread(std::io::Error),
+    /// A device of another kind has the name. It is never used
+    #[error(
+        "{device}: a device of this name is there that is not usherd's ({kind}): `ip link delete {device}`, or rename it"
+    )]
+    Foreign {
+        /// The device
+        device: String,
+        /// Its kind
+        kind: String,
+    },
+    /// There is no such device
+    #[error("{device}: no such device: {remedy}")]
+    Missing {
+        /// The device
+        device: String,
+        /// The remedy
+        remedy: &'static str,
+    },
+    /// Others change the device again and again
+    #[error(
+        "{device}: changed by others {times} times in {seconds} s: find out by what (`ip monitor`) and stop it"
+    )]
+    Contested {
+        /// The device
+        device: String,
+        /// The number of repairs
+        times: usize,
+        /// The time that they took, s
+        seconds: u64,
+    },
+    /// A later request about the same device came first
+    #[error("a later request about the device came first")]
+    Superseded,
 }
 
 /// What a device is to be. Addresses that are not listed are taken off.
