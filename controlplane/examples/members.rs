@@ -7,7 +7,8 @@ use clap::Parser;
 use controlplane::clb::channel::Secret;
 use controlplane::clb::feed::{Client, ClientSettings, FeedEvent};
 use controlplane::clb::member::{Load, Percent, Report};
-use controlplane::clb::wire::{Hello, Message, Order};
+use controlplane::clb::orders::Orders;
+use controlplane::clb::wire::{Hello, Message};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,7 +55,7 @@ async fn member(arguments: &Arguments, from: IpAddr, key: Option<Secret>, end: I
         address: from,
         hello_ms: arguments.update,
         update_ms: arguments.update,
-        order: Order::default(),
+        orders: Some(Orders::default()),
     });
     let (mut acks, mut lost, mut count) = (0, 0, 0);
     let mut tick = interval(Duration::from_millis(arguments.update.into()));
@@ -78,7 +79,7 @@ async fn member(arguments: &Arguments, from: IpAddr, key: Option<Secret>, end: I
                 }));
             }
             event = heard.recv() => match event {
-                Some(FeedEvent::FromPrimary(Message::Ack(_))) => acks += 1,
+                Some(FeedEvent::FromPrimary { message: Message::Ack(_), .. }) => acks += 1,
                 Some(FeedEvent::PrimaryUp { .. }) => { client.send(hello.clone()); }
                 Some(FeedEvent::PrimaryDown(reason)) => { lost += 1; eprintln!("{from}: {reason}"); }
                 _ => {}

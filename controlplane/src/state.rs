@@ -1,7 +1,7 @@
 //! What outlives a restart, in `run-dir/state`: the hash key, the slots and the epochs, so that an identical
 //! retransmission gets the identical gateway from the next usherd; and the leases, within which it goes on as active.
 
-use crate::clb::wire::Order;
+use crate::clb::orders::{MAX_COUNTER, Orders, Register};
 use crate::publish::Assignment;
 use platform::snapshot::{MAX_GATEWAYS, NO_GATEWAY, SLOTS};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct State {
     /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC, by the group's text
     pub leases: BTreeMap<String, u64>,
     /// What the operator ordered for the cluster, by the group's text
-    pub orders: BTreeMap<String, Order>,
+    pub orders: BTreeMap<String, Orders>,
 }
 
 /// Tells one boot's monotonic clock from another's; empty where the kernel does not say.
@@ -44,9 +44,40 @@ struct Stored {
     #[serde(default)]
     leases: BTreeMap<String, u64>,
     #[serde(default)]
-    orders: BTreeMap<String, Order>,
+    orders: BTreeMap<String, StoredOrders>,
     #[serde(default)]
     boot_id: String,
+}
+
+/// `epoch` and `shutdown` are the register of `shutdown`, as in the files of versions that had one register for all.
+#[derive(Serialize, Deserialize)]
+struct StoredOrders {
+    epoch: u64,
+    shutdown: bool,
+    #[serde(default)]
+    drains: BTreeMap<IpAddr, Register>,
+}
+
+impl From<&Orders> for StoredOrders {
+    fn from(orders: &Orders) -> StoredOrders {
+        let Register { counter: epoch, on: shutdown } = orders.shutdown();
+        StoredOrders { epoch, shutdown, drains: orders.drains().clone() }
+    }
+}
+
+/// The orders that are sound. One with an impossible counter would stand against every later order of the operator.
+fn sound_orders(stored: BTreeMap<String, StoredOrders>) -> BTreeMap<String, Orders> {
+    let read = stored.into_iter().map(|(group, StoredOrders { epoch, shutdown, drains })| {
+        (group, Orders::new(Register { counter: epoch, on: shutdown }, drains))
+    });
+    let (sound, absurd): (BTreeMap<_, _>, BTreeMap<_, _>) = read.partition(|(_, orders)| orders.is_sound());
+    for group in absurd.keys() {
+        tracing::warn!(
+            "%SYS-4-STATE: the cluster orders kept for {group} have a counter beyond {MAX_COUNTER}: dropped; \
+             check `show crypto ikev2 cluster`"
+        );
+    }
+    sound
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +142,7 @@ impl State {
             epochs: stored.epochs,
             assignments,
             leases,
-            orders: stored.orders,
+            orders: sound_orders(stored.orders),
         }))
     }
 
@@ -125,7 +156,7 @@ impl State {
             hash_key: self.hash_key,
             epochs: self.epochs.clone(),
             leases: self.leases.clone(),
-            orders: self.orders.clone(),
+            orders: self.orders.iter().map(|(group, orders)| (group.clone(), orders.into())).collect(),
             boot_id: boot_id(),
             assignments: self
                 .assignments
@@ -207,6 +238,25 @@ mod tests {
         assert_eq!(State::load(&path), Ok(Some(state.clone())));
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).unwrap());
         assert_eq!(mode & 0o777, 0o600);
+
+        let last = Register { counter: MAX_COUNTER, on: true };
+        state
+            .orders
+            .insert("g1".to_owned(), Orders::new(last, [("192.0.2.7".parse().unwrap(), last)].into()));
+        state.save(&path).unwrap();
+        assert_eq!(State::load(&path), Ok(Some(state.clone())));
+        let absurd =
+            fs::read_to_string(&path).unwrap().replace(&MAX_COUNTER.to_string(), &u64::MAX.to_string());
+        fs::write(&path, absurd).unwrap();
+        assert!(State::load(&path).unwrap().unwrap().orders.is_empty(), "healed");
+        let old = r#""orders":{"g1":{"epoch":2,"shutdown":true,"draining":["192.0.2.7"]}}"#;
+        let before = fs::read_to_string(&path).unwrap();
+        let (head, tail) = (before.find(r#""orders""#).unwrap(), before.find(r#","boot_id""#).unwrap());
+        fs::write(&path, format!("{}{old}{}", &before[..head], &before[tail..])).unwrap();
+        let read = State::load(&path).unwrap().unwrap().orders;
+        assert_eq!(read["g1"].shutdown(), Register { counter: 2, on: true }, "a file of the version before");
+        state.orders.clear();
+        state.save(&path).unwrap();
 
         let text = fs::read_to_string(&path).unwrap();
         let other_boot = text.replace(&boot_id(), "another");

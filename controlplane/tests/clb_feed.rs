@@ -5,7 +5,8 @@ use controlplane::clb::feed::limits;
 use controlplane::clb::feed::{Client, ClientSettings, Closed, FeedEvent, Server, ServerSettings, Stats};
 use controlplane::clb::load::Rules;
 use controlplane::clb::member::{Load, Percent, Report};
-use controlplane::clb::wire::{Ack, Hello, Members, Message, Order, WireError, parse};
+use controlplane::clb::orders::Orders;
+use controlplane::clb::wire::{Ack, Hello, Members, Message, WireError, parse};
 use controlplane::config::Prefix;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -71,7 +72,13 @@ fn hello() -> Message {
 }
 
 fn hello_of(address: IpAddr) -> Message {
-    Message::Hello(Hello { incarnation: 7, address, hello_ms: 100, update_ms: 100, order: Order::default() })
+    Message::Hello(Hello {
+        incarnation: 7,
+        address,
+        hello_ms: 100,
+        update_ms: 100,
+        orders: Some(Orders::default()),
+    })
 }
 
 fn report(count: u64) -> Report {
@@ -88,8 +95,9 @@ fn report(count: u64) -> Report {
 
 fn ack(seq: u64) -> Message {
     let members = vec![(member(1), report(seq), 15), (member(2), report(3), 0)].into();
-    let order = Order { epoch: 2, shutdown: false, draining: [member(2)].into() };
-    Message::Ack(Ack { seq, primary: member(2), order, rules: Rules::default(), members })
+    let mut orders = Orders::default();
+    orders.set_drain(member(2), true).unwrap();
+    Message::Ack(Ack { seq, primary: member(2), orders: Some(orders), rules: Rules::default(), members })
 }
 
 async fn converse(key: Option<Secret>) {
@@ -99,7 +107,7 @@ async fn converse(key: Option<Secret>) {
     assert_eq!(next(&mut at_member).await, FeedEvent::PrimaryUp { authenticated });
     assert!(client.send(hello()));
     let peer = member(1);
-    assert_eq!(next(&mut at_primary).await, FeedEvent::MemberUp { peer, authenticated, version: 1 });
+    assert_eq!(next(&mut at_primary).await, FeedEvent::MemberUp { peer, authenticated, version: 2 });
     let FeedEvent::FromMember { message: Message::Hello(heard), .. } = next(&mut at_primary).await else {
         panic!("no hello")
     };
@@ -107,9 +115,9 @@ async fn converse(key: Option<Secret>) {
     for count in 1..=3 {
         assert!(client.send(Message::Update(report(count))));
         let message = Message::Update(report(count));
-        assert_eq!(next(&mut at_primary).await, FeedEvent::FromMember { peer, message });
+        assert_eq!(next(&mut at_primary).await, FeedEvent::FromMember { peer, authenticated, message });
         assert!(server.send(peer, ack(count)));
-        assert_eq!(next(&mut at_member).await, FeedEvent::FromPrimary(ack(count)));
+        assert_eq!(next(&mut at_member).await, FeedEvent::FromPrimary { authenticated, message: ack(count) });
     }
     server.close(peer, "the role has moved");
     assert_eq!(
@@ -144,7 +152,7 @@ async fn they_converse_over_ipv6() {
     client.send(hello());
     assert_eq!(
         next(&mut at_primary).await,
-        FeedEvent::MemberUp { peer: own, authenticated: true, version: 1 }
+        FeedEvent::MemberUp { peer: own, authenticated: true, version: 2 }
     );
 }
 
@@ -432,7 +440,7 @@ async fn what_a_newer_node_adds_is_skipped_and_the_connection_stays() {
     assert!(matches!(next(&mut at_primary).await, FeedEvent::MemberUp { .. }));
     assert!(matches!(next(&mut at_primary).await, FeedEvent::FromMember { message: Message::Hello(_), .. }));
     let message = Message::Update(report(5));
-    assert_eq!(next(&mut at_primary).await, FeedEvent::FromMember { peer, message });
+    assert_eq!(next(&mut at_primary).await, FeedEvent::FromMember { peer, authenticated: true, message });
     assert_eq!((server.stats().skipped, server.stats().members), (1, 1));
 
     // The same at a member of a newer primary, which the test plays.
@@ -448,7 +456,7 @@ async fn what_a_newer_node_adds_is_skipped_and_the_connection_stays() {
     stream.write_all(&(frame.len() as u16).to_be_bytes()).await.unwrap();
     stream.write_all(&frame).await.unwrap();
     assert_eq!(next(&mut at_member).await, FeedEvent::PrimaryUp { authenticated: false });
-    assert_eq!(next(&mut at_member).await, FeedEvent::FromPrimary(ack(4)));
+    assert_eq!(next(&mut at_member).await, FeedEvent::FromPrimary { authenticated: false, message: ack(4) });
 }
 
 #[tokio::test]
@@ -576,8 +584,8 @@ fn crowd(rows: u16) -> Members {
 }
 
 fn crowded(seq: u64, members: &Members) -> Message {
-    let (order, rules) = (Order::default(), Rules::default());
-    Message::Ack(Ack { seq, primary: member(9), order, rules, members: members.clone() })
+    let rules = Rules::default();
+    Message::Ack(Ack { seq, primary: member(9), orders: None, rules, members: members.clone() })
 }
 
 #[tokio::test]
@@ -598,7 +606,10 @@ async fn a_member_that_does_not_read_is_closed_and_the_others_do_not_wait() {
         dropped |= !server.send(member(1), crowded(1, &members));
         let asked = Instant::now();
         assert!(server.send(member(2), crowded(2, &members)));
-        assert_eq!(next(&mut at_member).await, FeedEvent::FromPrimary(crowded(2, &members)));
+        assert_eq!(
+            next(&mut at_member).await,
+            FeedEvent::FromPrimary { authenticated: true, message: crowded(2, &members) }
+        );
         worst = worst.max(asked.elapsed());
         tokio::time::sleep(Duration::from_millis(15)).await;
         while let Ok(event) = at_primary.try_recv() {
@@ -673,7 +684,7 @@ async fn serve(
     loop {
         tokio::select! {
             event = events.recv() => match event.unwrap() {
-                FeedEvent::FromMember { peer, message } => {
+                FeedEvent::FromMember { peer, message, .. } => {
                     let seq = if let Message::Update(report) = message { report.version.1 } else { 0 };
                     server.send(peer, crowded(seq, &members));
                 }
@@ -719,7 +730,7 @@ async fn well_behaved(
                     (up, sent) = (true, sent + 1);
                     at = Instant::now();
                 }
-                FeedEvent::FromPrimary(Message::Ack(_)) => {
+                FeedEvent::FromPrimary { message: Message::Ack(_), .. } => {
                     acked += 1;
                     worst = worst.max(at.elapsed());
                 }
@@ -904,4 +915,29 @@ async fn sixty_four_nodes_that_report_every_100_ms_cost_little() {
         assert_eq!(lost, 0);
         assert!(acked + 2 >= sent, "{sent} {acked}");
     }
+}
+
+/// A member that leaves is out of the primary's table at once, not after holdtime.
+#[tokio::test]
+async fn a_goodbye_is_sent_and_heard_within_50_ms() {
+    let (server, mut at_primary) = server(server_settings(key("k")));
+    let (client, mut at_member) = client(server.local_address(), 1, key("k"));
+    assert!(matches!(next(&mut at_member).await, FeedEvent::PrimaryUp { .. }));
+    client.send(hello());
+    assert!(matches!(next(&mut at_primary).await, FeedEvent::MemberUp { .. }));
+    assert!(matches!(next(&mut at_primary).await, FeedEvent::FromMember { .. }));
+    let start = Instant::now();
+    client.close("that node leaves the cluster").await;
+    let reason = Closed::Bye("that node leaves the cluster".to_owned());
+    assert_eq!(next(&mut at_primary).await, FeedEvent::MemberDown { peer: member(1), reason });
+    assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_without_a_connection_closes_in_bounded_time() {
+    // Nothing listens there.
+    let (client, _at_member) = client("127.0.0.1:9".parse().unwrap(), 1, key("k"));
+    let start = Instant::now();
+    client.close("bye").await;
+    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
 }

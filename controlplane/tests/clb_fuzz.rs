@@ -4,7 +4,8 @@
 use controlplane::clb::channel::{Came, Channel, Secret};
 use controlplane::clb::load::Rules;
 use controlplane::clb::member::Report;
-use controlplane::clb::wire::{Ack, Hello, Message, Order, parse};
+use controlplane::clb::orders::{Orders, Register};
+use controlplane::clb::wire::{Ack, Hello, Message, parse};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,8 +15,15 @@ const MOMENT: Duration = Duration::from_secs(2);
 const MEMBER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 fn messages() -> [Message; 4] {
-    let report = Report { priority: 90, load_normalization: 5, fqdn: "gw".to_owned(), ..Report::default() };
-    let order = Order { epoch: 1, shutdown: false, draining: [MEMBER].into() };
+    let report = Report {
+        priority: 90,
+        load_normalization: 5,
+        max_session: 9,
+        fqdn: "gw".to_owned(),
+        ..Report::default()
+    };
+    let register = |on| Register { counter: 1, on };
+    let orders = Some(Orders::new(register(false), [(MEMBER, register(true))].into()));
     let members = vec![(MEMBER, report.clone(), 12), (MEMBER, report.clone(), 99)].into();
     [
         Message::Hello(Hello {
@@ -23,10 +31,10 @@ fn messages() -> [Message; 4] {
             address: MEMBER,
             hello_ms: 1000,
             update_ms: 3000,
-            order: order.clone(),
+            orders: orders.clone(),
         }),
         Message::Update(report),
-        Message::Ack(Ack { seq: 1, primary: MEMBER, order, rules: Rules::default(), members }),
+        Message::Ack(Ack { seq: 1, primary: MEMBER, orders, rules: Rules::default(), members }),
         Message::Bye { reason: "resigns".to_owned() },
     ]
 }

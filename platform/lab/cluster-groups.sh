@@ -88,9 +88,9 @@ need 20 "n2 to be back in vpn-b" holds n2 $A2 300
 story "A member out of service"
 said=$(usher_at n1 cluster drain $A2 2>&1)
 indent <<<"$said"
-has "n1 takes n2 out of the group that it is primary of" "^$A2 takes no new clients" "$said"
-has "and says where n2 stays" "^Not in GigabitEthernet0/0/0 Grp 2, whose primary is another node" "$said"
+has "n1 takes n2 out of service" "^Draining $A2: no new clients" "$said"
 need 5 "vpn-a without n2" all_to $VIP_A $A1
+need 5 "vpn-b without n2 too, though n2 is its primary" all_to $VIP_B $A1
 equal "lines about the drain" 1 "$(grep -c '^Draining' <<<"$(usher_at n1 show crypto ikev2 cluster)")"
 usher_at n1 no cluster drain $A2 2>&1 | indent
 need 20 "n2 to hold slots again" holds n1 $A2 300

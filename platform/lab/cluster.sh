@@ -64,10 +64,38 @@ usher_at n1 cluster drain $A3 | indent
 share drained 60
 equal "clients sent to n3" 0 "$(to drained $A3)"
 need 5 "n3 to know of it" sh -c "ip netns exec $(ns n3) $USHER_BIN/usher --run-dir $RUN/n3/run show crypto ikev2 cluster | grep -q 'Draining'"
+for no in "" no; do
+    check "an address of no member: ${no:+no }cluster drain is refused" sh -c "! ip netns exec $(ns n1) $USHER_BIN/usher --run-dir $RUN/n1/run $no cluster drain 192.0.2.99"
+done
 check "a secondary cannot drain another" sh -c "! ip netns exec $(ns n2) $USHER_BIN/usher --run-dir $RUN/n2/run cluster drain $A1"
 usher_at n1 no cluster drain $A3 | indent
 need 20 "n3 to hold slots again" holds n1 $A3 250
-sleep 1 # the others hear of it with their next acknowledgement
+
+story "Two drains at the same moment: neither is lost"
+usher_at n2 cluster drain >/dev/null &
+first=$!
+usher_at n3 cluster drain >/dev/null &
+wait $first $!
+need 5 "n1 to see that n2 drains" usable n1 $A2 False
+need 5 "n1 to see that n3 drains" usable n1 $A3 False
+sleep 1
+equal "nodes that n1 calls draining" 2 "$(usher_at n1 show crypto ikev2 cluster | grep -c '^Draining')"
+usher_at n2 no cluster drain | indent
+usher_at n1 no cluster drain $A3 | indent
+for address in $A2 $A3; do need 20 "$address to hold slots again" holds n1 $address 250; done
+
+story "A member says goodbye: its share is empty at once, not after holdtime"
+printf 'configure terminal\ncrypto ikev2 cluster\nshutdown\nend\n' | usher_at n3 | indent
+share goodbye 60
+equal "clients sent to n3 after its shutdown" 0 "$(to goodbye $A3)"
+printf 'configure terminal\ncrypto ikev2 cluster\nno shutdown\nend\n' | usher_at n3 | indent
+need 20 "n3 to hold slots again" holds n1 $A3 250
+kill -TERM "$(pid_of usherd-n3)"
+need 3 "n1 to hear n3's goodbye" grep -q 'CLB-5-MEMBERLEFT: .*192.0.2.13 leaves: that node leaves the cluster' "$RUN/usherd-n1.log"
+share stopped 60
+equal "clients sent to n3 after SIGTERM" 0 "$(to stopped $A3)"
+usherd_start n3
+need 20 "n3 to hold slots again" holds n1 $A3 250
 
 story "The primary dies: the next one starts warm"
 kill -9 "$(pid_of usherd-n1)" "$(pid_of dataplane-n1)"
@@ -78,6 +106,7 @@ equal "all are redirected from the table that n2 had" 60 "$(grep -c '^redirect' 
 equal "none to the dead primary" 0 "$(to warm $A1)"
 check "n3 gets its share" [ "$(to warm $A3)" -ge 10 ]
 usher_at n2 show crypto ikev2 cluster | indent
+hasnt "the old primary is not called dead" 'CLB-4-MEMBERDEAD: .*192.0.2.11' "$(cat "$RUN/usherd-n2.log")"
 spawn usherd-n1 n1 "$USHER_BIN/usherd" --config "$RUN/n1/usher.conf" --run-dir "$RUN/n1/run" --profile "$RUN/n1/profile.toml"
 spawn dataplane-n1 n1 "$USHER_BIN/usher-dataplane" run --profile "$RUN/n1/profile.toml" --socket "$RUN/n1/run/dataplane.sock"
 need 20 "n1 to be a member again" usable n2 $A1 True

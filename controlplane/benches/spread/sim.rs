@@ -210,6 +210,7 @@ impl Gateway {
             draining: false,
             to_move: 0,
             fqdn: String::new(),
+            node: None,
         }
     }
 }

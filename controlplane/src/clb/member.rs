@@ -2,6 +2,7 @@
 
 pub use crate::types::Percent;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// The four attributes of a member's load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,4 +53,15 @@ pub struct Report {
     pub to_move: u32,
     /// `fqdn`, at most 255 characters; empty for none
     pub fqdn: String,
+    /// The node whose address this is one of: the lowest of its addresses; `None`: it has this one alone
+    #[serde(default)]
+    pub node: Option<IpAddr>,
+}
+
+impl Report {
+    /// The node that reports from `address`.
+    #[must_use]
+    pub fn node(&self, address: IpAddr) -> IpAddr {
+        self.node.unwrap_or(address)
+    }
 }

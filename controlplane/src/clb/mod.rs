@@ -11,6 +11,7 @@ pub mod feed;
 pub mod load;
 pub mod member;
 pub mod node;
+pub mod orders;
 pub mod pending;
 pub mod surge;
 pub mod table;

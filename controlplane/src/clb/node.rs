@@ -5,13 +5,18 @@
 //! answers each hello and update with the whole table. Every other router is a **secondary**: it says hello and reports
 //! its load, and keeps the table that it is told, so that the next primary starts with loads at most one update old.
 
+mod event;
+
+pub use event::{Action, Event, Leave, Log, Role};
+
 use super::choice::{self, Candidate, Chosen, Selection};
 use super::load::{self, Rules};
 use super::member::{Health, Percent, Report};
+use super::orders::{OrderError, Orders};
 use super::pending::Pending;
 use super::surge::{self, Surge};
 use super::table::{Heard, Table};
-use super::wire::{Ack, Hello, MAX_MEMBERS, Members, Message, Order};
+use super::wire::{Ack, Hello, MAX_MEMBERS, Members, Message};
 use crate::load::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,8 +28,10 @@ const SHARED: u64 = 20 * MS;
 /// What the configuration says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// This node's address in the cluster: clients are sent here
+    /// This node's address in this group: clients are sent here
     pub own: IpAddr,
+    /// The node itself: the lowest of its addresses in all groups of the cluster
+    pub node: IpAddr,
     /// Silence after which a member is dead, ns
     pub holdtime: u64,
     /// Time between a member's hellos, ns
@@ -55,141 +62,13 @@ pub struct Settings {
     pub group_down: bool,
 }
 
-/// What this node is in the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Neither: the group has no active router yet, or the cluster is down here
-    #[default]
-    None,
-    /// The active router of the group
-    Primary,
-    /// Another router of the group; the active one, as HSRP knows it
-    Secondary(Option<IpAddr>),
-}
-
-/// What a node is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Another configuration
-    Configure(Settings),
-    /// HSRP has decided
-    Role(Role),
-    /// The load source has measured, or says why it cannot
-    Local(Result<Sample, String>),
-    /// A member has said something. (A connection that breaks is no death: the member has holdtime to come back.)
-    Member(IpAddr, Message),
-    /// The connection to the primary stands
-    PrimaryUp,
-    /// The primary has said something
-    Primary(Message),
-    /// The connection to the primary has gone
-    PrimaryDown,
-    /// So many clients have been sent to a gateway so far
-    Sent(IpAddr, u64),
-    /// A gateway that reports nothing answers its probe, or not
-    Probe(IpAddr, bool),
-    /// The operator shuts the cluster down, or brings it back
-    Shutdown(bool),
-    /// The operator takes a member out of service, or back
-    Drain(IpAddr, bool),
-    /// So many sessions of this node still wait to be moved away
-    ToMove(u32),
-    /// Time has passed; at least ten times a second
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Send this to a member
-    Send(IpAddr, Message),
-    /// Send this to the primary
-    SendPrimary(Message),
-    /// Take members' connections, or no longer
-    Listen(bool),
-    /// Hold a connection to the primary, or no longer
-    Connect(bool),
-    /// Give up the connection to the primary for a new one, at once
-    Reconnect,
-    /// The orders have changed: they outlive a restart
-    Keep(Order),
-    /// This node is to move its sessions away, or to stop doing so
-    Move(bool),
-    /// Something for the log
-    Log(Log),
-}
-
-/// What a node tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the texts say it
-pub enum Log {
-    Role(Role),
-    MemberUp(IpAddr),
-    MemberDead(IpAddr),
-    Full(IpAddr),
-    Unhealthy(String),
-    Healthy,
-    Shutdown(bool),
-    Draining(IpAddr, bool),
-    NobodyLeft,
-    SomebodyAgain,
-    Surge(bool),
-}
-
-impl Log {
-    /// Its mnemonic, whose digit is the severity as on IOS (0-3 errors, 4 warnings), and its text.
-    #[must_use]
-    pub fn line(&self) -> (&'static str, String) {
-        match self {
-            Log::Role(Role::Primary) => ("CLB-5-ROLE", "this node is the primary".to_owned()),
-            Log::Role(Role::Secondary(Some(active))) => {
-                ("CLB-5-ROLE", format!("this node is a secondary, {active} is active"))
-            }
-            Log::Role(Role::Secondary(None)) => ("CLB-5-ROLE", "this node is a secondary, no router is active".to_owned()),
-            Log::Role(Role::None) => ("CLB-5-ROLE", "HSRP has not settled".to_owned()),
-            Log::MemberUp(address) => ("CLB-5-MEMBERUP", format!("member {address} is alive")),
-            Log::MemberDead(address) => (
-                "CLB-4-MEMBERDEAD",
-                format!("member {address} has been silent for holdtime: no client is sent there"),
-            ),
-            Log::Full(address) => (
-                "CLB-4-MAXNODES",
-                format!("{address} is one more than `max-nodes` allows: raise it, or take a node out"),
-            ),
-            Log::Unhealthy(reason) => {
-                ("CLB-4-UNHEALTHY", format!("this node takes no new clients, its load is not known: {reason}"))
-            }
-            Log::Healthy => ("CLB-5-HEALTHY", "this node's load source answers again".to_owned()),
-            Log::Shutdown(true) => (
-                "CLB-4-SHUTDOWN",
-                "the cluster is shut down by its primary: `no shutdown` under `crypto ikev2 cluster` there brings it back"
-                    .to_owned(),
-            ),
-            Log::Shutdown(false) => ("CLB-5-UP", "the cluster is up again".to_owned()),
-            Log::Draining(address, true) => ("CLB-5-DRAIN", format!("{address} is taken out of service")),
-            Log::Draining(address, false) => ("CLB-5-DRAIN", format!("{address} is back in service")),
-            Log::NobodyLeft => (
-                "CLB-3-NOGATEWAY",
-                "every member is overloaded, unhealthy, draining or dead: requests go to the local IKE daemon".to_owned(),
-            ),
-            Log::Surge(true) => (
-                "CLB-5-SURGE",
-                "more clients come at once than `load-normalization` of the least loaded: every usable member takes them"
-                    .to_owned(),
-            ),
-            Log::Surge(false) => {
-                ("CLB-5-SURGE", "the surge of clients is over: the least loaded members take them".to_owned())
-            }
-            Log::SomebodyAgain => ("CLB-5-GATEWAY", "there is a member again that takes clients".to_owned()),
-        }
-    }
-}
-
 /// How a member stands, as `show` has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing<'a> {
     /// Its address
     pub address: IpAddr,
+    /// The node that it is an address of
+    pub node: IpAddr,
     /// Its report; `None` of a gateway that reports nothing, and of one that has not reported yet
     pub report: Option<&'a Report>,
     /// Age of its last sign of life, ns; `None` of this node and of static gateways
@@ -222,7 +101,7 @@ pub struct Standing<'a> {
 pub struct Node {
     settings: Settings,
     role: Role,
-    order: Order,
+    orders: Orders,
     table: Table,
     pending: Pending,
     surge: Surge,
@@ -230,6 +109,8 @@ pub struct Node {
     told: Option<Rules>,
     /// The primary that the table came from, when the acknowledgement came
     acked: Option<(IpAddr, u64)>,
+    /// Since when somebody else than HSRP's active router has answered, ns, and whether that was logged
+    other_primary: Option<(u64, bool)>,
     connected: bool,
     local: Option<Result<Sample, String>>,
     incarnation: u64,
@@ -244,21 +125,25 @@ pub struct Node {
     alive: BTreeSet<IpAddr>,
     listening: bool,
     connecting: bool,
+    stopping: bool,
+    /// Peers whose orders are not taken, as far as logged
+    warned: BTreeSet<IpAddr>,
 }
 
 impl Node {
     /// A node with the orders that it kept. `incarnation` grows with each start of this node's usherd.
     #[must_use]
-    pub fn new(settings: Settings, order: Order, incarnation: u64) -> Node {
+    pub fn new(settings: Settings, orders: Orders, incarnation: u64) -> Node {
         Node {
             table: Table::new(settings.max_nodes, settings.holdtime),
             pending: Pending::new(settings.update),
             surge: Surge::default(),
             settings,
             role: Role::None,
-            order,
+            orders,
             told: None,
             acked: None,
+            other_primary: None,
             connected: false,
             local: None,
             incarnation,
@@ -273,11 +158,11 @@ impl Node {
             alive: BTreeSet::new(),
             listening: false,
             connecting: false,
+            stopping: false,
+            warned: BTreeSet::new(),
         }
     }
-}
 
-impl Node {
     /// Takes what has happened; gives what is to be done, in order.
     pub fn handle(&mut self, event: Event, now: u64) -> Vec<Action> {
         let mut out = Vec::new();
@@ -286,12 +171,19 @@ impl Node {
             Event::Configure(settings) => self.configure(settings, now, &mut out),
             Event::Role(role) => self.become_(role, now, &mut out),
             Event::Local(reading) => self.measure(reading, now, &mut out),
-            Event::Member(address, message) => self.member(address, message, now, &mut out),
+            Event::Member { peer, authenticated, message } => {
+                self.member(peer, authenticated, message, now, &mut out);
+            }
+            Event::MemberLeft(address, reason) => self.member_left(address, reason, &mut out),
             Event::PrimaryUp => {
                 self.connected = true;
                 (self.next_hello, self.next_update) = (now, now);
             }
-            Event::Primary(message) => self.primary(message, now, &mut out),
+            Event::Primary { authenticated, message } => {
+                if let Message::Ack(ack) = message {
+                    self.acknowledged(ack, authenticated, now, &mut out);
+                }
+            }
             Event::PrimaryDown => self.connected = false,
             Event::Sent(address, total) => {
                 let new = self.pending.sent(address, total, now);
@@ -300,10 +192,11 @@ impl Node {
             Event::Probe(address, up) => {
                 self.probes.insert(address, up);
             }
-            Event::Shutdown(shutdown) => self.shut_down(shutdown, &mut out),
-            Event::Drain(address, on) => self.drain(address, on, &mut out),
+            Event::Shutdown(shutdown) => self.shut_down(shutdown, now, &mut out),
+            Event::Drains(orders) => self.order(now, &mut out, |own| Ok(own.merge_drains(&orders))),
             Event::ToMove(sessions) => self.to_move = sessions,
-            Event::Tick => {}
+            Event::Stop => self.stopping = true,
+            Event::Tick => self.table.expire(now),
         }
         self.settle(now, &mut out);
         // Every member is looked at once a turn, not at each message of each member.
@@ -328,18 +221,48 @@ impl Node {
     /// Whether clients are redirected: the cluster is not shut down, here or by the primary's order.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.runs() && !self.order.shutdown
+        self.runs() && !self.orders.is_shutdown()
     }
 
     /// Whether this node itself takes part.
-    fn runs(&self) -> bool {
-        !self.settings.shutdown && !self.settings.group_down
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        !self.settings.shutdown && !self.settings.group_down && !self.stopping
     }
 
     /// The orders in force.
     #[must_use]
-    pub fn order(&self) -> &Order {
-        &self.order
+    pub fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// This node is being taken out of service.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.orders.is_draining(self.settings.node)
+    }
+
+    /// The primary that last acknowledged something.
+    #[must_use]
+    pub fn primary(&self) -> Option<IpAddr> {
+        self.acked.map(|(primary, _)| primary)
+    }
+
+    /// For how long somebody else than HSRP's active router has answered at the virtual address, ns.
+    #[must_use]
+    pub fn other_primary(&self, now: u64) -> Option<u64> {
+        self.other_primary.map(|(since, _)| now.saturating_sub(since))
+    }
+
+    /// Whether this node's table is the primary's: `preempt delay sync` waits for it.
+    #[must_use]
+    pub fn is_synced(&self, now: u64) -> bool {
+        let fresh = |at: u64| now.saturating_sub(at) < self.settings.holdtime;
+        match self.role {
+            Role::Primary => true,
+            Role::Secondary(_) => self.connected && self.last_ack().is_some_and(fresh),
+            Role::None => false,
+        }
     }
 
     /// When the primary last acknowledged something, ns.
@@ -379,9 +302,11 @@ impl Node {
             let alive = is_self || self.table.alive(address, now);
             let composite = load::composite(&report.load, &rules);
             let overloaded = load::overloaded(composite, &rules);
-            let draining = report.draining || self.order.draining.contains(&address);
+            let node = report.node(address);
+            let draining = report.draining || self.orders.is_draining(node);
             Standing {
                 address,
+                node,
                 age: (!is_self).then_some(age),
                 load: Some((composite, load::prioritized(composite, report.priority))),
                 priority: report.priority,
@@ -403,9 +328,10 @@ impl Node {
                 continue;
             }
             let alive = self.probes.get(address).copied().unwrap_or(true);
-            let draining = self.order.draining.contains(address);
+            let draining = self.orders.is_draining(*address);
             all.push(Standing {
                 address: *address,
+                node: *address,
                 report: None,
                 age: None,
                 load: None,
@@ -438,7 +364,7 @@ impl Node {
             self.table.alive(address, now)
                 && report.health == Health::Healthy
                 && !report.draining
-                && !self.order.draining.contains(&address)
+                && !self.orders.is_draining(report.node(address))
                 && !load::overloaded(load::composite(&report.load, &self.rules()), &self.rules())
         })
     }
@@ -482,7 +408,12 @@ impl Node {
             self.table.remove(before.own);
         }
         if before.shutdown != self.settings.shutdown {
-            self.shut_down(self.settings.shutdown, out);
+            self.shut_down(self.settings.shutdown, now, out);
+        }
+        // The drain of a node whose lowest address changes goes with it.
+        if before.node != self.settings.node && self.orders.is_draining(before.node) {
+            let node = self.settings.node;
+            self.order(now, out, |orders| orders.set_drain(node, true));
         }
         self.next_hello = self.next_hello.min(now.saturating_add(self.settings.hello));
         self.next_update = self.next_update.min(now.saturating_add(self.settings.update));
@@ -497,6 +428,8 @@ impl Node {
         (self.next_hello, self.next_update) = (now, now);
         // Whoever is the primary now sees its clients.
         self.surge = Surge::default();
+        self.other_primary = None;
+        self.warned.clear();
         match (before, role) {
             (_, Role::Primary) => {
                 self.connected = false;
@@ -507,6 +440,12 @@ impl Node {
                     if primary != self.settings.own {
                         self.table.remove(primary);
                     }
+                }
+                // Those that were alive when it was last the primary are no news.
+                self.alive = self.living(now);
+                // The configuration of whoever becomes the primary holds for all.
+                if self.settings.shutdown && !self.settings.group_down {
+                    self.order(now, out, |orders| orders.set_shutdown(true));
                 }
             }
             // Another router is active: the connection to the one before says nothing any more.
@@ -552,21 +491,29 @@ impl Node {
             priority: settings.priority,
             load_normalization: settings.load_normalization,
             health: if sample.is_some() { Health::Healthy } else { Health::Unhealthy },
-            draining: self.order.draining.contains(&settings.own),
+            draining: self.orders.is_draining(settings.node),
             to_move: self.to_move,
             fqdn: settings.fqdn.clone(),
+            node: (settings.node != settings.own).then_some(settings.node),
         }
     }
 
-    /// A member has said something. It can only speak of the address that it connects from.
-    fn member(&mut self, address: IpAddr, message: Message, now: u64, out: &mut Vec<Action>) {
+    /// A message from a member, which can only speak of the address that it connects from.
+    fn member(
+        &mut self,
+        address: IpAddr,
+        authenticated: bool,
+        message: Message,
+        now: u64,
+        out: &mut Vec<Action>,
+    ) {
         // A message that was under way when the role went is of no use here; the member will find the new primary.
         if self.role != Role::Primary || address == self.settings.own {
             return;
         }
         let seq = match message {
             Message::Hello(hello) => {
-                self.learn(hello.order, out);
+                self.learn(address, authenticated, hello.orders.as_ref(), now, out);
                 self.table.touch(address, now);
                 0
             }
@@ -588,21 +535,50 @@ impl Node {
                 }
                 count
             }
-            Message::Bye { .. } => {
-                self.table.remove(address);
-                self.pending.forget(address);
-                return;
-            }
-            Message::Ack(_) => return,
+            Message::Bye { .. } | Message::Ack(_) => return,
         };
-        let ack = Ack {
+        let ack = self.ack(seq, now);
+        out.push(Action::Send(address, ack));
+    }
+
+    fn ack(&mut self, seq: u64, now: u64) -> Message {
+        Message::Ack(Ack {
             seq,
             primary: self.settings.own,
-            order: self.order.clone(),
+            orders: Some(self.orders.clone()),
             rules: self.settings.rules,
             members: self.members(now),
-        };
-        out.push(Action::Send(address, Message::Ack(ack)));
+        })
+    }
+
+    /// The member's share is empty from this moment on.
+    fn member_left(&mut self, address: IpAddr, reason: String, out: &mut Vec<Action>) {
+        if self.role == Role::Primary && address != self.settings.own && self.table.remove(address).is_some()
+        {
+            self.drop_member(address);
+            out.push(Action::Log(Log::MemberLeft(address, reason)));
+        }
+    }
+
+    fn drop_member(&mut self, address: IpAddr) {
+        self.pending.forget(address);
+        self.alive.remove(&address);
+        self.shared = None;
+    }
+
+    /// `clear crypto ikev2 cluster member`: removes a member from the table, or without an address all dead ones. Returns the
+    /// removed addresses; a living member is back with its next report.
+    pub fn clear(&mut self, address: Option<IpAddr>, now: u64) -> Vec<IpAddr> {
+        let own = self.settings.own;
+        let cleared =
+            |member: &IpAddr| address.map_or_else(|| !self.table.alive(*member, now), |one| one == *member);
+        let members = self.table.iter().map(|(member, _)| member).filter(|member| *member != own);
+        let gone: Vec<IpAddr> = members.filter(cleared).collect();
+        for member in &gone {
+            self.table.remove(*member);
+            self.drop_member(*member);
+        }
+        gone
     }
 
     /// The table as acknowledgements carry it: made, and encoded, once for all that leave within a short while.
@@ -613,66 +589,157 @@ impl Node {
         self.shared.as_ref().map(|(_, members)| members.clone()).unwrap_or_default()
     }
 
-    fn primary(&mut self, message: Message, now: u64, out: &mut Vec<Action>) {
-        let Role::Secondary(_) = self.role else { return };
-        match message {
-            Message::Ack(ack) => {
-                self.learn(ack.order, out);
-                self.told = Some(ack.rules);
-                self.acked = Some((ack.primary, now));
-                let own = self.settings.own;
-                let others = ack.members.iter().filter(|(address, ..)| *address != own);
-                self.table
-                    .merge(others.map(|(a, report, age)| (*a, report.clone(), u64::from(*age) * MS)), now);
+    /// An acknowledgement from whoever answers at the virtual address.
+    fn acknowledged(&mut self, ack: Ack, authenticated: bool, now: u64, out: &mut Vec<Action>) {
+        let Role::Secondary(active) = self.role else { return };
+        self.learn(ack.primary, authenticated, ack.orders.as_ref(), now, out);
+        self.told = authenticated.then_some(ack.rules);
+        self.acked = Some((ack.primary, now));
+        self.compare_primary(ack.primary, active, now, out);
+        let own = self.settings.own;
+        let others = ack.members.iter().filter(|(address, ..)| *address != own);
+        self.table.merge(others.map(|(a, report, age)| (*a, report.clone(), u64::from(*age) * MS)), now);
+    }
+
+    /// Whether the primary is HSRP's active router; a link-local source (IPv6) does not say.
+    fn compare_primary(&mut self, primary: IpAddr, active: Option<IpAddr>, now: u64, out: &mut Vec<Action>) {
+        let other = active.filter(|active| {
+            *active != primary
+                && active.is_ipv4() == primary.is_ipv4()
+                && !crate::types::is_link_local(active)
+        });
+        let Some(active) = other else {
+            self.other_primary = None;
+            return;
+        };
+        let (since, logged) = self.other_primary.unwrap_or((now, false));
+        // While the role moves both answer for a moment.
+        let log = !logged && now.saturating_sub(since) >= self.settings.holdtime;
+        if log {
+            out.push(Action::Log(Log::OtherPrimary { answers: primary, active }));
+        }
+        self.other_primary = Some((since, logged || log));
+    }
+
+    /// Takes a peer's orders, if it has proven to hold the cluster key.
+    fn learn(
+        &mut self,
+        peer: IpAddr,
+        authenticated: bool,
+        told: Option<&Orders>,
+        now: u64,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(told) = told else {
+            if self.warns_of(peer) {
+                out.push(Action::Log(Log::OldVersion(peer)));
             }
-            Message::Bye { .. } => {
-                self.connected = false;
-                out.push(Action::Reconnect);
+            return;
+        };
+        if !authenticated {
+            let news = self.orders.clone().merge(told).unwrap_or(true);
+            if news && self.warns_of(peer) {
+                out.push(Action::Log(Log::OrdersUnauthenticated(peer)));
             }
-            Message::Hello(_) | Message::Update(_) => {}
+            return;
+        }
+        if let Err(error) = self.change_orders(now, out, |own| own.merge(told)) {
+            out.push(Action::Log(Log::OrdersRefused(peer, error)));
         }
     }
 
-    /// Takes the greater of two orders.
-    fn learn(&mut self, order: Order, out: &mut Vec<Action>) {
-        if order > self.order {
-            self.command(order, out);
-        }
+    /// Whether a peer whose orders are not taken is yet to be logged, once in a role.
+    fn warns_of(&mut self, peer: IpAddr) -> bool {
+        self.warned.len() < MAX_MEMBERS && self.warned.insert(peer)
     }
 
-    fn command(&mut self, order: Order, out: &mut Vec<Action>) {
-        let before = std::mem::replace(&mut self.order, order);
-        if before.shutdown != self.order.shutdown {
-            out.push(Action::Log(Log::Shutdown(self.order.shutdown)));
+    /// Changes the orders, and makes what has changed known at once: to the members, or to the primary.
+    fn change_orders(
+        &mut self,
+        now: u64,
+        out: &mut Vec<Action>,
+        change: impl FnOnce(&mut Orders) -> Result<bool, OrderError>,
+    ) -> Result<(), OrderError> {
+        let before = self.orders.clone();
+        if !change(&mut self.orders)? {
+            return Ok(());
         }
-        for address in before.draining.symmetric_difference(&self.order.draining) {
-            out.push(Action::Log(Log::Draining(*address, self.order.draining.contains(address))));
+        if before.is_shutdown() != self.orders.is_shutdown() {
+            out.push(Action::Log(Log::Shutdown(self.orders.is_shutdown())));
         }
-        out.push(Action::Keep(self.order.clone()));
+        for (node, register) in self.orders.drains() {
+            if before.is_draining(*node) != register.on {
+                out.push(Action::Log(Log::Draining(*node, register.on)));
+            }
+        }
+        out.push(Action::Keep(self.orders.clone()));
+        self.next_hello = now;
+        if self.role == Role::Primary {
+            for member in self.living(now) {
+                let seq = self.table.get(member).map_or(0, |entry| entry.report.version.1);
+                let ack = self.ack(seq, now);
+                out.push(Action::Send(member, ack));
+            }
+        }
+        Ok(())
+    }
+
+    fn order(
+        &mut self,
+        now: u64,
+        out: &mut Vec<Action>,
+        change: impl FnOnce(&mut Orders) -> Result<bool, OrderError>,
+    ) {
+        if let Err(error) = self.change_orders(now, out, change) {
+            out.push(Action::Log(Log::OrderFailed(error)));
+        }
     }
 
     /// On the primary an order for all; on another node only its own affair.
-    fn shut_down(&mut self, shutdown: bool, out: &mut Vec<Action>) {
+    fn shut_down(&mut self, shutdown: bool, now: u64, out: &mut Vec<Action>) {
         self.settings.shutdown = shutdown;
-        if self.role == Role::Primary && self.order.shutdown != shutdown {
-            let order = Order { epoch: self.order.epoch + 1, shutdown, ..self.order.clone() };
-            self.command(order, out);
-        }
-        if shutdown && self.connected {
-            let reason = "the cluster is shut down here".to_owned();
-            out.push(Action::SendPrimary(Message::Bye { reason }));
+        if self.role == Role::Primary {
+            self.order(now, out, |orders| orders.set_shutdown(shutdown));
         }
     }
 
-    fn drain(&mut self, address: IpAddr, on: bool, out: &mut Vec<Action>) {
-        let mut order = self.order.clone();
-        if on && order.draining.len() >= MAX_MEMBERS {
-            return;
+    /// `[no] cluster drain`: takes a node out of service, or returns it.
+    ///
+    /// # Errors
+    /// When the order cannot be given.
+    pub fn drain(&mut self, node: IpAddr, on: bool, now: u64) -> Result<Vec<Action>, OrderError> {
+        let mut out = Vec::new();
+        self.change_orders(now, &mut out, |orders| orders.set_drain(node, on))?;
+        self.settle(now, &mut out);
+        Ok(out)
+    }
+
+    /// Members that are alive, without this node.
+    fn living(&self, now: u64) -> BTreeSet<IpAddr> {
+        let members = self.table.iter().map(|(address, _)| address);
+        members.filter(|address| *address != self.settings.own && self.table.alive(*address, now)).collect()
+    }
+
+    /// Why this node is no primary of the feed any more.
+    fn stops_listening(&self) -> Leave {
+        match self.role {
+            _ if self.stopping => Leave::Stop,
+            Role::None if self.settings.group_down => Leave::GroupDown,
+            Role::None => Leave::Init,
+            Role::Secondary(_) => Leave::OtherActive,
+            Role::Primary => Leave::NoFeed,
         }
-        let changed = if on { order.draining.insert(address) } else { order.draining.remove(&address) };
-        if changed {
-            order.epoch += 1;
-            self.command(order, out);
+    }
+
+    /// Why this node is no member any more.
+    fn disconnects(&self) -> Leave {
+        match self.role {
+            _ if self.stopping => Leave::Stop,
+            Role::Primary => Leave::Primary,
+            _ if self.settings.group_down => Leave::GroupDown,
+            Role::None => Leave::Init,
+            Role::Secondary(_) if self.settings.shutdown => Leave::Shutdown,
+            Role::Secondary(_) => Leave::NoFeed,
         }
     }
 
@@ -681,15 +748,16 @@ impl Node {
         let up = self.runs();
         let feeds = self.settings.max_session > 0;
         // A primary that is shut down goes on listening: the members have to hear of it, and of the end.
-        let listen = feeds && self.role == Role::Primary;
+        let listen = feeds && self.role == Role::Primary && !self.stopping;
         if std::mem::replace(&mut self.listening, listen) != listen {
-            out.push(Action::Listen(listen));
+            out.push(if listen { Action::Listen } else { Action::StopListening(self.stops_listening()) });
         }
         let connect = feeds && up && matches!(self.role, Role::Secondary(_));
         if std::mem::replace(&mut self.connecting, connect) != connect {
-            out.push(Action::Connect(connect));
+            out.push(if connect { Action::Connect } else { Action::Disconnect(self.disconnects()) });
         }
-        let moving = self.order.draining.contains(&self.settings.own);
+        self.connected &= connect;
+        let moving = self.orders.is_draining(self.settings.node);
         if std::mem::replace(&mut self.moving, moving) != moving {
             out.push(Action::Move(moving));
             self.next_update = now;
@@ -703,7 +771,7 @@ impl Node {
                 address: self.settings.own,
                 hello_ms: ms(self.settings.hello),
                 update_ms: ms(self.settings.update),
-                order: self.order.clone(),
+                orders: Some(self.orders.clone()),
             })));
         }
         if up && now >= self.next_update && self.local.is_some() && self.role != Role::None {
@@ -723,9 +791,7 @@ impl Node {
         let own = self.settings.own;
         // It is alive between its own updates, however far apart they are.
         self.table.touch(own, now);
-        let members = self.table.iter().map(|(address, _)| address);
-        let alive: BTreeSet<IpAddr> =
-            members.filter(|address| *address != own && self.table.alive(*address, now)).collect();
+        let alive = self.living(now);
         out.extend(self.alive.difference(&alive).map(|address| Action::Log(Log::MemberDead(*address))));
         out.extend(alive.difference(&self.alive).map(|address| Action::Log(Log::MemberUp(*address))));
         self.alive = alive;

@@ -8,6 +8,9 @@ use super::member::Report;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// A member that has been dead for an hour has gone for good, ns.
+pub const REMEMBERED_NS: u64 = 3_600_000_000_000;
+
 /// What a member last said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -99,6 +102,12 @@ impl Table {
                 self.entries.insert(address, entry);
             }
         }
+    }
+
+    /// Members that have been dead for [`REMEMBERED_NS`] leave.
+    pub fn expire(&mut self, now_ns: u64) {
+        let limit = self.holdtime_ns.saturating_add(REMEMBERED_NS);
+        self.entries.retain(|_, entry| now_ns.saturating_sub(entry.heard_ns) < limit);
     }
 
     /// Leaves a time out in which nobody could have been heard.
@@ -206,6 +215,17 @@ mod tests {
         assert_eq!(table.snapshot(3 * SECOND), [(address(1), report(1, 1), 1000)]);
         assert_eq!((table.snapshot(9 * SECOND), table.next_death(9 * SECOND)), (vec![], None));
         assert_eq!(table.hear(address(1), report(1, 2), 9 * SECOND), Heard::New, "back from the dead");
+    }
+
+    #[test]
+    fn the_dead_leave_after_an_hour() {
+        let mut table = Table::new(10, 3 * SECOND);
+        table.hear(address(1), report(1, 1), 0);
+        table.hear(address(2), report(1, 1), SECOND);
+        table.expire(REMEMBERED_NS + 3 * SECOND - 1);
+        assert_eq!(table.len(), 2);
+        table.expire(REMEMBERED_NS + 3 * SECOND);
+        assert_eq!(table.iter().map(|(address, _)| address).collect::<Vec<_>>(), [address(2)]);
     }
 
     #[test]

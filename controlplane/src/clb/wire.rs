@@ -12,26 +12,41 @@
 //! A later version only adds: a field that this one does not know is skipped, a body that it does not know is counted
 //! and skipped, and the connection stays, so that nodes can be upgraded one by one. What is known is checked: a value
 //! out of its range closes the connection.
+//!
+//! Version 2 carries orders as registers ([`super::orders`]). For nodes of version 1 the same is repeated in their form, in
+//! which one set of orders with one epoch replaces another; their own orders are not taken, which the log names.
 
 use super::load::Rules;
 use super::member::{Health, Load, Percent, Report};
+use super::orders::{MAX_COUNTER, MAX_DRAINS, Orders, Register};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 
 /// The version that this node sends in every frame.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Capabilities of this node; none is defined yet.
 pub const CAPABILITIES: u64 = 0;
 /// Members in an acknowledgement, at most: the greatest `max-nodes`.
 pub const MAX_MEMBERS: usize = 64;
 /// Longest FQDN and longest reason of a Bye, in bytes.
 pub const MAX_TEXT: usize = 255;
-/// Longest interval that a member may name, in milliseconds: an hour.
-pub const MAX_INTERVAL_MS: u32 = 3_600_000;
+/// Range of `secondary hello`, in milliseconds.
+const HELLO_MS: (u64, u64) = (100, 30_000);
+/// Range of `secondary update`, in milliseconds.
+const UPDATE_MS: (u64, u64) = (100, 60_000);
+/// Range of `secondary max-session`.
+const MAX_SESSION: (u64, u64) = (1, 1_000_000);
+/// Range of `primary overload-limit`, percent.
+const OVERLOAD_LIMIT: (u64, u64) = (50, 99);
+/// Most SAs of one kind that a member can report: a hundred times the greatest `max-session` is no gateway.
+const MAX_SAS: u64 = 100_000_000;
+/// Greatest incarnation and count: milliseconds up to the year 10889.
+const MAX_VERSION: u64 = (1 << 48) - 1;
+/// Greatest age of a row: the greatest `holdtime`, as only living members are listed.
+const MAX_AGE_MS: u64 = 120_000;
 
 /// Why a frame is not understood, or may not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +74,14 @@ pub enum WireError {
         /// Its bytes
         length: usize,
     },
+    /// An address that no node can have
+    #[error("{field} is {address}, which is no host's")]
+    NoHost {
+        /// Which field
+        field: &'static str,
+        /// Its value
+        address: IpAddr,
+    },
     /// A text that is too long, or that could steer a terminal
     #[error("{field} is not a text of at most {MAX_TEXT} bytes without control characters")]
     Text {
@@ -80,24 +103,12 @@ pub struct Hello {
     pub incarnation: u64,
     /// The address that it believes it connects from; [`super::feed::Client`] fills it in
     pub address: IpAddr,
-    /// `secondary hello`, milliseconds, 1 to [`MAX_INTERVAL_MS`]
+    /// `secondary hello`, milliseconds
     pub hello_ms: u32,
-    /// `secondary update`, milliseconds, 1 to [`MAX_INTERVAL_MS`]
+    /// `secondary update`, milliseconds
     pub update_ms: u32,
-    /// The orders that it knows, so that a primary that starts cold learns them
-    pub order: Order,
-}
-
-/// What the operator has ordered for the whole cluster. Of two orders the greater counts; members keep it over a
-/// takeover.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Order {
-    /// How many orders came before
-    pub epoch: u64,
-    /// The cluster is shut down
-    pub shutdown: bool,
-    /// Members to be taken out of service, at most [`MAX_MEMBERS`]
-    pub draining: BTreeSet<IpAddr>,
+    /// The orders that it knows, so that a primary that starts cold learns them; `None` from a node of version 1
+    pub orders: Option<Orders>,
 }
 
 /// One row of the member table: address, last report, milliseconds since it was heard.
@@ -155,8 +166,8 @@ pub struct Ack {
     pub seq: u64,
     /// The primary's own address
     pub primary: IpAddr,
-    /// What the operator ordered
-    pub order: Order,
+    /// What the operator ordered; `None` from a node of version 1
+    pub orders: Option<Orders>,
     /// How composite loads are made and judged
     pub rules: Rules,
     /// All members, the primary included, at most [`MAX_MEMBERS`]
@@ -225,8 +236,11 @@ mod proto {
         pub hello_ms: u32,
         #[prost(uint32, tag = "4")]
         pub update_ms: u32,
+        /// For version 1
         #[prost(message, optional, tag = "5")]
         pub order: Option<Order>,
+        #[prost(message, optional, tag = "6")]
+        pub orders: Option<Orders>,
     }
 
     /// Percentages in hundredths.
@@ -263,6 +277,9 @@ mod proto {
         pub to_move: u32,
         #[prost(string, tag = "15")]
         pub fqdn: String,
+        /// Empty: the address is the node
+        #[prost(bytes = "vec", tag = "16")]
+        pub node: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -271,12 +288,15 @@ mod proto {
         pub seq: u64,
         #[prost(bytes = "vec", tag = "2")]
         pub primary: Vec<u8>,
+        /// For version 1
         #[prost(message, optional, tag = "3")]
         pub order: Option<Order>,
         #[prost(message, repeated, tag = "4")]
         pub members: Vec<Row>,
         #[prost(message, optional, tag = "5")]
         pub rules: Option<Rules>,
+        #[prost(message, optional, tag = "6")]
+        pub orders: Option<Orders>,
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -297,6 +317,26 @@ mod proto {
         pub shutdown: bool,
         #[prost(bytes = "vec", repeated, tag = "3")]
         pub draining: Vec<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Orders {
+        #[prost(uint64, tag = "1")]
+        pub shutdown_counter: u64,
+        #[prost(bool, tag = "2")]
+        pub shutdown: bool,
+        #[prost(message, repeated, tag = "3")]
+        pub drains: Vec<Drain>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Drain {
+        #[prost(bytes = "vec", tag = "1")]
+        pub node: Vec<u8>,
+        #[prost(uint64, tag = "2")]
+        pub counter: u64,
+        #[prost(bool, tag = "3")]
+        pub on: bool,
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -328,7 +368,10 @@ fn octets(address: IpAddr) -> Vec<u8> {
 fn address(field: &'static str, bytes: &[u8]) -> Result<IpAddr, WireError> {
     let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
     let v6 = || <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)));
-    v4.or_else(|_| v6()).map_err(|_| WireError::Address { field, length: bytes.len() })
+    let address = v4.or_else(|_| v6()).map_err(|_| WireError::Address { field, length: bytes.len() })?;
+    let host =
+        !address.is_unspecified() && !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST);
+    host.then_some(address).ok_or(WireError::NoHost { field, address })
 }
 
 fn within(field: &'static str, value: u64, least: u64, most: u64) -> Result<u64, WireError> {
@@ -353,8 +396,12 @@ fn text<'a>(field: &'static str, text: &'a str) -> Result<&'a str, WireError> {
     good.then_some(text).ok_or(WireError::Text { field })
 }
 
-fn interval(field: &'static str, ms: u32) -> Result<u32, WireError> {
-    within(field, u64::from(ms), 1, u64::from(MAX_INTERVAL_MS)).map(|_| ms)
+fn ranged(field: &'static str, value: u32, (least, most): (u64, u64)) -> Result<u32, WireError> {
+    within(field, u64::from(value), least, most).map(|_| value)
+}
+
+fn version(field: &'static str, value: u64) -> Result<u64, WireError> {
+    within(field, value, 0, MAX_VERSION)
 }
 
 fn count(field: &'static str, rows: usize) -> Result<(), WireError> {
@@ -380,6 +427,7 @@ impl From<&Report> for proto::Report {
             draining: report.draining,
             to_move: report.to_move,
             fqdn: report.fqdn.clone(),
+            node: report.node.map(octets).unwrap_or_default(),
         }
     }
 }
@@ -388,8 +436,8 @@ impl TryFrom<proto::Report> for Report {
     type Error = WireError;
 
     fn try_from(report: proto::Report) -> Result<Report, WireError> {
-        text("fqdn", &report.fqdn)?;
-        Ok(Report {
+        let node = (!report.node.is_empty()).then(|| address("a member's node", &report.node)).transpose()?;
+        let report = Report {
             version: (report.incarnation, report.count),
             load: Load {
                 in_neg: percent("in-neg", report.in_neg)?,
@@ -407,12 +455,21 @@ impl TryFrom<proto::Report> for Report {
             draining: report.draining,
             to_move: report.to_move,
             fqdn: report.fqdn,
-        })
+            node,
+        };
+        check(&report)?;
+        Ok(report)
     }
 }
 
-/// That a report can be read where it goes.
+/// Whether a report is readable where it goes.
 fn check(report: &Report) -> Result<(), WireError> {
+    version("incarnation", report.version.0)?;
+    version("count", report.version.1)?;
+    ranged("IKE SAs", report.ike, (0, MAX_SAS))?;
+    ranged("IPsec SAs", report.child, (0, MAX_SAS))?;
+    ranged("max-session", report.max_session, MAX_SESSION)?;
+    ranged("sessions to move", report.to_move, (0, MAX_SAS))?;
     hundred("priority", u32::from(report.priority))?;
     hundred("load-normalization", u32::from(report.load_normalization))?;
     text("fqdn", &report.fqdn).map(|_| ())
@@ -429,31 +486,47 @@ impl TryFrom<proto::Row> for Row {
 
     fn try_from(row: proto::Row) -> Result<Row, WireError> {
         let report = row.report.ok_or(WireError::Missing { field: "a member's report" })?;
-        Ok((address("a member's address", &row.address)?, report.try_into()?, row.age_ms))
+        let age_ms = ranged("a member's age", row.age_ms, (0, MAX_AGE_MS))?;
+        Ok((address("a member's address", &row.address)?, report.try_into()?, age_ms))
     }
 }
 
-impl From<&Order> for proto::Order {
-    fn from(order: &Order) -> proto::Order {
-        proto::Order {
-            epoch: order.epoch,
-            shutdown: order.shutdown,
-            draining: order.draining.iter().map(|address| octets(*address)).collect(),
+/// The orders in the form of version 1. Its epoch grows with every order, so that the later set replaces the earlier one.
+impl From<&Orders> for proto::Order {
+    fn from(orders: &Orders) -> proto::Order {
+        let draining = orders.draining().map(octets).collect();
+        proto::Order { epoch: orders.total(), shutdown: orders.is_shutdown(), draining }
+    }
+}
+
+impl From<&Orders> for proto::Orders {
+    fn from(orders: &Orders) -> proto::Orders {
+        let drain = |(node, register): (&IpAddr, &Register)| proto::Drain {
+            node: octets(*node),
+            counter: register.counter,
+            on: register.on,
+        };
+        proto::Orders {
+            shutdown_counter: orders.shutdown().counter,
+            shutdown: orders.is_shutdown(),
+            drains: orders.drains().iter().map(drain).collect(),
         }
     }
 }
 
-impl TryFrom<proto::Order> for Order {
+impl TryFrom<proto::Orders> for Orders {
     type Error = WireError;
 
-    fn try_from(order: proto::Order) -> Result<Order, WireError> {
-        count("draining members", order.draining.len())?;
-        let draining = order.draining.iter().map(|bytes| address("a draining member's address", bytes));
-        Ok(Order {
-            epoch: order.epoch,
-            shutdown: order.shutdown,
-            draining: draining.collect::<Result<_, _>>()?,
-        })
+    fn try_from(orders: proto::Orders) -> Result<Orders, WireError> {
+        within("drains", orders.drains.len() as u64, 0, MAX_DRAINS as u64)?;
+        let counter = |value| within("an order's counter", value, 0, MAX_COUNTER);
+        let drain = |drain: proto::Drain| {
+            let register = Register { counter: counter(drain.counter)?, on: drain.on };
+            Ok((address("a drain's node", &drain.node)?, register))
+        };
+        let drains = orders.drains.into_iter().map(drain).collect::<Result<BTreeMap<_, _>, WireError>>()?;
+        let shutdown = Register { counter: counter(orders.shutdown_counter)?, on: orders.shutdown };
+        Ok(Orders::new(shutdown, drains))
     }
 }
 
@@ -475,7 +548,7 @@ impl TryFrom<proto::Rules> for Rules {
         Ok(Rules {
             crypto_weight: share("crypto-load weight", rules.crypto_weight)?,
             system_weight: share("system-load weight", rules.system_weight)?,
-            overload_limit: share("overload-limit", rules.overload_limit)?,
+            overload_limit: ranged("overload-limit", rules.overload_limit, OVERLOAD_LIMIT)? as u8,
         })
     }
 }
@@ -486,20 +559,20 @@ impl TryFrom<Body> for Message {
     fn try_from(body: Body) -> Result<Message, WireError> {
         Ok(match body {
             Body::Hello(hello) => Message::Hello(Hello {
-                incarnation: hello.incarnation,
+                incarnation: version("incarnation", hello.incarnation)?,
                 address: address("the hello's address", &hello.address)?,
-                hello_ms: interval("hello", hello.hello_ms)?,
-                update_ms: interval("update", hello.update_ms)?,
-                order: hello.order.unwrap_or_default().try_into()?,
+                hello_ms: ranged("hello", hello.hello_ms, HELLO_MS)?,
+                update_ms: ranged("update", hello.update_ms, UPDATE_MS)?,
+                orders: hello.orders.map(Orders::try_from).transpose()?,
             }),
             Body::Update(report) => Message::Update(report.try_into()?),
             Body::Ack(ack) => {
                 count("members", ack.members.len())?;
                 let rows = ack.members.into_iter().map(Row::try_from).collect::<Result<Vec<_>, _>>()?;
                 Message::Ack(Ack {
-                    seq: ack.seq,
+                    seq: version("the acknowledged count", ack.seq)?,
                     primary: address("the primary's address", &ack.primary)?,
-                    order: ack.order.unwrap_or_default().try_into()?,
+                    orders: ack.orders.map(Orders::try_from).transpose()?,
                     rules: ack.rules.ok_or(WireError::Missing { field: "the rules" })?.try_into()?,
                     members: rows.into(),
                 })
@@ -520,7 +593,7 @@ pub fn parse(frame: &[u8]) -> Result<Parsed, WireError> {
 }
 
 impl Message {
-    /// Appends the frame to `out`: at most 30,000 bytes.
+    /// Appends the frame to `out`: at most 32,000 bytes.
     ///
     /// # Errors
     /// When a value is out of the range in which [`parse`] takes it; nothing is appended then.
@@ -528,11 +601,12 @@ impl Message {
         let frame = |body| proto::Frame { version: VERSION, capabilities: CAPABILITIES, body };
         let body = match self {
             Message::Hello(hello) => Body::Hello(proto::Hello {
-                incarnation: hello.incarnation,
+                incarnation: version("incarnation", hello.incarnation)?,
                 address: octets(hello.address),
-                hello_ms: interval("hello", hello.hello_ms)?,
-                update_ms: interval("update", hello.update_ms)?,
-                order: Some((&hello.order).into()),
+                hello_ms: ranged("hello", hello.hello_ms, HELLO_MS)?,
+                update_ms: ranged("update", hello.update_ms, UPDATE_MS)?,
+                order: hello.orders.as_ref().map(Into::into),
+                orders: hello.orders.as_ref().map(Into::into),
             }),
             Message::Update(report) => {
                 check(report)?;
@@ -540,13 +614,13 @@ impl Message {
             }
             Message::Ack(ack) => {
                 let rows = ack.members.encoded()?;
-                count("draining members", ack.order.draining.len())?;
                 let head = proto::Ack {
                     seq: ack.seq,
                     primary: octets(ack.primary),
-                    order: Some((&ack.order).into()),
+                    order: ack.orders.as_ref().map(Into::into),
                     members: Vec::new(),
                     rules: Some((&ack.rules).into()),
+                    orders: ack.orders.as_ref().map(Into::into),
                 };
                 // The fields of a message in any order are the message: the table's own are the same for every member.
                 out.extend_from_slice(&frame(None).encode_to_vec());
@@ -575,7 +649,7 @@ mod tests {
     fn report() -> Report {
         let percent = Percent::hundredths;
         Report {
-            version: (1_700_000_000_000_000_000, 42),
+            version: (1_700_000_000_000, 42),
             load: Load { in_neg: percent(250), crypto: percent(4300), cpu: percent(1), mem: Percent::FULL },
             ike: 1,
             child: 2,
@@ -586,25 +660,29 @@ mod tests {
             draining: true,
             to_move: 9,
             fqdn: "gw.example.net".to_owned(),
+            node: Some(A),
         }
     }
 
     fn messages() -> Vec<Message> {
-        let order = Order { epoch: 3, shutdown: true, draining: [A, B].into() };
+        let register = |counter, on| Register { counter, on };
+        let orders = Orders::new(
+            register(3, true),
+            [(A, register(1, false)), (B, register(u64::from(u32::MAX), true))].into(),
+        );
         let rules = Rules { crypto_weight: 0, system_weight: 100, overload_limit: 99 };
-        let none = (Order::default(), Members::default());
-        let members = vec![(A, report(), 0), (B, report(), u32::MAX)].into();
+        let members = vec![(A, report(), 0), (B, Report { node: None, ..report() }, 120_000)].into();
         vec![
             Message::Hello(Hello {
                 incarnation: 5,
                 address: A,
                 hello_ms: 1000,
                 update_ms: 3000,
-                order: Order { epoch: 3, ..Order::default() },
+                orders: Some(Orders::new(register(3, false), BTreeMap::new())),
             }),
             Message::Update(report()),
-            Message::Ack(Ack { seq: 7, primary: B, order, rules, members }),
-            Message::Ack(Ack { seq: 0, primary: A, order: none.0, rules, members: none.1 }),
+            Message::Ack(Ack { seq: 7, primary: B, orders: Some(orders), rules, members }),
+            Message::Ack(Ack { seq: 0, primary: A, orders: None, rules, members: Members::default() }),
             Message::Bye { reason: "resigns".to_owned() },
         ]
     }
@@ -620,17 +698,19 @@ mod tests {
     fn a_message_reads_as_it_was_sent() {
         for message in messages() {
             let parsed = parse(&emitted(&message)).unwrap();
-            assert_eq!(parsed, Parsed { version: 1, capabilities: 0, message: Some(message) });
+            assert_eq!(parsed, Parsed { version: 2, capabilities: 0, message: Some(message) });
         }
     }
 
     #[test]
     fn the_bytes_of_a_hello() {
         let bytes = emitted(&messages()[0]);
-        // version 1; body 3 of 18 bytes: incarnation 5, address, 1000, 3000; order of 2 bytes: epoch 3
+        // version 2; body 3 of 22 bytes: incarnation 5, address, 1000, 3000; for version 1 an order of 2 bytes: epoch 3;
+        // orders of 2 bytes: the counter of shutdown
+        #[rustfmt::skip]
         assert_eq!(
             bytes,
-            [8, 1, 0x1a, 18, 8, 5, 0x12, 4, 192, 0, 2, 1, 0x18, 0xe8, 7, 0x20, 0xb8, 0x17, 0x2a, 2, 8, 3]
+            [8, 2, 0x1a, 22, 8, 5, 0x12, 4, 192, 0, 2, 1, 0x18, 0xe8, 7, 0x20, 0xb8, 0x17, 0x2a, 2, 8, 3, 0x32, 2, 8, 3]
         );
     }
 
@@ -680,13 +760,7 @@ mod tests {
             assert_eq!(parse(&frame.encode_to_vec()), Err(error));
         }
         let crowd = vec![(A, report(), 0); MAX_MEMBERS + 1];
-        let ack = Ack {
-            seq: 0,
-            primary: A,
-            order: Order::default(),
-            rules: Rules::default(),
-            members: crowd.into(),
-        };
+        let ack = Ack { seq: 0, primary: A, orders: None, rules: Rules::default(), members: crowd.into() };
         let mut out = Vec::new();
         let error = Message::Ack(ack).emit(&mut out).unwrap_err();
         assert_eq!((error.to_string().as_str(), out.len()), ("members is 65, not 0 to 64", 0));
@@ -694,28 +768,110 @@ mod tests {
     }
 
     #[test]
+    fn every_field_of_an_acknowledgement_and_a_hello_is_within_its_range() {
+        let refused = |body: Body| {
+            let frame = proto::Frame { body: Some(body), ..proto::Frame::default() };
+            parse(&frame.encode_to_vec()).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let drain = |address: IpAddr, counter| proto::Drain { node: octets(address), counter, on: true };
+        let ack = |change: &dyn Fn(&mut proto::Ack, &mut proto::Rules, &mut proto::Orders)| {
+            let mut ack = proto::Ack { primary: octets(A), ..proto::Ack::default() };
+            let mut rules = proto::Rules::from(&Rules::default());
+            let mut orders = proto::Orders::default();
+            change(&mut ack, &mut rules, &mut orders);
+            refused(Body::Ack(proto::Ack { rules: Some(rules), orders: Some(orders), ..ack }))
+        };
+        assert_eq!(ack(&|_, _, _| ()), Ok(()));
+        let error = |change: &dyn Fn(&mut proto::Ack, &mut proto::Rules, &mut proto::Orders)| {
+            ack(change).unwrap_err()
+        };
+        assert_eq!(error(&|_, r, _| r.overload_limit = 49), "overload-limit is 49, not 50 to 99");
+        assert_eq!(error(&|_, r, _| r.overload_limit = 100), "overload-limit is 100, not 50 to 99");
+        assert_eq!(error(&|_, r, _| r.crypto_weight = 101), "crypto-load weight is 101, not 0 to 100");
+        assert_eq!(
+            error(&|_, _, o| o.shutdown_counter = u64::MAX),
+            format!("an order's counter is {}, not 0 to 4294967295", u64::MAX)
+        );
+        let over = MAX_COUNTER + 1;
+        assert!(
+            error(&|_, _, o| o.drains.push(drain(A, over))).starts_with("an order's counter is 4294967296")
+        );
+        assert_eq!(
+            error(&|_, _, o| o.drains.push(drain(Ipv4Addr::UNSPECIFIED.into(), 1))),
+            "a drain's node is 0.0.0.0, which is no host's"
+        );
+        assert_eq!(error(&|_, _, o| o.drains = vec![drain(A, 1); 65]), "drains is 65, not 0 to 64");
+        assert_eq!(
+            error(&|a, _, _| a.primary = vec![224, 0, 0, 2]),
+            "the primary's address is 224.0.0.2, which is no host's"
+        );
+        assert!(error(&|a, _, _| a.seq = u64::MAX).starts_with("the acknowledged count is"));
+        let row = proto::Row { address: octets(B), report: Some((&report()).into()), age_ms: 120_001 };
+        assert_eq!(
+            error(&|a, _, _| a.members.push(row.clone())),
+            "a member's age is 120001, not 0 to 120000"
+        );
+        let hello = |hello_ms, update_ms| {
+            let address = octets(A);
+            refused(Body::Hello(proto::Hello { address, hello_ms, update_ms, ..proto::Hello::default() }))
+        };
+        assert_eq!((hello(100, 100), hello(30_000, 60_000)), (Ok(()), Ok(())));
+        assert_eq!(hello(99, 100).unwrap_err(), "hello is 99, not 100 to 30000");
+        assert_eq!(hello(100, 60_001).unwrap_err(), "update is 60001, not 100 to 60000");
+    }
+
+    /// A node of version 1 sends no registers: its orders are not taken, and it is recognised.
+    #[test]
+    fn version_1_understands_our_orders_and_gives_none() {
+        let message = &messages()[2];
+        let frame = proto::Frame::decode(&*emitted(message)).unwrap();
+        let Some(Body::Ack(ack)) = frame.body else { panic!() };
+        let order = ack.order.clone().unwrap();
+        let total = 3 + 1 + u64::from(u32::MAX);
+        assert_eq!((order.epoch, order.shutdown, order.draining), (total, true, vec![octets(B)]));
+        let old = proto::Frame {
+            version: 1,
+            capabilities: 0,
+            body: Some(Body::Ack(proto::Ack { orders: None, ..ack })),
+        };
+        let Some(Message::Ack(ack)) = parse(&old.encode_to_vec()).unwrap().message else { panic!() };
+        assert_eq!(ack.orders, None);
+    }
+
+    #[test]
     fn the_greatest_acknowledgement_keeps_its_bound() {
         let wide = Report {
-            version: (u64::MAX, u64::MAX),
+            version: (MAX_VERSION, MAX_VERSION),
             load: Load {
                 in_neg: Percent::FULL,
                 crypto: Percent::FULL,
                 cpu: Percent::FULL,
                 mem: Percent::FULL,
             },
-            ike: u32::MAX,
-            child: u32::MAX,
-            max_session: u32::MAX,
-            to_move: u32::MAX,
+            ike: MAX_SAS as u32,
+            child: MAX_SAS as u32,
+            max_session: MAX_SESSION.1 as u32,
+            to_move: MAX_SAS as u32,
+            node: Some(B),
             fqdn: "x".repeat(MAX_TEXT),
             ..report()
         };
-        let draining = (0..MAX_MEMBERS as u128).map(|n| IpAddr::from(Ipv6Addr::from(n))).collect();
-        let order = Order { epoch: u64::MAX, shutdown: true, draining };
-        let members = vec![(B, wide.clone(), u32::MAX); MAX_MEMBERS].into();
-        let ack = Ack { seq: u64::MAX, primary: B, order, rules: Rules::default(), members };
+        let last = Register { counter: MAX_COUNTER, on: true };
+        let drains = (1..=MAX_DRAINS as u128).map(|n| (IpAddr::from(Ipv6Addr::from(n)), last));
+        let orders = Some(Orders::new(last, drains.collect()));
+        let members = vec![(B, wide.clone(), MAX_AGE_MS as u32); MAX_MEMBERS].into();
+        let hello = Hello {
+            incarnation: MAX_VERSION,
+            address: B,
+            hello_ms: 30_000,
+            update_ms: 60_000,
+            orders: orders.clone(),
+        };
+        let ack = Ack { seq: MAX_VERSION, primary: B, orders, rules: Rules::default(), members };
         let bytes = emitted(&Message::Ack(ack));
-        assert!(bytes.len() <= 30_000, "{}", bytes.len());
-        assert!(emitted(&Message::Update(wide)).len() <= 400);
+        assert!(bytes.len() <= 32_000, "{}", bytes.len());
+        assert!(emitted(&Message::Update(wide)).len() <= 420);
+        let hello = emitted(&Message::Hello(hello)).len();
+        assert!(hello <= crate::clb::channel::MAX_MEMBER_FRAME, "{hello}");
     }
 }

@@ -641,6 +641,7 @@ impl Daemon {
     /// The end begins: every group gives its role up. When it has to be over, ns.
     fn give_up(&mut self) -> u64 {
         let now = monotonic_ns();
+        self.stop_clusters(now);
         for key in self.roles.keys().cloned().collect::<Vec<_>>() {
             self.tell(&key, HsrpEvent::Disable, now);
         }
@@ -655,6 +656,7 @@ impl Daemon {
 
     /// After the loop: exception devices stay for the data plane that goes on, unless they are to be cleaned up.
     async fn finish(mut self) {
+        self.clusters.background.finish().await;
         self.state.leases.clear();
         self.save();
         self.saver.finish();

@@ -85,7 +85,7 @@ impl Daemon {
         });
         let groups = groups.collect();
         let mut reasons = plan.down.clone();
-        if nodes().any(|node| node.order().shutdown) {
+        if nodes().any(|node| node.orders().is_shutdown()) {
             reasons.push(
                 "the cluster was shut down on its primary: enter `no shutdown` under `crypto ikev2 cluster` there"
                     .to_owned(),

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How a client is to run.
@@ -35,12 +35,17 @@ pub struct ClientSettings {
     pub idle: Duration,
 }
 
-/// A running client. Dropped, it stops.
+/// A running client. Dropped, it stops without a goodbye.
 #[derive(Debug)]
 pub struct Client {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Command>,
     target: watch::Sender<SocketAddr>,
-    running: AbortHandle,
+    running: JoinHandle<()>,
+}
+
+enum Command {
+    Send(Message),
+    Close(String),
 }
 
 impl Drop for Client {
@@ -55,14 +60,23 @@ impl Client {
     pub fn start(settings: ClientSettings, events: mpsc::Sender<FeedEvent>) -> Client {
         let (queue, messages) = mpsc::channel(limits::QUEUE);
         let (target, targets) = watch::channel(settings.to);
-        let running = tokio::spawn(run(settings, messages, targets, events)).abort_handle();
+        let running = tokio::spawn(run(settings, messages, targets, events));
         Client { queue, target, running }
     }
 
     /// Sends to the primary; false if there is no room. What waits when a connection comes up is dropped: it was for
     /// the connection before.
     pub fn send(&self, message: Message) -> bool {
-        self.queue.try_send(message).is_ok()
+        self.queue.try_send(Command::Send(message)).is_ok()
+    }
+
+    /// Says goodbye to the primary and stops; waits for that at most [`limits::FAREWELL`].
+    pub async fn close(mut self, reason: &str) {
+        let asked = self.queue.try_send(Command::Close(reason.to_owned())).is_ok();
+        // Without a connection nothing is taken from the queue: there is nothing to say goodbye to.
+        if asked {
+            let _ = tokio::time::timeout(limits::FAREWELL, &mut self.running).await;
+        }
     }
 
     /// Leaves the connection that there is and connects to `to` at once: the role or the address has moved.
@@ -79,7 +93,7 @@ fn by_chance(whole: Duration) -> Duration {
 
 async fn run(
     settings: ClientSettings,
-    mut messages: mpsc::Receiver<Message>,
+    mut messages: mpsc::Receiver<Command>,
     mut targets: watch::Receiver<SocketAddr>,
     events: mpsc::Sender<FeedEvent>,
 ) {
@@ -95,6 +109,9 @@ async fn run(
                 Err(_) => return,
             },
         };
+        if let Closed::Local(_) = closed {
+            return;
+        }
         let moved = closed == Closed::Moved;
         if closed.is_fault()
             && let Some(held) = lines.allow(closed.name())
@@ -144,7 +161,7 @@ async fn connect(settings: &ClientSettings, to: SocketAddr) -> Result<TcpStream,
 async fn attempt(
     settings: &ClientSettings,
     to: SocketAddr,
-    messages: &mut mpsc::Receiver<Message>,
+    messages: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<FeedEvent>,
     up_since: &mut Option<Instant>,
     lines: &mut Lines,
@@ -171,7 +188,7 @@ async fn attempt(
 async fn talk(
     line: &mut Line,
     settings: &ClientSettings,
-    messages: &mut mpsc::Receiver<Message>,
+    messages: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<FeedEvent>,
     up_since: &mut Option<Instant>,
     lines: &mut Lines,
@@ -195,7 +212,11 @@ async fn talk(
                 let open = line.channel.is_open();
                 let queue = if open { &mut *messages } else { &mut nothing };
                 let late = Closed::Idle(if open { settings.idle } else { settings.connect });
-                if let Some(mut message) = line.turn(queue, until, late).await? {
+                if let Some(command) = line.turn(queue, until, late).await? {
+                    let mut message = match command {
+                        Command::Send(message) => message,
+                        Command::Close(reason) => return Err(Closed::Local(reason)),
+                    };
                     if let Message::Hello(hello) = &mut message {
                         hello.address = settings.from;
                     }
@@ -216,7 +237,8 @@ async fn talk(
                     None => {}
                     Some(Message::Bye { reason }) => return Err(Closed::Bye(reason)),
                     Some(message @ Message::Ack(_)) => {
-                        events.send(FeedEvent::FromPrimary(message)).await.map_err(deaf)?;
+                        let authenticated = line.channel.keyed();
+                        events.send(FeedEvent::FromPrimary { authenticated, message }).await.map_err(deaf)?;
                     }
                     Some(_) => return Err(Closed::OutOfPlace("a member's message")),
                 }

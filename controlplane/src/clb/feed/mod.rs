@@ -161,6 +161,8 @@ pub enum FeedEvent {
     FromMember {
         /// The member's address
         peer: IpAddr,
+        /// It holds the cluster key
+        authenticated: bool,
         /// What it says
         message: Message,
     },
@@ -177,7 +179,12 @@ pub enum FeedEvent {
         authenticated: bool,
     },
     /// At a member: an Ack
-    FromPrimary(Message),
+    FromPrimary {
+        /// It holds the cluster key
+        authenticated: bool,
+        /// What it says
+        message: Message,
+    },
     /// At a member: the connection ended, or an attempt to connect failed. The next attempt comes by itself
     PrimaryDown(Closed),
 }

@@ -479,7 +479,10 @@ impl Talk {
         match message {
             Message::Bye { reason } => Err(Closed::Bye(reason)),
             Message::Ack(_) => Err(Closed::OutOfPlace("an acknowledgement")),
-            message => self.tell(FeedEvent::FromMember { peer: self.peer, message }).await,
+            message => {
+                let (peer, authenticated) = (self.peer, self.line.channel.keyed());
+                self.tell(FeedEvent::FromMember { peer, authenticated, message }).await
+            }
         }
     }
 

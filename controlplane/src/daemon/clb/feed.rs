@@ -3,9 +3,8 @@
 
 use super::super::Daemon;
 use super::{CHOICE_INTERVAL, Clusters, GroupCluster, LOG_LIMIT};
-use crate::clb;
 use crate::clb::channel::Secret;
-use crate::clb::feed::{Client, ClientSettings, FeedEvent, Server, ServerSettings};
+use crate::clb::feed::{Client, ClientSettings, Closed, FeedEvent, Server, ServerSettings};
 use crate::clb::node::Event;
 use crate::clb::wire::Message;
 use crate::config::{self, Cluster, is_link_local};
@@ -99,33 +98,31 @@ impl Daemon {
                 group.authenticated = Some(authenticated);
                 return;
             }
-            FeedEvent::FromMember { peer, mut message } => {
-                // In the clear anybody on the LAN can call itself a member: it gives no orders.
-                if let (Some(false), Message::Hello(hello)) = (group.authenticated, &mut message) {
-                    hello.order = clb::wire::Order::default();
-                }
+            FeedEvent::FromMember { peer, authenticated, message } => {
                 count(match &message {
                     Message::Hello(_) => "hellos_heard",
                     Message::Update(_) => "updates_heard",
                     _ => "others_heard",
                 });
-                Event::Member(peer, message)
+                Event::Member { peer, authenticated, message }
             }
             FeedEvent::MemberDown { peer, reason } => {
                 count("members_disconnected");
                 if self.election.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
                     tracing::info!("%CLB-5-FEED: {key}: member {peer} is no longer connected: {reason}");
                 }
-                return;
+                // Only a goodbye is an end: who merely loses its connection has holdtime to come back.
+                let Closed::Bye(reason) = reason else { return };
+                Event::MemberLeft(peer, reason)
             }
             FeedEvent::PrimaryUp { authenticated } => {
                 count("primary_connected");
                 group.authenticated = Some(authenticated);
                 Event::PrimaryUp
             }
-            FeedEvent::FromPrimary(message) => {
+            FeedEvent::FromPrimary { authenticated, message } => {
                 count("acks_heard");
-                Event::Primary(message)
+                Event::Primary { authenticated, message }
             }
             FeedEvent::PrimaryDown(reason) => {
                 count("primary_disconnected");
@@ -138,7 +135,7 @@ impl Daemon {
             }
         };
         let peer = match &event {
-            Event::Member(peer, _) => Some(*peer),
+            Event::Member { peer, .. } | Event::MemberLeft(peer, _) => Some(*peer),
             _ => None,
         };
         let takes = |clusters: &Clusters| {
@@ -269,14 +266,14 @@ impl Daemon {
 mod tests {
     use super::*;
     use crate::clb::load::Rules;
-    use crate::clb::wire::{Ack, Members, Order};
+    use crate::clb::wire::{Ack, Members};
 
     #[test]
     fn what_came_together_is_acknowledged_once() {
         let ack = |seq, primary: u8| {
             let primary = IpAddr::from([192, 0, 2, primary]);
-            let (order, rules, members) = (Order::default(), Rules::default(), Members::default());
-            Message::Ack(Ack { seq, primary, order, rules, members })
+            let (rules, members) = (Rules::default(), Members::default());
+            Message::Ack(Ack { seq, primary, orders: None, rules, members })
         };
         let (member, other) = (IpAddr::from([192, 0, 2, 8]), IpAddr::from([192, 0, 2, 9]));
         let mut outbox = Outbox::default();

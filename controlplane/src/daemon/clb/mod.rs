@@ -59,8 +59,8 @@ pub(in crate::daemon) struct GroupCluster {
     pub authenticated: Option<bool>,
     /// Clients sent to each gateway, as the data planes have counted
     sent: BTreeMap<IpAddr, u64>,
-    /// HSRP has been told that the member table is here: `preempt delay sync` waits for it
-    synced: bool,
+    /// What HSRP knows of the member table: `preempt delay sync` waits for it. `None`: nothing yet
+    synced: Option<bool>,
     /// Events counted for `show`
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -77,7 +77,11 @@ impl GroupCluster {
 
 /// A thread for what talks to others: the feed, load sources, probes and drains. However long one of them computes, the loop
 /// that owns the roles keeps its time.
-pub(in crate::daemon) struct Background(Option<tokio::runtime::Runtime>);
+pub(in crate::daemon) struct Background {
+    runtime: Option<tokio::runtime::Runtime>,
+    /// Connections that are saying goodbye
+    farewells: Vec<tokio::task::JoinHandle<()>>,
+}
 
 impl Background {
     fn start() -> std::io::Result<Background> {
@@ -88,18 +92,31 @@ impl Background {
             .on_thread_park(|| std::thread::sleep(BATCH_INTERVAL))
             .enable_all()
             .build()
-            .map(|runtime| Background(Some(runtime)))
+            .map(|runtime| Background { runtime: Some(runtime), farewells: Vec::new() })
     }
 
     /// What is spawned until the guard is dropped runs there.
     pub(in crate::daemon) fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
-        self.0.as_ref().map(tokio::runtime::Runtime::enter)
+        self.runtime.as_ref().map(tokio::runtime::Runtime::enter)
+    }
+
+    /// Has a connection say goodbye.
+    fn say_goodbye(&mut self, farewell: impl Future<Output = ()> + Send + 'static) {
+        self.farewells.retain(|farewell| !farewell.is_finished());
+        self.farewells.extend(self.runtime.as_ref().map(|runtime| runtime.spawn(farewell)));
+    }
+
+    /// Waits for the goodbyes, each of which takes [`crate::clb::feed::limits::FAREWELL`] at most.
+    pub(in crate::daemon) async fn finish(&mut self) {
+        for farewell in self.farewells.drain(..) {
+            let _ = farewell.await;
+        }
     }
 }
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
@@ -174,12 +191,14 @@ fn settings(
     cluster: &Cluster,
     plan: &GroupPlan,
     own: IpAddr,
+    node: IpAddr,
     taken: &BTreeSet<IpAddr>,
 ) -> Settings {
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
     let statics = cluster.static_gateways.iter();
     Settings {
         own,
+        node,
         holdtime: ns(cluster.holdtime()),
         hello: ns(cluster.hello()),
         update: ns(cluster.update()),
@@ -232,8 +251,14 @@ impl Daemon {
     pub(in crate::daemon) fn configure_clusters(&mut self, now: u64) {
         let cluster = self.config.cluster.clone();
         let plan = self.plan.cluster.clone();
+        // The orders of a group that is taken out of the cluster do not come back with it.
+        let named =
+            |key: &String| plan.iter().any(|plan| plan.groups.iter().any(|group| group.to_string() == *key));
+        self.state.orders.retain(|key, _| named(key));
         let (Some(cluster), Some(plan)) = (cluster, plan) else {
-            self.clusters.groups.clear();
+            for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
+                self.leave_cluster(&key, now);
+            }
             self.clusters.source = None;
             self.clusters.probes.clear();
             self.clusters.drain = None;
@@ -243,14 +268,23 @@ impl Daemon {
         let runs = plan.down.len() == usize::from(cluster.shutdown);
         let taken: BTreeSet<IpAddr> =
             self.plan.groups.iter().flat_map(|group| group.addresses.clone()).collect();
-        let mut wanted = BTreeMap::new();
         let plans = plan.groups.iter().filter_map(|key| self.plan.group(key));
-        for plan in plans.filter(|plan| runs && !plan.is_link_local()) {
-            if let Some(own) = plan.own {
-                wanted.insert(plan.key.clone(), settings(&self.config, &cluster, plan, own, &taken));
-            }
+        let running: Vec<(&GroupPlan, IpAddr)> = plans
+            .filter(|plan| runs && !plan.is_link_local())
+            .filter_map(|plan| Some((plan, plan.own?)))
+            .collect();
+        let node = running.iter().map(|(_, own)| *own).min();
+        let wanted: BTreeMap<GroupKey, Settings> = running
+            .iter()
+            .map(|(plan, own)| {
+                let settings = settings(&self.config, &cluster, plan, *own, node.unwrap_or(*own), &taken);
+                (plan.key.clone(), settings)
+            })
+            .collect();
+        let gone = self.clusters.groups.keys().filter(|key| !wanted.contains_key(*key)).cloned();
+        for key in gone.collect::<Vec<_>>() {
+            self.leave_cluster(&key, now);
         }
-        self.clusters.groups.retain(|key, _| wanted.contains_key(key));
         for (key, settings) in wanted {
             if self.clusters.groups.contains_key(&key) {
                 self.cluster_event(&key, Event::Configure(settings), now);
@@ -258,10 +292,10 @@ impl Daemon {
                 self.refresh_feed(&key, now);
                 continue;
             }
-            let order = self.state.orders.get(&key.to_string()).cloned().unwrap_or_default();
+            let orders = self.state.orders.get(&key.to_string()).cloned().unwrap_or_default();
             let (events_tx, events_rx) = mpsc::channel(QUEUE_LENGTH);
             let group = GroupCluster {
-                node: Node::new(settings, order, self.clusters.incarnation),
+                node: Node::new(settings, orders, self.clusters.incarnation),
                 events_tx,
                 events_rx,
                 server: None,
@@ -274,17 +308,29 @@ impl Daemon {
                 members: Vec::new(),
                 authenticated: None,
                 sent: BTreeMap::new(),
-                synced: true,
+                synced: None,
                 counts: BTreeMap::new(),
             };
             self.clusters.groups.insert(key.clone(), group);
+            self.sync(&key, now);
             if let Some(reading) = self.clusters.reading.clone() {
                 self.cluster_event(&key, Event::Local(reading), now);
             }
         }
+        // A drain concerns all addresses of a node: groups that are new learn it from the others.
+        for (key, orders) in self.all_orders() {
+            self.share_drains(&key, &orders, now);
+        }
         self.start_source(now);
         self.start_probes(&cluster.static_gateways);
         self.clusters.turn_at = now;
+    }
+
+    /// The group is no longer part of the cluster: its peers hear a goodbye, and HSRP does not wait for its table.
+    fn leave_cluster(&mut self, key: &GroupKey, now: u64) {
+        self.cluster_event(key, Event::Stop, now);
+        self.clusters.groups.remove(key);
+        self.synced(key, true, now);
     }
 
     /// Starts the load source, anew where the configuration or the cores that poll have changed.
@@ -406,13 +452,12 @@ impl Daemon {
         }
     }
 
-    /// Tells HSRP whether the member table is here, so that a node that preempts does not start with an empty group.
+    /// Reports to HSRP whether the member table is here, so that a node that preempts does not start with an empty one.
     fn sync(&mut self, key: &GroupKey, now: u64) {
         let feeds = self.config.cluster.as_ref().is_some_and(|cluster| cluster.max_session.is_some());
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
-        let ready =
-            !feeds || !matches!(group.node.role(), Role::Secondary(_)) || group.node.last_ack().is_some();
-        if std::mem::replace(&mut group.synced, ready) != ready {
+        let ready = !feeds || !group.node.runs() || group.node.is_synced(now);
+        if group.synced.replace(ready) != Some(ready) {
             self.synced(key, ready, now);
         }
     }
@@ -451,17 +496,25 @@ impl Daemon {
                     client.send(message);
                 }
             }
-            Action::Listen(on) => {
-                group.wants_server = on;
+            Action::Listen => {
+                group.wants_server = true;
                 group.listen_at = 0;
-                if let (false, Some(server)) = (on, group.server.take()) {
-                    let _enter = self.clusters.background.enter();
-                    tokio::spawn(server.stop("another router is active"));
-                }
                 self.ensure_listening(key, now);
             }
-            Action::Connect(false) => group.client = None,
-            Action::Connect(true) => self.connect(key),
+            Action::StopListening(reason) => {
+                group.wants_server = false;
+                if let Some(server) = group.server.take() {
+                    let reason = reason.to_string();
+                    self.clusters.background.say_goodbye(async move { server.stop(&reason).await });
+                }
+            }
+            Action::Connect => self.connect(key),
+            Action::Disconnect(reason) => {
+                if let Some(client) = group.client.take() {
+                    let reason = reason.to_string();
+                    self.clusters.background.say_goodbye(async move { client.close(&reason).await });
+                }
+            }
             Action::Reconnect => {
                 let to = self.feed_endpoint(key);
                 match (self.clusters.groups.get(key).and_then(|group| group.client.as_ref()), to) {
@@ -469,9 +522,10 @@ impl Daemon {
                     _ => self.connect(key),
                 }
             }
-            Action::Keep(order) => {
-                self.state.orders.insert(key.to_string(), order);
+            Action::Keep(orders) => {
+                self.state.orders.insert(key.to_string(), orders.clone());
                 self.dirty = true;
+                self.share_drains(key, &orders, now);
             }
             Action::Move(true) => {
                 let daemon = self.clusters.source.as_ref().and_then(|(spec, ..)| drain::Daemon::of(spec));
@@ -490,9 +544,7 @@ impl Daemon {
                 }
             }
             Action::Move(false) => {
-                let still =
-                    |group: &GroupCluster| group.node.order().draining.contains(&group.node.settings().own);
-                if !self.clusters.groups.values().any(still) {
+                if !self.clusters.groups.values().any(|group| group.node.is_draining()) {
                     self.clusters.drain = None;
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::super::Daemon;
 use crate::clb::node::{Event, Role};
+use crate::clb::orders::Orders;
 use crate::config::Cluster;
 use crate::load::drain;
 use crate::types::GroupKey;
@@ -29,7 +30,7 @@ impl Daemon {
         drain::Orders { pace, targets: targets.collect() }
     }
 
-    /// `[no] cluster drain [ADDRESS]`.
+    /// `[no] cluster drain [ADDRESS]`: a node with all its addresses.
     ///
     /// # Errors
     /// What is wrong, and what to do.
@@ -39,57 +40,82 @@ impl Daemon {
         on: bool,
     ) -> Result<String, String> {
         let now = monotonic_ns();
-        if self.clusters.groups.is_empty() {
+        let groups = || self.clusters.groups.values().map(|group| &group.node);
+        let Some(own) = groups().map(|node| node.settings().node).next() else {
             return Err("no cluster runs here: see `show crypto ikev2 cluster`".to_owned());
-        }
-        let (mut done, mut elsewhere) = (BTreeSet::new(), Vec::new());
-        for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
-            let Some(group) = self.clusters.groups.get(&key) else { continue };
-            let own = group.node.settings().own;
-            let target = address.unwrap_or(own);
-            let known = group.node.standings(now).iter().any(|standing| standing.address == target);
-            if target.is_ipv4() != own.is_ipv4() || !(known || !on || target == own) {
-                continue;
-            }
-            // With several groups this node may be the primary of some of them.
-            if target != own && group.node.role() != Role::Primary {
-                elsewhere.push(key);
-                continue;
-            }
-            self.cluster_event(&key, Event::Drain(target, on), now);
-            self.choose(&key, now);
-            done.insert(target);
-        }
-        let names: Vec<String> = done.iter().map(IpAddr::to_string).collect();
-        if names.is_empty() {
-            return Err(match address {
-                Some(target) if !elsewhere.is_empty() => {
-                    format!(
-                        "only the primary takes another member out of service: say it there, or on {target}"
-                    )
-                }
-                _ => "that address is no member of the cluster: see `show crypto ikev2 cluster`".to_owned(),
-            });
-        }
-        let names = names.join(", ");
-        let drains = |key: &GroupKey| {
-            let draining = self.clusters.groups.get(key).map(|group| &group.node.order().draining);
-            address.is_some_and(|target| draining.is_some_and(|draining| draining.contains(&target)))
         };
-        elsewhere.retain(|key| on || drains(key));
-        let rest = match elsewhere.iter().map(GroupKey::to_string).collect::<Vec<_>>().join(", ") {
-            keys if keys.is_empty() => String::new(),
-            keys => {
-                format!("Not in {keys}, whose primary is another node: say it there too, or on {names}\n")
-            }
+        let standings = || groups().flat_map(|node| node.standings(now));
+        let of_address = |address| standings().find(|standing| standing.address == address).map(|of| of.node);
+        let is_own = |address| groups().any(|node| node.settings().own == address);
+        let node = match address {
+            Some(address) if !is_own(address) => of_address(address).ok_or_else(|| {
+                format!("{address} is no member of the cluster: see `show crypto ikev2 cluster`")
+            })?,
+            _ => own,
+        };
+        let mut addresses: BTreeSet<IpAddr> =
+            standings().filter(|standing| standing.node == node).map(|standing| standing.address).collect();
+        if node == own {
+            addresses.extend(groups().map(|node| node.settings().own));
+        }
+        let names = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+        // The primary of any group may order it: a node is one member in all groups.
+        let by = |key: &&GroupKey| {
+            let node_is_own = node == own;
+            self.clusters
+                .groups
+                .get(*key)
+                .is_some_and(|group| node_is_own || group.node.role() == Role::Primary)
+        };
+        let Some(key) = self.clusters.groups.keys().find(by).cloned() else {
+            return Err(format!(
+                "only the primary can drain another node: enter this on the primary or on {names}"
+            ));
+        };
+        let Some(group) = self.clusters.groups.get_mut(&key) else { return Ok(String::new()) };
+        let actions = group.node.drain(node, on, now).map_err(|error| error.to_string())?;
+        for action in actions {
+            self.cluster_action(&key, action, now);
+        }
+        for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
+            self.choose(&key, now);
+        }
+        let unauthenticated = self.config.cluster.as_ref().is_some_and(|cluster| cluster.key.is_none());
+        let rest = if unauthenticated && node != own {
+            format!(
+                "The load feed has no key, so {names} does not take the order: enter it there too, or add `key STRING`\n"
+            )
+        } else if unauthenticated {
+            "The load feed has no key, so only this node's own reports carry the order\n".to_owned()
+        } else {
+            String::new()
         };
         Ok(if on {
             format!(
-                "{names} takes no new clients; its sessions move away at the configured pace: see `show crypto ikev2 cluster`\n{rest}"
+                "Draining {names}: no new clients; its sessions move away at the configured pace: see `show crypto ikev2 cluster`\n{rest}"
             )
         } else {
             format!("{names} is back in service\n{rest}")
         })
+    }
+
+    /// The orders that each group knows.
+    pub(super) fn all_orders(&self) -> Vec<(GroupKey, Orders)> {
+        self.clusters.groups.iter().map(|(key, group)| (key.clone(), group.node.orders().clone())).collect()
+    }
+
+    /// Makes the drains that one group knows known to this node's other groups.
+    pub(super) fn share_drains(&mut self, from: &GroupKey, orders: &Orders, now: u64) {
+        for key in self.clusters.groups.keys().filter(|key| *key != from).cloned().collect::<Vec<_>>() {
+            self.cluster_event(&key, Event::Drains(orders.clone()), now);
+        }
+    }
+
+    /// usherd stops: the peers hear it, and send no client here from then on.
+    pub(in crate::daemon) fn stop_clusters(&mut self, now: u64) {
+        for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
+            self.cluster_event(&key, Event::Stop, now);
+        }
     }
 
     /// `shutdown` or `no shutdown` was entered under `crypto ikev2 cluster`: on the primary it holds for all.
