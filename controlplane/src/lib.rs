@@ -11,6 +11,7 @@ pub mod grammar;
 pub mod hsrp;
 mod limits;
 pub mod load;
+pub mod logging;
 pub mod net;
 pub mod publish;
 pub mod show;

@@ -248,3 +248,38 @@ fn whatever_is_wrong_at_the_start_ends_in_one_message_and_leaves_nothing() {
     assert!(message.contains("hsrp0-1: adopt: a device of this name is there"), "{message}");
     assert!(node.ip("-o link show").contains("hsrp0-1@other"));
 }
+
+/// A pipe that is full and that nobody reads.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write as _;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_log_that_nobody_reads_delays_nothing() {
+    let node = Node::new(PROFILE, CONFIG);
+    let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    let (reader, writer) = full_pipe();
+    let child = node.command(&[]).stdin(std::process::Stdio::null()).stderr(writer).spawn().unwrap();
+    let mut usherd = common::Usherd { child };
+    until("active", || dataplane.states() == [Active, Active]);
+    node.show("debug standby packets");
+    // The loop logs each hello from now on, and renews the lease, 10 s without a peer, with it.
+    let until_then = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until_then {
+        let last = dataplane.last().unwrap();
+        assert!(last.answers && last.lease_ms > 9000, "the loop stands still: {} ms of lease", last.lease_ms);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(node.show("show standby brief").contains("Active"));
+    let began = Instant::now();
+    usherd.signal(rustix::process::Signal::TERM);
+    assert!(usherd.ends().success());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    drop(reader);
+}

@@ -3,6 +3,7 @@
 
 use clap::Parser;
 use controlplane::daemon::{self, Options};
+use controlplane::logging;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,9 +40,16 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,netlink_proto=warn"));
     // journald adds the time itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let (log, _flush) = match logging::start(std::io::stderr()) {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("usherd: a thread cannot be started: {error}: raise the limit of processes");
+            return ExitCode::FAILURE;
+        }
+    };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(log)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     if journal {

@@ -268,6 +268,7 @@ impl Daemon {
             config: self.options.config.display().to_string(),
             profile: self.options.profile.display().to_string(),
             snapshot_layout: platform::snapshot::LAYOUT_VERSION,
+            log_lines_dropped: crate::logging::dropped(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `show version`
 
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What runs here, and since when.
@@ -20,13 +21,15 @@ pub struct VersionView {
     pub profile: String,
     /// Layout of the memory shared with the data plane
     pub snapshot_layout: u32,
+    /// Log lines that were dropped because the log was not read in time
+    pub log_lines_dropped: u64,
 }
 
 impl VersionView {
     /// As text.
     #[must_use]
     pub fn text(&self) -> String {
-        format!(
+        let mut text = format!(
             "Usher Software, Version {}\n\n{} uptime is {}\nProcess {}, snapshot layout {}\n\
              Configuration file is \"{}\"\nPlatform profile is \"{}\"\n",
             self.version,
@@ -36,6 +39,14 @@ impl VersionView {
             self.snapshot_layout,
             self.config,
             self.profile
-        )
+        );
+        if self.log_lines_dropped > 0 {
+            let _ = writeln!(
+                text,
+                "{} log lines were dropped: the log was not read in time",
+                self.log_lines_dropped
+            );
+        }
+        text
     }
 }
