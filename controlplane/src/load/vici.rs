@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> Packets<S> {
                 }
                 if self.have == 4 + length {
                     return Poll::Ready(
-                        check(&self.packet[4..])
+                        checked(&mut self.packet[4..])
                             .ok_or_else(|| "sent what is not VICI: is that charon?".into()),
                     );
                 }
@@ -114,24 +114,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Packets<S> {
     }
 }
 
-/// Whether the elements of a packet are whole and no deeper than [`MAX_DEPTH`]: the decoder descends by recursion.
-fn check(packet: &[u8]) -> Option<()> {
-    let (kind, mut rest) = packet.split_first()?;
-    let short = |rest: &mut &[u8]| {
-        let length = rest.split_off_first()?;
-        rest.split_off(..usize::from(*length)).map(drop)
+/// Checks that the elements of a packet are whole and no deeper than [`MAX_DEPTH`]: the decoder descends by recursion. Names
+/// and values are bytes to charon, those of a configuration in Latin-1 for example, but text to the decoder: what is no
+/// UTF-8 in them becomes `?`.
+fn checked(packet: &mut [u8]) -> Option<()> {
+    let (kind, mut rest) = packet.split_first_mut()?;
+    let short = |rest: &mut &mut [u8]| {
+        let length = usize::from(*rest.split_off_first_mut()?);
+        rest.split_off_mut(..length).map(make_text)
     };
-    let long = |rest: &mut &[u8]| {
-        let length = rest.split_off(..2)?;
-        rest.split_off(..usize::from(u16::from_be_bytes([length[0], length[1]]))).map(drop)
+    let long = |rest: &mut &mut [u8]| {
+        let length = rest.split_off_mut(..2)?;
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        rest.split_off_mut(..length).map(make_text)
     };
     // Requests, registrations and events have a name.
-    if matches!(kind, 0 | 3 | 4 | 7) {
+    if matches!(*kind, 0 | 3 | 4 | 7) {
         short(&mut rest)?;
     }
     let mut depth = 0usize;
-    while let Some(element) = rest.split_off_first() {
-        match element {
+    while let Some(element) = rest.split_off_first_mut() {
+        match *element {
             1 | 4 => {
                 short(&mut rest)?;
                 depth += 1;
@@ -149,6 +152,16 @@ fn check(packet: &[u8]) -> Option<()> {
         }
     }
     (depth == 0).then_some(())
+}
+
+/// Puts `?` in place of each byte that keeps `bytes` from being UTF-8. The length stays.
+fn make_text(mut bytes: &mut [u8]) {
+    while let Err(error) = std::str::from_utf8(bytes) {
+        let (start, end) = (error.valid_up_to(), error.error_len());
+        let end = end.map_or(bytes.len(), |length| start + length);
+        bytes[start..end].fill(b'?');
+        bytes = &mut bytes[end..];
+    }
 }
 
 /// Whether charon tells its version within `limit`: a daemon whose threads hang still has the kernel take connections.
@@ -326,13 +339,15 @@ mod tests {
         [&(packet.len() as u32).to_be_bytes(), &packet[..]].concat()
     }
 
-    fn value(key: &str, value: &str) -> Vec<u8> {
+    fn value(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
+        let (key, value) = (key.as_ref(), value.as_ref());
         let length = (value.len() as u16).to_be_bytes();
-        [&[3, key.len() as u8], key.as_bytes(), &length, value.as_bytes()].concat()
+        [&[3, key.len() as u8], key, &length, value].concat()
     }
 
-    fn section(name: &str, inside: &[Vec<u8>]) -> Vec<u8> {
-        [&[1, name.len() as u8], name.as_bytes(), &inside.concat(), &[2]].concat()
+    fn section(name: impl AsRef<[u8]>, inside: &[Vec<u8>]) -> Vec<u8> {
+        let name = name.as_ref();
+        [&[1, name.len() as u8], name, &inside.concat(), &[2]].concat()
     }
 
     fn stats() -> Vec<u8> {
@@ -367,6 +382,35 @@ mod tests {
     #[tokio::test]
     async fn stats_are_read_and_what_is_not_needed_is_passed_over() {
         assert_eq!(answered(stats(), false, LIMIT).await, Ok(12));
+    }
+
+    #[tokio::test]
+    async fn names_are_bytes() {
+        let (ours, mut theirs) = duplex(64);
+        tokio::spawn(async move {
+            assert_eq!(asked(&mut theirs).await, (3, "list-sa".into()));
+            theirs.write_all(&packet(5, "", &[])).await.unwrap();
+            assert_eq!(asked(&mut theirs).await, (0, "list-sas".into()));
+            let child = section(b"B\xfcro-1", &[value("name", b"B\xfcro"), value(b"\xff", b"\xc3")]);
+            let inside = [
+                value("uniqueid", "1"),
+                value("version", "2"),
+                value("state", "ESTABLISHED"),
+                value("remote-host", "192.0.2.7"),
+                value("remote-port", "4500"),
+                value("remote-id", b"J\xfcrgen \xc3\xbc@example.net"),
+                section("child-sas", &[child]),
+            ];
+            let sa = section(b"Au\xdfenstelle M\xfcnchen", &inside);
+            theirs.write_all(&packet(7, "list-sa", &sa)).await.unwrap();
+            theirs.write_all(&packet(1, "", &[])).await.unwrap();
+            assert_eq!(asked(&mut theirs).await, (4, "list-sa".into()));
+            theirs.write_all(&packet(5, "", &[])).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let sessions = Client::over(ours, LIMIT).sessions().await.unwrap();
+        assert_eq!(sessions.len(), 1);
+        assert_eq!((sessions[0].id, sessions[0].identity.as_str()), (1, "J?rgen \u{fc}@example.net"));
     }
 
     #[tokio::test]
@@ -543,6 +587,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_the_names_are_the_counts_are_read(names in prop::collection::vec(any::<u8>(), 0..60), value_of in prop::collection::vec(any::<u8>(), 0..300)) {
+            let other = section(&names, &[value(&names, &value_of), [&[4, names.len() as u8], &names[..], &[5, 0, names.len() as u8], &names, &[6]].concat()]);
+            let counts = section("ikesas", &[value("total", "12"), value("half-open", "2"), value(&names, &value_of)]);
+            // A key that is there twice is the decoder's to judge.
+            prop_assume!(!names.starts_with(b"ikesas") && names != b"total" && names != b"half-open");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let answer = runtime.block_on(answered(packet(1, "", &[other, counts].concat()), false, LIMIT));
+            prop_assert_eq!(answer, Ok(12));
+        }
+
+        #[test]
+        fn text_stays_and_the_rest_becomes_text_of_the_same_length(text in ".{0,40}", bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut same = text.clone().into_bytes();
+            make_text(&mut same);
+            prop_assert_eq!(same, text.into_bytes());
+            let mut changed = bytes.clone();
+            make_text(&mut changed);
+            prop_assert!(std::str::from_utf8(&changed).is_ok() && changed.len() == bytes.len());
+            let kept = bytes.iter().zip(&changed).filter(|(before, after)| before != after);
+            prop_assert!(kept.into_iter().all(|(before, after)| *before >= 0x80 && *after == b'?'));
+        }
+
         #[test]
         fn no_answer_panics_or_hangs(elements in elements()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
