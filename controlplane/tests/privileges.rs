@@ -20,8 +20,8 @@ interface Te0/0/0
 /// The groups as usherd sees them; `daemon`, user 1, is an administrator by the list, `nobody` by nothing.
 const GROUPS: &str =
     "root:x:0:\ndaemon:x:1:\nusher:x:64001:nobody,daemon\nusher-admin:x:64002:daemon\nnogroup:x:65534:\n";
-const USERS: &str =
-    "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
+const USERS: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/bin/sh\n\
+    usher-load:x:64003:64004::/:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
 
 /// usherd with groups of its own: this machine's stay as they are.
 fn start(node: &Node) -> Usherd {
@@ -99,4 +99,55 @@ fn only_administrators_hand_a_group_over_or_switch_debugging() {
     let told = node.log().matches(" Hello Active").count();
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(node.log().matches(" Hello Active").count(), told);
+}
+
+/// An administrator writes a program where he may and has usherd run it.
+#[test]
+fn a_program_of_an_administrator_s_is_refused_and_one_of_root_s_runs_as_usher_load() {
+    let node = Node::new(PROFILE, CONFIG);
+    std::fs::set_permissions(node.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = |path: &std::path::Path, text: &str| {
+        std::fs::write(path, format!("#!/bin/sh\n{text}\necho half_open=0 ike=7 child=8\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let cluster = |program: &std::path::Path| {
+        format!(
+            "{CONFIG} standby 1 name vpn\n!\ncrypto ikev2 cluster\n standby-group vpn\n secondary max-session 100\n \
+             secondary hello 100\n secondary update 100\n load-source script {}\n no shutdown\n",
+            program.display()
+        )
+    };
+    let of_admin = node.path("load");
+    script(&of_admin, &format!("id -u >{}", node.path("ran").display()));
+    node.configure(&cluster(&of_admin));
+
+    let checked = Command::new(env!("CARGO_BIN_EXE_usher"))
+        .args(["check".as_ref(), node.path("usher.conf").as_os_str()])
+        .output()
+        .unwrap();
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.contains("warning: `load-source`: the program will not run here"), "{checked}");
+
+    let _dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    let usherd = start(&node);
+    until("the reason is logged", || {
+        // /tmp is the first part of the path that others may write.
+        node.log().contains("%CLB-4-UNHEALTHY") && node.log().contains("can be written by others than root")
+    });
+    let shown = node.show("show crypto ikev2 cluster");
+    assert!(shown.contains("not run: ") && shown.contains("by others than root"), "{shown}");
+
+    let programs = tempfile::tempdir_in("/run").unwrap();
+    std::fs::set_permissions(programs.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let out = node.path("out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let of_root = programs.path().join("load");
+    script(&of_root, &format!("{{ id -u; id -g; id -G; }} >{0}/new; mv {0}/new {0}/ids", out.display()));
+    node.configure(&cluster(&of_root));
+    usherd.signal(rustix::process::Signal::HUP);
+    until("the source answers", || node.show("show crypto ikev2 cluster").contains(" 7"));
+    let ids = std::fs::read_to_string(out.join("ids")).unwrap();
+    assert_eq!(ids.split_whitespace().collect::<Vec<_>>(), ["64003", "64004", "64004"]);
+    assert!(!node.path("ran").exists());
 }

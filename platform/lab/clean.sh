@@ -18,6 +18,6 @@ for folder in /tmp/usher-lab.*; do
     done
     for pid in $(pids "${spaces[@]}"); do kill -9 "$pid" 2>/dev/null; done
     for space in "${spaces[@]}"; do ip netns del "$space"; done
-    rm -rf "$folder"
+    rm -rf "$folder" /run/usher-lab."$owner".*
     echo "ended $folder"
 done

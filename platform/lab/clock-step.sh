@@ -11,7 +11,7 @@ make_cluster "${NODES[@]}"
 for node in "${NODES[@]}"; do
     cluster_node "$node"
     load_script "$node" 200 # of 1000: 20 %
-    CLUSTER_LINES=$(printf ' key cluster-secret\n secondary max-session 1000\n secondary hello 500\n secondary update 500\n holdtime 3000\n load-source script %s\n' "$RUN/$node/load.sh") \
+    CLUSTER_LINES=$(printf ' key cluster-secret\n secondary max-session 1000\n secondary hello 500\n secondary update 500\n holdtime 3000\n load-source script %s\n' "$PROGRAMS/$node/load.sh") \
         cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" ' standby 1 timers 1 4' \
         ' standby 1 authentication md5 key-string hsrp-secret' ' standby delay minimum 0 reload 0'
 done

@@ -36,7 +36,7 @@ crypto ikev2 cluster
  secondary hello 500
  secondary update 500
  holdtime 3000
- load-source script $RUN/$node/load.sh
+ load-source script $PROGRAMS/$node/load.sh
  no shutdown
 end
 EOC

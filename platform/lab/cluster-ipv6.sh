@@ -36,7 +36,7 @@ crypto ikev2 cluster
  secondary update 500
  secondary load-normalization 100
  holdtime 3000
- load-source script $RUN/$node/load.sh
+ load-source script $PROGRAMS/$node/load.sh
  fqdn $node.example
  no shutdown
 end

@@ -10,7 +10,7 @@ make_cluster "${NODES[@]}"
 for node in "${NODES[@]}"; do
     cluster_node "$node"
     CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 300\n secondary update 300\n holdtime 1500\n load-source script %s\n fqdn %s.example\n' \
-        "cluster-secret" "$RUN/$node/load.sh" "$node") \
+        "cluster-secret" "$PROGRAMS/$node/load.sh" "$node") \
         cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 300 msec 1200" " standby delay minimum 0 reload 0"
     load_script "$node" 200
 done

@@ -28,7 +28,7 @@ USHER_ATTACH=${USHER_ATTACH:-owned}
 NODE_IF=exc0
 [ "$USHER_ATTACH" = owned ] || NODE_IF=v0
 
-PASS=0 FAIL=0 MISSED=() LAB_KEEP=${LAB_KEEP:-} LAB_NAME='' RUN='' PFX=''
+PASS=0 FAIL=0 MISSED=() LAB_KEEP=${LAB_KEEP:-} LAB_NAME='' RUN='' PROGRAMS='' PFX=''
 PIDS=() SPACES=()
 
 # ---- story and checks -------------------------------------------------------------------------------------------
@@ -78,7 +78,9 @@ lab_start() {
         command -v "$tool" >/dev/null || { echo "$LAB_NAME: $tool is missing: run platform/lab/deps.sh" >&2; exit 1; }
     done
     RUN=$(mktemp -d "/tmp/usher-lab.$$.XXXXXX")
-    chmod 755 "$RUN"
+    # usherd runs programs only from paths that root alone can change.
+    PROGRAMS=$(mktemp -d "/run/usher-lab.$$.XXXXXX")
+    chmod 755 "$RUN" "$PROGRAMS"
     PFX=ul$$
     trap lab_cleanup EXIT
     trap 'echo; echo "interrupted: cleaning up" >&2; exit 130' INT
@@ -107,7 +109,7 @@ lab_cleanup() {
     done
     wait 2>/dev/null
     for space in "${SPACES[@]}"; do ip netns del "$space" 2>/dev/null; done
-    [ -z "$RUN" ] || rm -rf "$RUN"
+    [ -z "$RUN" ] || rm -rf "$RUN" "$PROGRAMS"
     exit "$status"
 }
 lab_alive() { local pid; for pid in "${PIDS[@]}"; do kill -0 "$pid" 2>/dev/null && return 0; done; return 1; }
@@ -460,10 +462,10 @@ active_of() { local node; for node in "$@"; do [ "$(state_of "$node" "${STATES_G
 # ---- what the nodes of a cluster say -------------------------------------------------------------------------------
 # load NODE SESSIONS: of those whose load source is their file (load_script); IKE SAs of max-session, nothing else
 load() { echo "half_open=0 ike=$2 child=0 cpu=1 mem=1" >"$RUN/$1/load.new"; mv "$RUN/$1/load.new" "$RUN/$1/load"; }
-load_script() { # NODE SESSIONS: the program for `load-source script`, $RUN/NODE/load.sh
-    mkdir -p "$RUN/$1"
-    printf '#!/bin/sh\nexec cat %s/load\n' "$RUN/$1" >"$RUN/$1/load.sh"
-    chmod +x "$RUN/$1/load.sh"
+load_script() { # NODE SESSIONS: the program for `load-source script`, $PROGRAMS/NODE/load.sh
+    mkdir -p "$RUN/$1" "$PROGRAMS/$1"
+    printf '#!/bin/sh\nexec cat %s/load\n' "$RUN/$1" >"$PROGRAMS/$1/load.sh"
+    chmod 755 "$PROGRAMS/$1" "$PROGRAMS/$1/load.sh"
     load "$1" "$2"
 }
 cluster_json() { usher_at "$1" --json show crypto ikev2 cluster 2>/dev/null; }

@@ -13,7 +13,14 @@ on node sysctl -qw net.ipv6.conf.v0.disable_ipv6=1
 on node ip link set v0 address 02:00:00:00:00:01
 address client eth0 192.0.2.100/24
 env -u MAKEFLAGS -u MAKELEVEL make -s install DESTDIR="$RUN/stage" PREFIX=/usr >"$RUN/make.log" 2>&1 || die "make install: $(cat "$RUN/make.log")"
-mkdir -p "$RUN/stage/etc/usher"
+mkdir -p "$RUN/stage/etc/usher" "$RUN/stage/usr/local/sbin"
+cat >"$RUN/stage/usr/local/sbin/load" <<'EOL'
+#!/bin/sh
+cp /proc/self/status /tmp/load-status
+if systemd-run --no-block /bin/true 2>/dev/null || cat /etc/shadow >/dev/null 2>&1; then touch /tmp/load-escaped; fi
+echo half_open=0 ike=7 child=8
+EOL
+chmod 755 "$RUN/stage/usr/local/sbin" "$RUN/stage/usr/local/sbin/load"
 profile_file && mv "$RUN/profile.toml" "$RUN/stage/etc/usher/"
 cat >"$RUN/stage/etc/usher/usher.conf" <<EOC
 hostname node
@@ -32,6 +39,8 @@ crypto ikev2 redirect gateway init
 crypto ikev2 cluster
  standby-group vpn
  static-gateway $GW1_4
+ secondary max-session 1000
+ load-source script /usr/local/sbin/load
  no shutdown
 !
 end
@@ -100,8 +109,15 @@ need 20 "the role" active
 check "a client is redirected" wait_for 20 "a redirect" answered
 thread() { sd sh -c "for t in /proc/$(of usherd MainPID)/task/*; do chrt -p \${t##*/} | grep -c 'policy: SCHED_$1'; done" | awk '{ n += $1 } END { print n }'; }
 equal "threads of usherd that go before others: the loop alone" 1 "$(thread FIFO)"
-# CAP_CHOWN, CAP_NET_ADMIN, CAP_NET_RAW
-equal "its capabilities" 0000000000003001 "$(sd awk '/^CapEff/ { print $2 }' "/proc/$(of usherd MainPID)/status")"
+# CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN, CAP_NET_RAW
+equal "its capabilities" 00000000000030e1 "$(sd awk '/^CapEff/ { print $2 }' "/proc/$(of usherd MainPID)/status")"
+measured() { show crypto ikev2 cluster | grep -Eq "${NODE4//./\\.} .* 7( |\$)"; }
+check "the load of its script is known" wait_for 20 "the load" measured
+# usherd's /tmp is its own.
+in_tmp() { sd sh -c "cat /proc/$(of usherd MainPID)/root/tmp/$1 2>/dev/null"; }
+equal "the script runs as usher-load" "$(sd id -u usher-load)" "$(in_tmp load-status | awk '/^Uid/ { print $2 }')"
+equal "without capabilities" 0000000000000000 "$(in_tmp load-status | awk '/^CapEff/ { print $2 }')"
+check "without a way to PID 1 or to the shadow file" sd sh -c "[ ! -e /proc/$(of usherd MainPID)/root/tmp/load-escaped ]"
 has "the journal has it" '%HSRP-5-STATECHANGE: .* state Standby -> Active' "$(sd journalctl --no-pager -u usherd -o cat)"
 
 story "configure, write memory, reload"

@@ -50,7 +50,7 @@ crypto ikev2 cluster
  secondary max-session 1000
  secondary hello 300
  secondary update 300
- load-source script $RUN/$node/load.sh
+ load-source script $PROGRAMS/$node/load.sh
  static-gateway 2001:db8:100::99
  no shutdown
 end

@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use crate::api::Configure;
-use crate::config::{self, Binding, Config, LoadError, Severity, health};
+use crate::config::{self, Binding, Config, LoadError, LoadSource, Severity, health};
+use crate::load::trusted;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -67,12 +68,28 @@ pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -
     print(&text) && good
 }
 
-/// What the configuration does, with the ports of a profile where one is at hand.
+/// What the configuration does, with the ports of a profile where one is at hand, and what of it does not fit this system.
 fn plan(config: &Config, binding: Option<&Binding>) -> health::Plan {
-    let Some(binding) = binding else { return health::assess(config, None) };
-    let mut plan = health::assess(config, Some(&|name| binding.port(config, name)));
-    plan.warnings.extend(binding.warnings(config));
+    let mut plan = match binding {
+        None => health::assess(config, None),
+        Some(binding) => {
+            let mut plan = health::assess(config, Some(&|name| binding.port(config, name)));
+            plan.warnings.extend(binding.warnings(config));
+            plan
+        }
+    };
+    plan.warnings.extend(untrusted_program(config));
     plan
+}
+
+/// Why the program of `load-source` would not be run on this system.
+fn untrusted_program(config: &Config) -> Option<String> {
+    let program = match config.cluster.as_ref()?.load_source.as_ref()? {
+        LoadSource::Script(path) | LoadSource::Whack(Some(path)) => path,
+        LoadSource::Whack(None) | LoadSource::Vici(_) | LoadSource::Fixed { .. } => return None,
+    };
+    let why = trusted::resolve(Path::new(program)).err()?;
+    Some(format!("`load-source`: the program will not run here: {why}"))
 }
 
 /// What the file would change of the usherd that runs here; `None` where none does, or it may not be asked.

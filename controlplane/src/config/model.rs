@@ -343,7 +343,7 @@ pub enum Selection {
 pub enum LoadSource {
     /// `vici [SOCKET]`: strongSwan; `None` is its usual socket
     Vici(Option<String>),
-    /// `whack [PROGRAM]`: libreswan; `None` is `ipsec`
+    /// `whack [PROGRAM]`: libreswan; `None` is the distribution's program
     Whack(Option<String>),
     /// `script PATH`
     Script(String),
@@ -365,8 +365,6 @@ pub enum LoadSource {
 impl LoadSource {
     /// strongSwan's control socket where none is given.
     pub const VICI: &str = "/run/charon.vici";
-    /// libreswan's program where none is given.
-    pub const WHACK: &str = "ipsec";
 }
 
 /// `static-gateway ADDRESS [priority N] [probe ...]`

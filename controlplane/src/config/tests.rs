@@ -730,7 +730,7 @@ fn load_source() -> impl Strategy<Value = LoadSource> {
     let percent = proptest::option::of((0u8..=100, 0u8..=100));
     prop_oneof![
         proptest::option::of(path()).prop_map(LoadSource::Vici),
-        proptest::option::of("[a-z/]{1,12}").prop_map(LoadSource::Whack),
+        proptest::option::of(path()).prop_map(LoadSource::Whack),
         path().prop_map(LoadSource::Script),
         (0u32..=100_000, 0u32..=100_000, 0u32..=100_000, percent).prop_map(
             |(half_open, ike, child, system)| {

@@ -252,8 +252,12 @@ impl Daemon {
                     .iter()
                     .flat_map(|progress| &progress.stay)
                     .take(5)
-                    .map(|stay| format!("{} {}: {}", stay.peer, stay.identity, stay.reason))
+                    .map(|stay| match stay.peer {
+                        Some(peer) => format!("{peer} {}: {}", stay.identity, stay.reason),
+                        None => format!("{}: {}", stay.identity, stay.reason),
+                    })
                     .collect(),
+                problem: progress.and_then(|progress| progress.problem),
             }
         };
         group.node.standings(now_ns).into_iter().filter(draining).map(view).collect()

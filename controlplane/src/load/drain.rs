@@ -10,11 +10,13 @@
 //! [`Plan`] decides, without IO or clock; [`Drain`] runs it against the daemon.
 
 use super::vici::Client;
-use super::{LIMIT, RETRY, SourceSpec, whack};
+use super::whack::{self, States};
+use super::{LIMIT, RETRY, SourceSpec};
 use platform::clock::monotonic_ns;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,8 +47,8 @@ pub enum Daemon {
     },
     /// libreswan's
     Pluto {
-        /// `ipsec`, or `whack` itself
-        program: PathBuf,
+        /// `ipsec`, or `whack` itself; `None`: the distribution's
+        program: Option<PathBuf>,
     },
 }
 
@@ -74,14 +76,16 @@ impl Daemon {
 
 enum Connection {
     Charon(Client),
-    Pluto(PathBuf),
+    Pluto(Option<PathBuf>),
 }
 
 impl Connection {
-    async fn sessions(&mut self) -> Result<Vec<Session>, String> {
+    async fn sessions(&mut self) -> Result<States, String> {
         match self {
-            Connection::Charon(client) => client.sessions().await,
-            Connection::Pluto(program) => whack::sessions(program, LIMIT.1).await,
+            Connection::Charon(client) => {
+                client.sessions().await.map(|sessions| States { sessions, problem: None })
+            }
+            Connection::Pluto(program) => whack::sessions(program.as_deref(), LIMIT.1).await,
         }
     }
 
@@ -92,7 +96,7 @@ impl Connection {
                 client.redirect(*id, *gateway).await.map(drop)
             }
             (Connection::Pluto(program), Step::AskAll { connection, gateways }) => {
-                whack::redirect(program, connection, gateways, LIMIT.1).await
+                whack::redirect(program.as_deref(), connection, gateways, LIMIT.1).await
             }
             _ => Ok(()),
         }
@@ -104,13 +108,14 @@ impl Connection {
 pub(super) struct Session {
     /// The daemon's own number of it, until it is rekeyed
     pub(super) id: u32,
-    pub(super) peer: SocketAddr,
+    /// `None` where the daemon does not say
+    pub(super) peer: Option<SocketAddr>,
     pub(super) identity: String,
     pub(super) ikev2: bool,
     /// It was this gateway that connected
     pub(super) initiator: bool,
     /// The connection with which it can be redirected, but not alone
-    pub(super) connection: Option<String>,
+    pub(super) connection: Option<OsString>,
 }
 
 /// Where the sessions are to go, and how fast.
@@ -154,8 +159,8 @@ impl Progress {
 pub struct Stay {
     /// The daemon's own number of its IKE SA
     pub id: u32,
-    /// The client's address
-    pub peer: IpAddr,
+    /// The client's address, where the daemon says it
+    pub peer: Option<IpAddr>,
     /// The client's identity
     pub identity: String,
     /// Why
@@ -231,9 +236,9 @@ async fn drain(
     loop {
         let began_ns = monotonic_ns();
         if began_ns >= list_ns {
-            let sessions = connection.sessions().await?;
+            let States { sessions, problem } = connection.sessions().await?;
             let now_ns = monotonic_ns();
-            plan.listed(sessions, now_ns);
+            plan.listed(sessions, problem, now_ns);
             let took = Duration::from_nanos(now_ns - began_ns);
             list_ns = now_ns + (took * RELIST_SHARE).max(RELIST).as_nanos() as u64;
         }
@@ -256,7 +261,7 @@ enum Step {
     /// Have this session redirected
     Ask { id: u32, gateway: IpAddr },
     /// Have all sessions of this connection redirected, in turn to these gateways
-    AskAll { connection: String, gateways: Vec<IpAddr> },
+    AskAll { connection: OsString, gateways: Vec<IpAddr> },
     /// There is nothing to do before
     Wait { until_ns: u64 },
 }
@@ -264,7 +269,7 @@ enum Step {
 #[derive(Clone, Debug)]
 struct Asked {
     at_ns: u64,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     identity: String,
 }
 
@@ -285,8 +290,8 @@ struct Plan {
     last_ns: u64,
     /// What each gateway is owed, in weights
     owed: BTreeMap<IpAddr, i64>,
-    /// Why the daemon cannot be asked
-    lost: Option<String>,
+    /// Why the daemon cannot be asked, or its list is not understood
+    problem: Option<String>,
     /// Those that wait have no gateway of their family
     no_gateway: bool,
 }
@@ -296,8 +301,8 @@ impl Plan {
         Plan { patience_ns: u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX), ..Plan::default() }
     }
 
-    /// Takes the daemon's list of all established sessions.
-    fn listed(&mut self, sessions: Vec<Session>, now_ns: u64) {
+    /// Takes the daemon's list of all established sessions, and what of it is not understood.
+    fn listed(&mut self, sessions: Vec<Session>, problem: Option<String>, now_ns: u64) {
         let here: HashSet<u32> = sessions.iter().map(|session| session.id).collect();
         let (asked, gone) =
             std::mem::take(&mut self.asked).into_iter().partition(|(id, _)| here.contains(id));
@@ -312,24 +317,25 @@ impl Plan {
                 None => self.moved = self.moved.saturating_add(1),
             }
         }
-        let mut families = HashMap::<&str, [bool; 2]>::new();
+        let mut families = HashMap::<&OsString, [bool; 2]>::new();
         for session in &sessions {
-            if let Some(connection) = &session.connection {
-                families.entry(connection).or_default()[usize::from(session.peer.is_ipv4())] = true;
+            if let (Some(connection), Some(peer)) = (&session.connection, session.peer) {
+                families.entry(connection).or_default()[usize::from(peer.is_ipv4())] = true;
             }
         }
-        let mixed: HashSet<String> = families
+        let mixed: HashSet<OsString> = families
             .iter()
             .filter(|(_, both)| **both == [true; 2])
-            .map(|(name, _)| (*name).to_owned())
+            .map(|(name, _)| (*name).clone())
             .collect();
         self.waiting.clear();
-        (self.staying, self.in_vain, self.lost) = (0, 0, None);
+        (self.staying, self.in_vain, self.problem) = (0, 0, problem);
         let mut stay = Vec::new();
         for session in sessions {
             let reason = match self.asked.get(&session.id) {
                 _ if !session.ikev2 => "IKEv1 has no redirect",
                 _ if session.initiator => "this gateway is the initiator",
+                _ if session.peer.is_none() => "the IKE daemon does not show its address",
                 _ if session.connection.as_ref().is_some_and(|name| mixed.contains(name)) => {
                     "its connection serves IPv4 and IPv6: whack cannot redirect them apart"
                 }
@@ -346,7 +352,7 @@ impl Plan {
             self.staying = self.staying.saturating_add(1);
             if stay.len() < MAX_LISTED {
                 let Session { id, peer, identity, .. } = session;
-                stay.push(Stay { id, peer: peer.ip(), identity, reason });
+                stay.push(Stay { id, peer: peer.map(|peer| peer.ip()), identity, reason });
             }
         }
         self.stay = Some(stay);
@@ -357,13 +363,16 @@ impl Plan {
         self.asked.clear();
         self.waiting.clear();
         self.in_vain = 0;
-        self.lost = Some(why);
+        self.problem = Some(why);
     }
 
     fn next(&mut self, orders: &Orders, now_ns: u64) -> Step {
         let usable = |v4| orders.targets.iter().any(|(to, weight)| *weight > 0 && to.is_ipv4() == v4);
         let families = [usable(false), usable(true)];
-        let next = self.waiting.iter().position(|session| families[usize::from(session.peer.is_ipv4())]);
+        let next = self
+            .waiting
+            .iter()
+            .position(|session| session.peer.is_some_and(|peer| families[usize::from(peer.is_ipv4())]));
         self.no_gateway = next.is_none() && !self.waiting.is_empty();
         let Some(next) = next.filter(|_| orders.pace > 0) else { return Step::Wait { until_ns: u64::MAX } };
         let due_ns = self.last_ns + 60_000_000_000 / u64::from(orders.pace);
@@ -371,9 +380,10 @@ impl Plan {
             return Step::Wait { until_ns: due_ns };
         }
         let Some(first) = self.waiting.remove(next) else { return Step::Wait { until_ns: now_ns } };
+        let Some(peer) = first.peer.map(|peer| peer.ip()) else { return Step::Wait { until_ns: now_ns } };
         self.last_ns = due_ns.max(now_ns.saturating_sub(CATCH_UP_NS));
         let Some(connection) = first.connection.clone() else {
-            let Some(gateway) = self.target(first.peer.ip(), &orders.targets) else {
+            let Some(gateway) = self.target(peer, &orders.targets) else {
                 return Step::Wait { until_ns: now_ns };
             };
             let id = first.id;
@@ -388,7 +398,7 @@ impl Plan {
         self.last_ns =
             self.last_ns.saturating_add(60_000_000_000 / u64::from(orders.pace) * all.len() as u64);
         let turns = (all.len() + 1).min(MAX_TARGETS);
-        let gateways = (0..turns).filter_map(|_| self.target(first.peer.ip(), &orders.targets)).collect();
+        let gateways = (0..turns).filter_map(|_| self.target(peer, &orders.targets)).collect();
         all.into_iter().chain([first]).for_each(|session| self.ask(session, now_ns));
         Step::AskAll { connection, gateways }
     }
@@ -425,7 +435,7 @@ impl Plan {
             moved: self.moved,
             staying: self.staying,
             stay: Vec::new(),
-            problem: self.lost.clone().or_else(|| self.no_gateway.then(|| NO_GATEWAY.to_owned())),
+            problem: self.problem.clone().or_else(|| self.no_gateway.then(|| NO_GATEWAY.to_owned())),
         };
         let changed = now != *told || listed.as_ref().is_some_and(|listed| *listed != kept);
         *told = Progress { stay: listed.unwrap_or(kept), ..now };
@@ -447,7 +457,7 @@ mod tests {
     fn session(id: u32, peer: &str) -> Session {
         Session {
             id,
-            peer: SocketAddr::new(peer.parse().unwrap(), 4500),
+            peer: Some(SocketAddr::new(peer.parse().unwrap(), 4500)),
             identity: format!("client{id}"),
             ikev2: true,
             initiator: false,
@@ -480,7 +490,7 @@ mod tests {
         let orders = orders(60_000_000, &[("192.0.2.2", 1)]);
         let old = Session { ikev2: false, ..session(3, "198.51.100.3") };
         let ours = Session { initiator: true, ..session(4, "198.51.100.4") };
-        plan.listed(vec![session(1, "198.51.100.1"), session(2, "198.51.100.2"), old, ours], 0);
+        plan.listed(vec![session(1, "198.51.100.1"), session(2, "198.51.100.2"), old, ours], None, 0);
         let asked = ask(&mut plan, &orders, SECOND);
         assert_eq!(asked, [(1, "192.0.2.2".to_owned()), (2, "192.0.2.2".to_owned())]);
         let first = progress(&mut plan);
@@ -490,11 +500,11 @@ mod tests {
             ["IKEv1 has no redirect", "this gateway is the initiator"]
         );
 
-        plan.listed(vec![session(2, "198.51.100.2")], 30 * SECOND);
+        plan.listed(vec![session(2, "198.51.100.2")], None, 30 * SECOND);
         let second = progress(&mut plan);
         assert_eq!((second.asked, second.moved, second.staying, second.done()), (1, 1, 0, false));
 
-        plan.listed(vec![session(2, "198.51.100.2")], 41 * SECOND);
+        plan.listed(vec![session(2, "198.51.100.2")], None, 41 * SECOND);
         let third = progress(&mut plan);
         assert_eq!((third.asked, third.moved, third.staying, third.done()), (0, 1, 1, true));
         assert_eq!(third.stay[0].reason, "the client supports no redirect, does not answer, or came back");
@@ -504,7 +514,7 @@ mod tests {
     #[test]
     fn it_waits_without_pace_and_for_a_gateway_of_the_family() {
         let mut plan = Plan::new(PATIENCE);
-        plan.listed(vec![session(1, "2001:db8::1"), session(2, "198.51.100.2")], 0);
+        plan.listed(vec![session(1, "2001:db8::1"), session(2, "198.51.100.2")], None, 0);
         assert!(ask(&mut plan, &orders(0, &[("192.0.2.2", 1)]), SECOND).is_empty());
         assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), SECOND), [(2, "192.0.2.2".to_owned())]);
         let stuck = progress(&mut plan);
@@ -523,28 +533,28 @@ mod tests {
     #[test]
     fn one_that_is_rekeyed_has_not_moved() {
         let mut plan = Plan::new(PATIENCE);
-        plan.listed(vec![session(1, "198.51.100.1")], 0);
+        plan.listed(vec![session(1, "198.51.100.1")], None, 0);
         assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), SECOND).len(), 1);
-        plan.listed(vec![Session { id: 9, ..session(1, "198.51.100.1") }], 50 * SECOND);
+        plan.listed(vec![Session { id: 9, ..session(1, "198.51.100.1") }], None, 50 * SECOND);
         let rekeyed = progress(&mut plan);
         assert_eq!((rekeyed.moved, rekeyed.staying, rekeyed.stay[0].id, rekeyed.waiting), (0, 1, 9, 0));
-        plan.listed(Vec::new(), 51 * SECOND);
+        plan.listed(Vec::new(), None, 51 * SECOND);
         assert_eq!(progress(&mut plan).moved, 1);
     }
 
     #[test]
     fn connections_that_cannot_be_parted_are_asked_as_a_whole_and_pay_for_all() {
         let mut plan = Plan::new(PATIENCE);
-        let of = |name: &str, id, peer| Session { connection: Some(name.to_owned()), ..session(id, peer) };
+        let of = |name: &str, id, peer| Session { connection: Some(name.into()), ..session(id, peer) };
         let a = (1..=30).map(|id| of("a", id, "198.51.100.1"));
         let others = [of("b", 51, "198.51.100.2"), of("c", 61, "198.51.100.3"), of("c", 62, "2001:db8::3")];
-        plan.listed(a.chain(others).collect(), 0);
+        plan.listed(a.chain(others).collect(), None, 0);
         let orders = orders(600, &[("192.0.2.2", 2), ("192.0.2.3", 1)]);
         let Step::AskAll { connection, gateways } = plan.next(&orders, 10 * SECOND) else {
             panic!("nobody is asked")
         };
         let second = gateways.iter().filter(|to| to.to_string() == "192.0.2.3").count();
-        assert_eq!((connection.as_str(), gateways.len(), second), ("a", 30, 10));
+        assert_eq!((connection.to_str(), gateways.len(), second), (Some("a"), 30, 10));
         assert!(matches!(plan.next(&orders, 12 * SECOND), Step::Wait { until_ns } if until_ns > 12 * SECOND));
         let next = plan.next(&orders, 13 * SECOND);
         assert!(matches!(&next, Step::AskAll { connection, .. } if connection == "b"), "{next:?}");
@@ -557,11 +567,11 @@ mod tests {
     fn another_daemon_starts_from_nothing() {
         let mut plan = Plan::new(PATIENCE);
         let orders = orders(60_000_000, &[("192.0.2.2", 1)]);
-        plan.listed(vec![session(1, "198.51.100.1")], 0);
+        plan.listed(vec![session(1, "198.51.100.1")], None, 0);
         assert_eq!(ask(&mut plan, &orders, SECOND).len(), 1);
         plan.disconnected("gone".into());
         assert_eq!(progress(&mut plan).problem.as_deref(), Some("gone"));
-        plan.listed(vec![session(1, "198.51.100.9")], 2 * SECOND);
+        plan.listed(vec![session(1, "198.51.100.9")], None, 2 * SECOND);
         assert_eq!((ask(&mut plan, &orders, 3 * SECOND).len(), progress(&mut plan).moved), (1, 0));
     }
 
@@ -574,7 +584,7 @@ mod tests {
             let targets: Vec<_> = weights.iter().enumerate()
                 .map(|(n, weight)| (IpAddr::from([192, 0, 2, n as u8]), *weight)).collect();
             let orders = Orders { pace, targets: targets.clone() };
-            plan.listed((0..clients).map(|id| session(id, "198.51.100.1")).collect(), 0);
+            plan.listed((0..clients).map(|id| session(id, "198.51.100.1")).collect(), None, 0);
             let (mut now, mut times, mut got) = (5 * SECOND, Vec::new(), BTreeMap::<IpAddr, u32>::new());
             for pause in pauses {
                 now += pause;

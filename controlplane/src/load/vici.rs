@@ -307,7 +307,7 @@ impl ListedSa {
         // A link-local address has its zone behind it.
         let peer = SocketAddr::new(self.remote_host.split('%').next()?.parse().ok()?, self.remote_port);
         let (id, ikev2, initiator) = (self.uniqueid, self.version == 2, self.initiator);
-        let session = Session { id, peer, identity, ikev2, initiator, connection: None };
+        let session = Session { id, peer: Some(peer), identity, ikev2, initiator, connection: None };
         (self.state == "ESTABLISHED").then_some(session)
     }
 }
@@ -562,7 +562,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let sessions = Client::over(ours, LIMIT).sessions().await.unwrap();
-        let peer = "[2001:db8::7]:4500".parse().unwrap();
+        let peer = Some("[2001:db8::7]:4500".parse().unwrap());
         let session = |id, identity: &str, initiator| {
             let identity = identity.to_owned();
             Session { id, peer, identity, ikev2: true, initiator, connection: None }

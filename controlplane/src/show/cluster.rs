@@ -204,6 +204,8 @@ pub struct DrainView {
     pub staying: Option<u64>,
     /// Some of those that stay: client address and identity
     pub examples: Vec<String>,
+    /// Why it does not go on, or not for all sessions; only the member itself knows
+    pub problem: Option<String>,
 }
 
 /// `show crypto ikev2 cluster`; `None`: no cluster is configured.
@@ -259,6 +261,9 @@ pub fn summary(view: Option<&ClusterView>) -> String {
             }
         };
         line("Draining", &text);
+        if let Some(problem) = &drain.problem {
+            line("Drain problem", problem);
+        }
     }
     for note in &view.notes {
         line("Note", note);
@@ -638,6 +643,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
             waiting: 30,
             staying: Some(2),
             examples: vec!["198.51.100.7 alice".to_owned()],
+            problem: Some("vici /run/charon.vici: charon hangs".to_owned()),
         });
         view.drains.push(DrainView {
             address: "2001:db8::2".parse().unwrap(),
@@ -645,6 +651,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
             waiting: 7,
             staying: None,
             examples: Vec::new(),
+            problem: None,
         });
         insta::assert_snapshot!(summary(Some(&view)), @r"
         Role           : CLB Primary
@@ -656,6 +663,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         Load feed      : unauthenticated: add `key STRING` under `crypto ikev2 cluster`
         Surge          : for 12 s: every usable gateway takes clients
         Draining       : 2001:DB8::3: 120 sessions moved, 30 waiting, 2 stay (no redirect support)
+        Drain problem  : vici /run/charon.vici: charon hangs
         Draining       : 2001:DB8::2: 7 sessions waiting (which moved and which stay, 2001:DB8::2 shows)
         Codes          : '*' Least loaded, '-' Overloaded, '!' Not chosen
 

@@ -217,7 +217,7 @@ pub(super) const TABLE: &[Command] = &[
         "load-source {vici [SOCKET]|whack [PROGRAM]|script SCRIPT|fixed half-open SAS ike IKESAS child CHILDSAS [cpu CPU mem MEM]}",
         "load-source [LINE]",
         Now,
-        "where this node's load comes from: strongSwan, libreswan, a script or fixed numbers",
+        "where this node's load comes from: strongSwan, libreswan, a script or fixed numbers; programs run as user usher-load and only from paths that root alone can change",
         load_source,
     ),
     row(
@@ -262,7 +262,7 @@ fn load_source(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     } else if m.has("vici") {
         Some(LoadSource::Vici(path("SOCKET")?))
     } else if m.has("whack") {
-        Some(LoadSource::Whack(m.text("PROGRAM")))
+        Some(LoadSource::Whack(path("PROGRAM")?))
     } else if m.has("script") {
         path("SCRIPT")?.map(LoadSource::Script)
     } else {

@@ -131,6 +131,8 @@ pub struct Clusters {
     reading: Option<Result<crate::load::Sample, String>>,
     probes: BTreeMap<IpAddr, (ProbeSpec, Probe)>,
     drain: Option<Drain>,
+    /// The problem of the drain that was logged last
+    drain_problem: Option<String>,
     pub(in crate::daemon) budgets: BTreeMap<IpAddr, MoveBudget>,
     pub(in crate::daemon) turn_at: u64,
     incarnation: u64,
@@ -151,6 +153,7 @@ impl Clusters {
             reading: None,
             probes: BTreeMap::new(),
             drain: None,
+            drain_problem: None,
             budgets: BTreeMap::new(),
             turn_at: 0,
             incarnation: since.as_millis() as u64,
@@ -236,9 +239,7 @@ fn source_spec(source: LoadSource, vici: &std::path::Path) -> SourceSpec {
         LoadSource::Vici(socket) => {
             SourceSpec::Vici { socket: socket.map_or_else(|| vici.to_owned(), PathBuf::from) }
         }
-        LoadSource::Whack(program) => {
-            SourceSpec::Whack { program: program.unwrap_or_else(|| LoadSource::WHACK.to_owned()).into() }
-        }
+        LoadSource::Whack(program) => SourceSpec::Whack { program: program.map(PathBuf::from) },
         LoadSource::Script(path) => SourceSpec::Script { path: path.into() },
         LoadSource::Fixed { half_open, ike, child, cpu, mem } => {
             SourceSpec::Fixed(Counts { half_open, ike, child, cpu: percent(cpu), mem: percent(mem) })
@@ -429,6 +430,7 @@ impl Daemon {
             .iter()
             .map(|(address, (_, probe))| (*address, !matches!(probe.latest(), ProbeState::Down { .. })))
             .collect();
+        self.log_drain_problem(now);
         let to_move = self.clusters.progress().map_or(0, |progress| progress.waiting + progress.asked);
         let redirects = self.dataplanes.redirects();
         for key in &keys {
@@ -460,6 +462,20 @@ impl Daemon {
         if group.synced.replace(ready) != Some(ready) {
             self.synced(key, ready, now);
         }
+    }
+
+    /// Logs why a drain does not go on, when that has changed.
+    fn log_drain_problem(&mut self, now: u64) {
+        let problem = self.clusters.progress().and_then(|progress| progress.problem);
+        if self.clusters.drain_problem == problem {
+            return;
+        }
+        if let Some(problem) = &problem
+            && self.election.limits.allow("CLB-4-DRAIN", "drain", LOG_LIMIT, now)
+        {
+            tracing::warn!("%CLB-4-DRAIN: {problem}");
+        }
+        self.clusters.drain_problem = problem;
     }
 
     /// The newest reading where it says something new.
