@@ -178,7 +178,6 @@ impl LinkTable {
     }
 
     /// Takes a device away; whether it was there.
-    #[allow(dead_code)] // the events of rtnetlink come next
     pub(super) fn remove_link(&mut self, message: &LinkMessage) -> bool {
         // A port that leaves its bridge is deleted in the bridge's family only.
         if message.header.interface_family != AddressFamily::Unspec {
@@ -214,14 +213,12 @@ impl LinkTable {
     }
 
     /// Takes an address away; whether it was there.
-    #[allow(dead_code)] // the events of rtnetlink come next
     pub(super) fn remove_address(&mut self, message: &AddressMessage) -> bool {
         let Some(prefix) = prefix_in(message) else { return false };
         self.remove_prefix(message.header.index, prefix)
     }
 
     /// Takes an address off a device; whether it was there.
-    #[allow(dead_code)] // the events of rtnetlink come next
     pub(super) fn remove_prefix(&mut self, index: u32, prefix: Prefix) -> bool {
         match self.links.get_mut(&index) {
             Some(link) if link.addresses.contains(&prefix) => {

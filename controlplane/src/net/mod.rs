@@ -6,8 +6,15 @@
 //! own: addresses on them that the configuration does not name are taken off.
 
 pub mod announce;
+mod claims;
+mod compare;
+mod engine;
+mod events;
 pub mod links;
 pub mod reconciler;
+mod requests;
+mod routes;
+mod settings;
 
 use crate::types::{Prefix, is_link_local};
 use futures_util::TryStreamExt as _;

@@ -1,13 +1,16 @@
 //! The reconciler of the kernel's devices: a thread of its own that alone changes devices, addresses, sysctls and routes.
 //!
-//! What is wanted is stated, what is there is known from rtnetlink's events, and what differs is put right. Callers
-//! never wait for it: they leave what they want in its inbox, where the last word about a device replaces the one
-//! before, and hear of the outcome by a [`Report`].
+//! What is wanted is stated, what is there is known from rtnetlink's events, and what differs is put right: as soon as
+//! it differs, whoever changed it. Callers never wait: they leave what they want in the inbox, where the last word
+//! about a device replaces the one before, and hear of the outcome by a [`Report`].
+//!
+//! Devices are independent of each other: a refusal at one delays no other. Two that undo each other's work without
+//! end are a failure, too.
 
+use super::NetError;
+use super::engine::Engine;
 use super::links::LinkTable;
-use super::{Net, NetError, Wanted};
 use crate::types::Prefix;
-use futures_util::TryStreamExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -105,8 +108,9 @@ pub enum Report {
         /// How it went; [`NetError::Superseded`] when a later request about the device came before it was carried out
         result: Result<(), NetError>,
     },
-    /// A device is not as wanted, and one attempt to put it right was refused. Attempts go on: after 100 ms at first, 5 s
-    /// at last, and at each event of the kernel
+    /// A device is not as wanted, and an attempt to put it right was refused. Attempts go on: after 100 ms at first, 5 s
+    /// at last, and when the kernel has changed something. A failure that lasts is reported every 5 s; one that
+    /// [`Report::Done`] has told of is not repeated here at once
     Failed {
         /// The device
         device: String,
@@ -138,21 +142,33 @@ pub enum Report {
 
 /// What callers have left for the thread.
 #[derive(Default)]
-struct Inbox {
-    ports: Option<Vec<PortDevice>>,
-    groups: BTreeMap<String, (Option<GroupDevice>, u64)>,
-    superseded: Vec<u64>,
-    kept: Option<BTreeSet<String>>,
-    stop: Option<bool>,
+pub(super) struct Inbox {
+    pub ports: Option<Vec<PortDevice>>,
+    pub groups: BTreeMap<String, (Option<GroupDevice>, u64)>,
+    /// Tickets of requests that a later one about the same device replaced
+    pub superseded: Vec<u64>,
+    pub kept: Option<BTreeSet<String>>,
+    pub stop: Option<bool>,
 }
 
+/// The inbox, and the bell at it.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Mailbox {
     inbox: Mutex<Inbox>,
-    notify: Notify,
+    pub notify: Notify,
 }
 
-impl Shared {
+impl Mailbox {
+    /// Everything that was left.
+    pub fn take(&self) -> Inbox {
+        std::mem::take(&mut *self.inbox())
+    }
+
+    fn leave(&self, leave: impl FnOnce(&mut Inbox)) {
+        leave(&mut self.inbox());
+        self.notify.notify_one();
+    }
+
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +176,7 @@ impl Shared {
 
 /// The way to the thread. No method waits but [`Reconciler::stop`].
 pub struct Reconciler {
-    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
     ended: mpsc::Receiver<Vec<NetError>>,
 }
 
@@ -171,28 +187,29 @@ impl Reconciler {
     /// # Errors
     /// When there is no thread or no netlink socket to be had.
     pub fn start(run_dir: &Path, reports: impl Fn(Report) + Send + 'static) -> Result<Reconciler, NetError> {
-        let _ = run_dir;
-        let shared = Arc::new(Shared::default());
+        let mailbox = Arc::new(Mailbox::default());
         let (end, ended) = mpsc::channel();
         let (started, start) = mpsc::channel();
-        let of_thread = shared.clone();
+        let (of_thread, run_dir) = (mailbox.clone(), run_dir.to_owned());
         let body = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            match runtime {
-                Ok(runtime) => runtime.block_on(async {
-                    let engine = match Engine::open(of_thread, Box::new(reports)) {
-                        Ok(engine) => engine,
-                        Err(error) => return drop(started.send(Err(error))),
-                    };
-                    drop(started.send(Ok(())));
-                    drop(end.send(engine.run().await));
-                }),
-                Err(error) => drop(started.send(Err(NetError::Thread(error)))),
-            }
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(NetError::Thread(error)))),
+            };
+            runtime.block_on(async {
+                let engine = match Engine::open(of_thread, &run_dir, Box::new(reports)) {
+                    Ok(engine) => engine,
+                    Err(error) => return drop(started.send(Err(error))),
+                };
+                drop(started.send(Ok(())));
+                drop(end.send(engine.run().await));
+            });
+            // A TAP that is being made at the end is not waited for.
+            runtime.shutdown_background();
         };
         std::thread::Builder::new().name("usherd-net".to_owned()).spawn(body).map_err(NetError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Reconciler { shared, ended }),
+            Ok(Ok(())) => Ok(Reconciler { mailbox, ended }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NetError::Thread(std::io::ErrorKind::BrokenPipe.into())),
         }
@@ -201,26 +218,22 @@ impl Reconciler {
     /// States the exception devices. Those not listed any more are left alone, but for settings of the host, which are
     /// restored.
     pub fn set_ports(&self, ports: Vec<PortDevice>) {
-        self.shared.inbox().ports = Some(ports);
-        self.shared.notify.notify_one();
+        self.mailbox.leave(|inbox| inbox.ports = Some(ports));
     }
 
-    /// States the device of one group; `None`: it goes. Answered by [`Report::Done`] with this ticket, before any work
-    /// on ports begins.
+    /// States the device of one group; `None`: it goes. Answered by [`Report::Done`] with this ticket. It is served
+    /// before ports and before groups that nobody waits for, so that no takeover queues behind a configuration.
     pub fn set_group(&self, device: String, wanted: Option<GroupDevice>, ticket: u64) {
-        let mut inbox = self.shared.inbox();
-        if let Some((_, old)) = inbox.groups.insert(device, (wanted, ticket)) {
-            inbox.superseded.push(old);
-        }
-        drop(inbox);
-        self.shared.notify.notify_one();
+        self.mailbox.leave(|inbox| {
+            let old = inbox.groups.insert(device, (wanted, ticket));
+            inbox.superseded.extend(old.map(|(_, ticket)| ticket));
+        });
     }
 
     /// States the names of all groups' devices: macvlans `hsrp…` over the exception devices that are not among them are
     /// left over from an earlier configuration, and go.
     pub fn keep_groups(&self, devices: BTreeSet<String>) {
-        self.shared.inbox().kept = Some(devices);
-        self.shared.notify.notify_one();
+        self.mailbox.leave(|inbox| inbox.kept = Some(devices));
     }
 
     /// Ends the thread, and waits at most 3 s for it. The settings of the host are restored. With `cleanup` the groups'
@@ -229,145 +242,11 @@ impl Reconciler {
     /// # Errors
     /// What the kernel refused.
     pub fn stop(self, cleanup: bool) -> Result<(), Vec<NetError>> {
-        self.shared.inbox().stop = Some(cleanup);
-        self.shared.notify.notify_one();
+        self.mailbox.leave(|inbox| inbox.stop = Some(cleanup));
         match self.ended.recv_timeout(STOP_WAIT) {
             Ok(errors) if errors.is_empty() => Ok(()),
             Ok(errors) => Err(errors),
             Err(_) => Err(vec![NetError::Late { device: "devices".to_owned(), step: "stop" }]),
         }
-    }
-}
-
-/// The work of the thread.
-struct Engine {
-    shared: Arc<Shared>,
-    reports: Box<dyn Fn(Report) + Send>,
-    net: Net,
-    links: Arc<LinkTable>,
-    ports: Vec<PortDevice>,
-    groups: BTreeMap<String, GroupDevice>,
-}
-
-impl Engine {
-    fn open(shared: Arc<Shared>, reports: Box<dyn Fn(Report) + Send>) -> Result<Engine, NetError> {
-        let net = Net::open()?;
-        let links = Arc::new(LinkTable::default());
-        Ok(Engine { shared, reports, net, links, ports: Vec::new(), groups: BTreeMap::new() })
-    }
-
-    fn report(&self, report: Report) {
-        (self.reports)(report);
-    }
-
-    async fn run(mut self) -> Vec<NetError> {
-        loop {
-            self.look().await;
-            let mut inbox = std::mem::take(&mut *self.shared.inbox());
-            for ticket in inbox.superseded.drain(..) {
-                self.report(Report::Done { ticket, result: Err(NetError::Superseded) });
-            }
-            // A takeover waits for no port, unless its port is new too.
-            let first = self.ports.is_empty();
-            if first {
-                self.take_ports(inbox.ports.take()).await;
-            }
-            for (device, (wanted, ticket)) in std::mem::take(&mut inbox.groups) {
-                let result = self.group(&device, wanted).await;
-                self.report(Report::Done { ticket, result });
-            }
-            self.take_ports(inbox.ports.take()).await;
-            if let Some(kept) = inbox.kept.take() {
-                let parents: Vec<String> = self.ports.iter().map(|port| port.name.clone()).collect();
-                for stray in self.net.macvlans("hsrp", &parents).await.unwrap_or_default() {
-                    if !kept.contains(&stray)
-                        && let Err(error) = self.net.delete(&stray).await
-                    {
-                        self.report(Report::Failed { device: stray, error });
-                    }
-                }
-            }
-            if let Some(cleanup) = inbox.stop {
-                return self.finish(cleanup).await;
-            }
-            let _ = tokio::time::timeout(Duration::from_millis(100), self.shared.notify.notified()).await;
-        }
-    }
-
-    async fn take_ports(&mut self, ports: Option<Vec<PortDevice>>) {
-        let Some(ports) = ports else { return };
-        self.ports = ports;
-        for port in &self.ports {
-            if port.owner != Owner::Usherd && !self.net.exists(&port.name).await.unwrap_or(false) {
-                continue;
-            }
-            let wanted = Wanted {
-                device: port.name.clone(),
-                mac: port.mac,
-                mtu: port.mtu,
-                addresses: port.addresses.clone(),
-                shared: port.owner == Owner::Host,
-            };
-            if let Err(error) = self.net.port(&wanted).await {
-                self.report(Report::Failed { device: port.name.clone(), error });
-            }
-        }
-        self.look().await;
-    }
-
-    async fn group(&mut self, device: &str, wanted: Option<GroupDevice>) -> Result<(), NetError> {
-        let Some(group) = wanted else {
-            self.groups.remove(device);
-            return self.net.delete(device).await;
-        };
-        self.groups.insert(device.to_owned(), group.clone());
-        let wanted = Wanted {
-            device: device.to_owned(),
-            mac: Some(group.mac),
-            addresses: group.addresses,
-            ..Wanted::default()
-        };
-        let result = self.net.virtual_device(&group.parent, &wanted).await;
-        self.look().await;
-        result
-    }
-
-    /// Reports the links where they have changed.
-    async fn look(&mut self) {
-        let mut table = LinkTable::default();
-        let handle = &self.net.handle;
-        let links = handle.link().get().execute().try_collect::<Vec<_>>();
-        let Ok(Ok(links)) = tokio::time::timeout(super::PATIENCE, links).await else { return };
-        for link in &links {
-            table.put_link(link);
-        }
-        let addresses = handle.address().get().execute().try_collect::<Vec<_>>();
-        let Ok(Ok(addresses)) = tokio::time::timeout(super::PATIENCE, addresses).await else { return };
-        for address in &addresses {
-            table.put_address(address);
-        }
-        for one in nix::ifaddrs::getifaddrs().into_iter().flatten() {
-            if let Some(packet) = one.address.and_then(|address| address.as_link_addr().copied()) {
-                table.put_packet(&one.interface_name, packet);
-            }
-        }
-        if table != *self.links {
-            self.links = Arc::new(table);
-            self.report(Report::Links(self.links.clone()));
-        }
-    }
-
-    async fn finish(self, cleanup: bool) -> Vec<NetError> {
-        let mut errors = Vec::new();
-        if cleanup {
-            let parents: Vec<String> = self.ports.iter().map(|port| port.name.clone()).collect();
-            let taps =
-                self.ports.iter().filter(|port| port.owner == Owner::Usherd).map(|port| port.name.clone());
-            let strays = self.net.macvlans("hsrp", &parents).await.unwrap_or_default();
-            for device in strays.into_iter().chain(taps) {
-                errors.extend(self.net.delete(&device).await.err());
-            }
-        }
-        errors
     }
 }
