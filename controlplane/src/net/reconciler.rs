@@ -174,10 +174,11 @@ impl Mailbox {
     }
 }
 
-/// The way to the thread. No method waits but [`Reconciler::stop`].
+/// The way to the thread, for any number of threads. No method waits but [`Reconciler::stop`].
 pub struct Reconciler {
     mailbox: Arc<Mailbox>,
-    ended: mpsc::Receiver<Vec<NetError>>,
+    /// Until it was told to stop
+    ended: Mutex<Option<mpsc::Receiver<Vec<NetError>>>>,
 }
 
 impl Reconciler {
@@ -209,7 +210,7 @@ impl Reconciler {
         };
         std::thread::Builder::new().name("usherd-net".to_owned()).spawn(body).map_err(NetError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Reconciler { mailbox, ended }),
+            Ok(Ok(())) => Ok(Reconciler { mailbox, ended: Mutex::new(Some(ended)) }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NetError::Thread(std::io::ErrorKind::BrokenPipe.into())),
         }
@@ -241,12 +242,50 @@ impl Reconciler {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn stop(self, cleanup: bool) -> Result<(), Vec<NetError>> {
+    pub fn stop(&self, cleanup: bool) -> Result<(), Vec<NetError>> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It was told to stop before.
+        let Some(ended) = ended else { return Ok(()) };
         self.mailbox.leave(|inbox| inbox.stop = Some(cleanup));
-        match self.ended.recv_timeout(STOP_WAIT) {
+        match ended.recv_timeout(STOP_WAIT) {
             Ok(errors) if errors.is_empty() => Ok(()),
             Ok(errors) => Err(errors),
             Err(_) => Err(vec![NetError::Late { device: "devices".to_owned(), step: "stop" }]),
         }
+    }
+}
+
+impl Drop for Reconciler {
+    fn drop(&mut self) {
+        let stopped = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).is_none();
+        // The thread ends with its last user, and only restores the settings of the host.
+        if !stopped {
+            self.mailbox.leave(|inbox| inbox.stop = Some(false));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_threads_may_share_it() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Reconciler>();
+    }
+
+    #[test]
+    fn the_last_request_about_a_group_stands_and_the_others_are_answered_as_superseded() {
+        let mailbox = Mailbox::default();
+        let (_, ended) = mpsc::channel();
+        let reconciler = Reconciler { mailbox: Arc::new(mailbox), ended: Mutex::new(Some(ended)) };
+        for ticket in 1..=3 {
+            reconciler.set_group("hsrp0-1".to_owned(), None, ticket);
+        }
+        reconciler.set_group("hsrp0-2".to_owned(), None, 4);
+        let inbox = reconciler.mailbox.take();
+        assert_eq!(inbox.superseded, [1, 2]);
+        assert_eq!((inbox.groups["hsrp0-1"].1, inbox.groups["hsrp0-2"].1), (3, 4));
     }
 }
