@@ -40,7 +40,7 @@ const AUDIT: Duration = Duration::from_secs(10);
 /// All devices are listed anew at most so often.
 const RESYNC: Duration = Duration::from_millis(100);
 /// Events that are read before something else has its turn.
-const MOST_EVENTS: usize = 1024;
+const MOST_EVENTS: usize = 64;
 /// Macvlans of usherd.
 const PREFIX: &str = "hsrp";
 
@@ -65,8 +65,10 @@ struct Device {
     repairing: bool,
     /// Steps since it was as wanted last
     steps: usize,
-    /// The index for which the settings were looked at
+    /// The index for which the settings were set
     settings: Option<u32>,
+    /// The settings are to be looked at again
+    recheck: bool,
     /// A link-local address that the kernel gave it
     link_local: Option<Prefix>,
     /// A TAP is being made
@@ -95,6 +97,7 @@ impl Device {
             repairing: false,
             steps: 0,
             settings: None,
+            recheck: false,
             link_local: None,
             busy: false,
             failure: None,
@@ -133,6 +136,10 @@ pub(super) struct Engine {
     requests: Requests,
     link_events: Events,
     route_events: Events,
+    /// Events of routes that are applied after those of links that came before them
+    waiting: Vec<Event>,
+    /// There may be more events to read
+    more: bool,
     links: Arc<LinkTable>,
     /// The links have changed since they were reported
     unreported: bool,
@@ -157,6 +164,17 @@ pub(super) struct Engine {
     limits: Limits,
 }
 
+/// The order in which devices have their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// A group waits for an answer, and its device is there: addresses come or go, which is what a takeover needs
+    Takeover,
+    /// A group waits for an answer, and its device has to be made
+    Answer,
+    Port,
+    Group,
+}
+
 /// The TAP of this name was made, or not.
 type Made = (String, Result<(), NetError>);
 
@@ -173,6 +191,8 @@ impl Engine {
             link_events: Events::of_links().map_err(NetError::Socket)?,
             route_events: Events::of_routes().map_err(NetError::Socket)?,
             requests: Requests::open()?,
+            waiting: Vec::new(),
+            more: true,
             links: Arc::default(),
             unreported: false,
             reported_at: None,
@@ -208,6 +228,9 @@ impl Engine {
             self.read_claims(now);
             if self.step().await || self.restore_route().await {
                 self.stepped = true;
+                continue;
+            }
+            if self.more {
                 continue;
             }
             self.watch();
@@ -302,19 +325,23 @@ impl Engine {
 
     /// Reads the kernel's events, and has what they touch compared.
     fn follow(&mut self, now: Instant) {
-        let mut routes = Vec::new();
-        self.route_events.read(&mut routes, MOST_EVENTS);
-        // After the routes: that a device went down comes before the routes that it lost.
+        if self.waiting.is_empty() {
+            self.route_events.read(&mut self.waiting, MOST_EVENTS);
+        }
         let mut events = Vec::new();
-        self.link_events.read(&mut events, MOST_EVENTS);
+        let more = self.link_events.read(&mut events, MOST_EVENTS);
         let mut touched = BTreeSet::new();
         for event in &events {
             self.apply(event, &mut touched);
         }
-        for event in &routes {
-            self.apply_route(event);
+        // That a device went down comes before the routes that it lost, if all is read that came before them.
+        if !more {
+            for event in std::mem::take(&mut self.waiting) {
+                self.apply_route(&event);
+            }
         }
         self.touch(&touched, now);
+        self.more = more || !self.waiting.is_empty();
     }
 
     /// Has devices compared that others have changed, and the groups' devices over them.
@@ -434,7 +461,6 @@ impl Engine {
     async fn resync(&mut self, now: Instant) {
         if self.lost && self.resync_at.is_none_or(|at| now >= at) {
             self.lost = false;
-            self.resync_at = Some(now + RESYNC);
             // What waits is older than the list; events that come later are read after it.
             let mut old = Vec::new();
             while self.link_events.read(&mut old, MOST_EVENTS) {
@@ -447,6 +473,9 @@ impl Engine {
                     self.warn("devices", &error);
                 }
             }
+            // Where there are thousands, listing them is not to be all that is done.
+            let after = Instant::now();
+            self.resync_at = Some(after + RESYNC.max(4 * after.saturating_duration_since(now)));
         }
         for name in std::mem::take(&mut self.unlisted) {
             self.list_routes(&name).await;
@@ -567,32 +596,43 @@ impl Engine {
         false
     }
 
-    /// The devices that are to be compared now: those whose group waits for an answer, ports, the rest.
+    /// The devices that are to be compared now, the most urgent first.
     fn urgent(&self) -> Vec<String> {
         let now = Instant::now();
         let early = self.repair_at.is_some_and(|at| now < at);
         let due = |device: &Device| {
-            device.dirty
-                && !device.busy
-                && device.not_before.is_none_or(|at| now >= at)
-                && !(early && device.ticket.is_none())
+            let waits = device.busy || device.not_before.is_some_and(|at| now < at);
+            device.dirty && !waits && !(early && device.ticket.is_none())
         };
-        let mut urgent: Vec<_> = self.devices.iter().filter(|(_, device)| due(device)).collect();
-        urgent.sort_by_key(|(_, device)| (device.ticket.is_none(), !device.is_port()));
-        urgent.into_iter().map(|(name, _)| name.clone()).collect()
+        let due = self.devices.iter().filter(|(_, device)| due(device));
+        let mut urgent: Vec<_> =
+            due.map(|(name, device)| (self.urgency(name, device), name.clone())).collect();
+        urgent.sort();
+        urgent.into_iter().map(|(_, name)| name).collect()
+    }
+
+    fn urgency(&self, name: &str, device: &Device) -> Urgency {
+        match (device.ticket, device.is_port()) {
+            (Some(_), _) if self.links.get(name).is_some() => Urgency::Takeover,
+            (Some(_), _) => Urgency::Answer,
+            (None, true) => Urgency::Port,
+            (None, false) => Urgency::Group,
+        }
     }
 
     fn compare(&self, name: &str) -> Verdict {
         let Some(device) = self.devices.get(name) else { return Verdict::Right };
+        let settings = device.settings.filter(|_| !device.recheck);
         match &device.wanted {
             Wanted::Port(port) => {
                 let ours = self.originals.addresses(name);
-                let link_local = device.link_local.filter(|_| !settings::lacks_ipv6(name));
-                compare::port(port, &self.links, Known { settings: device.settings, ours: &ours, link_local })
+                let lacks = || self.links.get(name).is_some_and(|link| link.link_local().is_none());
+                let link_local = device.link_local.filter(|_| lacks() && !settings::lacks_ipv6(name));
+                compare::port(port, &self.links, Known { settings, ours: &ours, link_local })
             }
             Wanted::Group(group) => {
                 let coming = group.as_ref().is_some_and(|group| self.is_coming(&group.parent));
-                compare::group(name, group.as_ref(), &self.links, device.settings, coming)
+                compare::group(name, group.as_ref(), &self.links, settings, coming)
             }
         }
     }
@@ -652,9 +692,14 @@ impl Engine {
                 self.repaired(name, faults);
             }
             Err(error) => {
-                // What is known of the device may be wrong.
+                // What is known of the device is wrong.
                 self.lost = true;
-                self.fail(name, error, Instant::now());
+                self.resync_at = None;
+                // The one below it, or itself, has gone while it was worked on: that is seen at the next look.
+                let gone = matches!(error, NetError::Missing { .. });
+                if !gone {
+                    self.fail(name, error, Instant::now());
+                }
             }
         }
     }
@@ -714,8 +759,10 @@ impl Engine {
             Wanted::Port(_) => settings::apply(name, settings::PORT, nothing)?,
             Wanted::Group(_) => settings::apply(name, settings::GROUP, nothing)?,
         };
-        device.settings = Some(index);
-        Ok(changed)
+        device.recheck = false;
+        let known = device.settings.replace(index) == Some(index);
+        // Those of a device that is new have not been changed by anyone.
+        Ok(changed.into_iter().filter(|_| known).collect())
     }
 
     /// Has a TAP made: that takes programs of iproute2, and nothing else waits for them.
@@ -856,7 +903,7 @@ impl Engine {
         if Instant::now() >= self.audit_at {
             self.audit_at = Instant::now() + AUDIT;
             for device in self.devices.values_mut() {
-                (device.settings, device.dirty) = (None, true);
+                (device.recheck, device.dirty) = (true, true);
             }
         }
     }

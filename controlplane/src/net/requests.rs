@@ -186,7 +186,9 @@ fn refusal(device: &str, step: &'static str, error: &std::io::Error) -> NetError
             "usherd needs CAP_NET_ADMIN, and for IPv6 net.ipv6.conf.*.disable_ipv6 must be 0"
         }
         Some(Errno::BUSY | Errno::ADDRINUSE) => "see with `ip -d link` which device has this MAC address",
-        Some(Errno::NODEV | Errno::NXIO) => "the device has just gone",
+        Some(Errno::NODEV | Errno::NXIO) => {
+            return NetError::Missing { device: device.to_owned(), remedy: "it has just gone" };
+        }
         Some(Errno::OPNOTSUPP) => "see with `modprobe macvlan` whether the kernel has it",
         Some(Errno::NETUNREACH | Errno::HOSTUNREACH) => "no address of the device reaches the gateway",
         Some(Errno::NOMEM | Errno::NOBUFS) => "the kernel is short of memory",

@@ -88,10 +88,15 @@ pub(super) fn apply(
 }
 
 fn write(device: &str, path: &str, value: &str) -> Result<(), NetError> {
-    std::fs::write(path, value).map_err(|error| NetError::Refused {
-        device: device.to_owned(),
-        step: "sysctl",
-        reason: format!("{path}: {error}: set it to {value} or let usherd write to /proc/sys/net"),
+    std::fs::write(path, value).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            NetError::Missing { device: device.to_owned(), remedy: "it has just gone" }
+        }
+        _ => NetError::Refused {
+            device: device.to_owned(),
+            step: "sysctl",
+            reason: format!("{path}: {error}: set it to {value} or let usherd write to /proc/sys/net"),
+        },
     })
 }
 
