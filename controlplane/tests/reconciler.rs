@@ -274,12 +274,11 @@ fn what_others_change_is_put_right_at_once() {
         .damage("ip link del hsrp0-1", &[(group, Repair::Device), (group, Repair::Address(prefix(VIRTUAL)))]);
     // Settings have no events: they are looked at every 10 s. Meanwhile the repairs above are forgotten.
     std::fs::write("/proc/sys/net/ipv4/conf/exc0/arp_ignore", "0").unwrap();
-    space.report("the setting", |report| match report {
-        Report::Repaired { device, what: Repair::Setting(name) } => {
-            Some(assert_eq!((device.as_str(), name.as_str()), ("exc0", "ipv4.arp_ignore")))
-        }
+    let changed = space.report("the setting", |report| match report {
+        Report::Repaired { device, what: Repair::Setting(name) } => Some((device.clone(), name.clone())),
         _ => None,
     });
+    assert_eq!(changed, ("exc0".to_owned(), "ipv4.arp_ignore".to_owned()));
     assert_eq!(run("cat /proc/sys/net/ipv4/conf/exc0/arp_ignore").trim(), "1");
     std::thread::sleep(Duration::from_secs(5));
     space.damage("ip link set exc0 down", &[("exc0", Repair::Down)]);
