@@ -32,7 +32,7 @@ fn server_settings(key: Option<Secret>) -> ServerSettings {
     ServerSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
         device: None,
-        key,
+        keys: key.into_iter().collect(),
         max_members: 64,
         allowed: Vec::new(),
         idle: Duration::from_secs(10),
@@ -107,7 +107,7 @@ async fn converse(key: Option<Secret>) {
     assert_eq!(next(&mut at_member).await, FeedEvent::PrimaryUp { authenticated });
     assert!(client.send(hello()));
     let peer = member(1);
-    assert_eq!(next(&mut at_primary).await, FeedEvent::MemberUp { peer, authenticated, version: 2 });
+    assert_eq!(next(&mut at_primary).await, FeedEvent::MemberUp { peer, authenticated, key: 0, version: 2 });
     let FeedEvent::FromMember { message: Message::Hello(heard), .. } = next(&mut at_primary).await else {
         panic!("no hello")
     };
@@ -152,7 +152,7 @@ async fn they_converse_over_ipv6() {
     client.send(hello());
     assert_eq!(
         next(&mut at_primary).await,
-        FeedEvent::MemberUp { peer: own, authenticated: true, version: 2 }
+        FeedEvent::MemberUp { peer: own, authenticated: true, key: 0, version: 2 }
     );
 }
 
@@ -940,4 +940,27 @@ async fn a_client_without_a_connection_closes_in_bounded_time() {
     let start = Instant::now();
     client.close("bye").await;
     assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+}
+
+/// A change of the key: both are accepted, so a member may change before its primary and after it.
+#[tokio::test]
+async fn of_two_keys_the_primary_accepts_either_and_knows_which() {
+    let keys: Vec<Secret> = ["new", "old"].into_iter().filter_map(key).collect();
+    let (server, mut at_primary) = server(ServerSettings { keys, ..server_settings(None) });
+    for (n, (text, index)) in [("new", 0), ("old", 1)].into_iter().enumerate() {
+        let (client, mut at_member) = client(server.local_address(), n as u16 + 1, key(text));
+        assert_eq!(next(&mut at_member).await, FeedEvent::PrimaryUp { authenticated: true });
+        client.send(hello());
+        let FeedEvent::MemberUp { key, .. } = next(&mut at_primary).await else { panic!() };
+        assert_eq!(key, index);
+        assert!(matches!(next(&mut at_primary).await, FeedEvent::FromMember { authenticated: true, .. }));
+        drop(client);
+        assert!(matches!(next(&mut at_primary).await, FeedEvent::MemberDown { .. }));
+    }
+    let (_client, mut at_member) = client(server.local_address(), 3, key("third"));
+    let FeedEvent::PrimaryDown(reason) = next(&mut at_member).await else { panic!() };
+    assert_eq!(reason, Closed::Channel(ChannelError::WrongKey));
+    closed(&server, "wrong-key", 1).await;
+    let refusal = server.stats().last_refusal.unwrap();
+    assert_eq!((refusal.peer, refusal.reason), (member(3), reason));
 }

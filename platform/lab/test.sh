@@ -11,7 +11,7 @@ export USHER_BIN=${USHER_BIN:-target/release} CARGO_TERM_COLOR=never
 LOGS=$ROOT/target/test-logs
 passed=0 failed=0
 SCENARIOS=(two-workers af-xdp-queues kernel-side vlan redirect-strongswan passes-unsignalled restart 'attach owned' 'attach bifurcated' bond flood bad-input interrupt demo
-    install systemd static-probe cluster 'cluster-strongswan --short' hsrp-frames 'takeover --short' 'chaos --seconds 60')
+    install systemd static-probe cluster key-rotation 'cluster-strongswan --short' hsrp-frames 'takeover --short' 'chaos --seconds 60')
 # Of these the timers are seconds, and most of their time is waiting: two run at once.
 PAIRS=('cluster-ipv6 standby-default' 'cluster-groups clock-step')
 LIMIT=600 # seconds for one laboratory; the slowest takes about one minute

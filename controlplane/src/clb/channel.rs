@@ -56,13 +56,13 @@ pub enum ChannelError {
     )]
     Version(u8),
     /// The peer has no key, this node has
-    #[error("the peer has no cluster key: configure `cluster key` there too")]
+    #[error("the peer has no cluster key: add `key STRING` under `crypto ikev2 cluster` there too")]
     PeerPlain,
     /// The peer has a key, this node has not
-    #[error("the peer has a cluster key: configure `cluster key` on this node too")]
+    #[error("the peer has a cluster key: add `key STRING` under `crypto ikev2 cluster` on this node too")]
     PeerKeyed,
     /// The key is not the peer's
-    #[error("wrong cluster key: configure the same `cluster key` on both nodes")]
+    #[error("wrong cluster key: enter the same `key STRING` under `crypto ikev2 cluster` on both nodes")]
     WrongKey,
     /// The member names an address that it does not connect from
     #[error(
@@ -115,7 +115,7 @@ mod verdict {
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// From `cluster key STRING`. The channel is as hard to guess as the string is: whoever records an opening can try
+    /// From `key STRING`. The channel is as hard to guess as the string is: whoever records an opening can try
     /// strings at leisure.
     ///
     /// # Errors
@@ -141,8 +141,8 @@ impl std::fmt::Debug for Secret {
 enum State {
     /// The member waits for the primary's opening
     Calling(Option<Box<HandshakeState>>),
-    /// The primary waits for the member's opening
-    Listening(Option<Secret>),
+    /// The primary waits for the member's opening; the keys that it accepts
+    Listening(Vec<Secret>),
     /// The primary has read it, and has not answered
     Knocked(Option<Box<HandshakeState>>),
     /// Frames flow
@@ -155,6 +155,8 @@ pub struct Channel {
     /// The member's address
     member: IpAddr,
     keyed: bool,
+    /// Which of the accepted keys the member holds
+    key: usize,
     most: usize,
     inbound: Vec<u8>,
     read: usize,
@@ -215,20 +217,28 @@ impl Channel {
         Ok(Channel::new(State::Calling(noise), own, secret.is_some(), MAX_FRAME))
     }
 
-    /// The primary's end of a connection that comes from `peer`.
+    /// The primary's end of a connection that comes from `peer`, who has to hold one of `secrets`; in the clear with none.
     #[must_use]
-    pub fn primary(secret: Option<&Secret>, peer: IpAddr) -> Channel {
-        Channel::new(State::Listening(secret.cloned()), peer, secret.is_some(), MAX_MEMBER_FRAME)
+    pub fn primary<'a>(secrets: impl IntoIterator<Item = &'a Secret>, peer: IpAddr) -> Channel {
+        let secrets: Vec<Secret> = secrets.into_iter().cloned().collect();
+        let keyed = !secrets.is_empty();
+        Channel::new(State::Listening(secrets), peer, keyed, MAX_MEMBER_FRAME)
     }
 
     fn new(state: State, member: IpAddr, keyed: bool, most: usize) -> Channel {
-        Channel { state, member, keyed, most, inbound: Vec::new(), read: 0, opened: Vec::new() }
+        Channel { state, member, keyed, key: 0, most, inbound: Vec::new(), read: 0, opened: Vec::new() }
     }
 
     /// Whether the peer has proven to hold the key, once the first frame has come.
     #[must_use]
     pub fn keyed(&self) -> bool {
         self.keyed
+    }
+
+    /// Which of the accepted keys the member holds, counted from 0.
+    #[must_use]
+    pub fn key(&self) -> usize {
+        self.key
     }
 
     /// Whether frames may be sent.
@@ -284,21 +294,27 @@ impl Channel {
     /// The primary reads the member's opening.
     fn knock(&mut self) -> Result<Option<Came<'_>>, ChannelError> {
         let Some(hail) = self.hail()? else { return Ok(None) };
-        let State::Listening(secret) = &self.state else { return Ok(None) };
-        let (length, noise) = match secret {
-            None => (OPENING, None),
-            Some(secret) => {
-                let Some(all) = self.ahead(OPENING + FIRST) else { return Ok(None) };
+        let State::Listening(secrets) = &self.state else { return Ok(None) };
+        let (length, noise) = if secrets.is_empty() {
+            (OPENING, None)
+        } else {
+            let Some(all) = self.ahead(OPENING + FIRST) else { return Ok(None) };
+            let mut claimed = [0; FIRST];
+            let mut opened = None;
+            for (key, secret) in secrets.iter().enumerate() {
                 let mut noise = builder(secret, &hail)?.build_responder().map_err(crypto)?;
-                let mut claimed = [0; FIRST];
-                let read = noise.read_message(&all[OPENING..], &mut claimed);
-                read.map_err(|_| ChannelError::WrongKey)?;
-                let claimed: [u8; 16] = claimed.first_chunk().copied().unwrap_or_default();
-                if claimed != mapped(self.member) {
-                    return Err(ChannelError::WrongAddress(Ipv6Addr::from(claimed).to_canonical()));
+                if noise.read_message(&all[OPENING..], &mut claimed).is_ok() {
+                    opened = Some((key, noise));
+                    break;
                 }
-                (OPENING + FIRST, Some(Box::new(noise)))
             }
+            let (key, noise) = opened.ok_or(ChannelError::WrongKey)?;
+            self.key = key;
+            let claimed: [u8; 16] = claimed.first_chunk().copied().unwrap_or_default();
+            if claimed != mapped(self.member) {
+                return Err(ChannelError::WrongAddress(Ipv6Addr::from(claimed).to_canonical()));
+            }
+            (OPENING + FIRST, Some(Box::new(noise)))
         };
         self.read += length;
         self.state = State::Knocked(noise);
@@ -495,7 +511,7 @@ mod tests {
         let mut opening = Vec::new();
         Channel::member(None, MEMBER, &mut opening).unwrap();
         assert_eq!(opening, *b"UCLB\x01\0\0\0");
-        let mut primary = Channel::primary(None, MEMBER);
+        let mut primary = Channel::primary([], MEMBER);
         assert_eq!(answered(&mut primary, &opening).unwrap(), *b"UCLB\x01\0\0\0");
         assert_eq!(sealed(&mut primary, b"abc"), *b"\0\x03abc");
     }
@@ -600,13 +616,13 @@ mod tests {
             member.receive(&primary.refusal(Some(&at_primary), false).unwrap());
             assert_eq!(member.next(), Err(at_member));
         }
-        let mut primary = Channel::primary(None, MEMBER);
+        let mut primary = Channel::primary([], MEMBER);
         assert_eq!(answered(&mut primary, &other(9)), Err(ChannelError::Version(9)));
-        let mut primary = Channel::primary(None, MEMBER);
+        let mut primary = Channel::primary([], MEMBER);
         assert_eq!(answered(&mut primary, b"GET"), Err(ChannelError::Stranger), "not waited for");
         assert_eq!(primary.refusal(Some(&ChannelError::Stranger), false), None);
         let (mut member, _) = opened(None, MEMBER);
-        member.receive(&Channel::primary(None, MEMBER).refusal(None, true).unwrap());
+        member.receive(&Channel::primary([], MEMBER).refusal(None, true).unwrap());
         assert_eq!(member.next(), Err(ChannelError::TurnedAway(verdict::BUSY)));
     }
 

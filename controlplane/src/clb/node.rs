@@ -56,6 +56,8 @@ pub struct Settings {
     pub max_nodes: usize,
     /// Gateways that report nothing: address and priority
     pub statics: BTreeMap<IpAddr, u8>,
+    /// The only addresses that members may have; empty: any
+    pub members: BTreeSet<IpAddr>,
     /// `shutdown` of the cluster; entered on the primary it holds for all
     pub shutdown: bool,
     /// The group cannot run here, as when its interface is shut down: this node's own affair
@@ -94,6 +96,8 @@ pub struct Standing<'a> {
     pub draining: bool,
     /// It may be chosen
     pub usable: bool,
+    /// It said goodbye: why
+    pub left: Option<&'a str>,
 }
 
 /// One node of one cluster.
@@ -174,7 +178,7 @@ impl Node {
             Event::Member { peer, authenticated, message } => {
                 self.member(peer, authenticated, message, now, &mut out);
             }
-            Event::MemberLeft(address, reason) => self.member_left(address, reason, &mut out),
+            Event::MemberLeft(address, reason) => self.member_left(address, reason, now, &mut out),
             Event::PrimaryUp => {
                 self.connected = true;
                 (self.next_hello, self.next_update) = (now, now);
@@ -318,6 +322,7 @@ impl Node {
                 overloaded,
                 draining,
                 usable: alive && !overloaded && !draining && report.health == Health::Healthy,
+                left: entry.left.as_deref(),
                 report: Some(report),
             }
         });
@@ -344,6 +349,7 @@ impl Node {
                 overloaded: false,
                 draining,
                 usable: alive && !draining,
+                left: None,
             });
         }
         all.sort_by_key(|standing| standing.address);
@@ -521,10 +527,9 @@ impl Node {
                 let count = report.version.1;
                 match self.table.hear(address, report, now) {
                     Heard::New | Heard::Later => {
-                        let entry = self.table.get(address);
-                        entry
-                            .into_iter()
-                            .for_each(|entry| self.pending.reported(address, &entry.report, now));
+                        if let Some(entry) = self.table.get(address) {
+                            self.surge.confirmed(self.pending.reported(address, &entry.report, now), now);
+                        }
                     }
                     // The same again says that it lives.
                     Heard::Stale => self.table.touch(address, now),
@@ -552,9 +557,9 @@ impl Node {
     }
 
     /// The member's share is empty from this moment on.
-    fn member_left(&mut self, address: IpAddr, reason: String, out: &mut Vec<Action>) {
-        if self.role == Role::Primary && address != self.settings.own && self.table.remove(address).is_some()
-        {
+    fn member_left(&mut self, address: IpAddr, reason: String, now: u64, out: &mut Vec<Action>) {
+        let is_member = self.role == Role::Primary && address != self.settings.own;
+        if is_member && self.table.leave(address, reason.clone(), now) {
             self.drop_member(address);
             out.push(Action::Log(Log::MemberLeft(address, reason)));
         }
@@ -597,7 +602,9 @@ impl Node {
         self.acked = Some((ack.primary, now));
         self.compare_primary(ack.primary, active, now, out);
         let own = self.settings.own;
-        let others = ack.members.iter().filter(|(address, ..)| *address != own);
+        let members = &self.settings.members;
+        let may_be_member = |address: &IpAddr| members.is_empty() || members.contains(address);
+        let others = ack.members.iter().filter(|(address, ..)| *address != own && may_be_member(address));
         self.table.merge(others.map(|(a, report, age)| (*a, report.clone(), u64::from(*age) * MS)), now);
     }
 
@@ -778,7 +785,7 @@ impl Node {
             self.next_update = now.saturating_add(self.settings.update);
             let report = self.report();
             let own = self.settings.own;
-            self.pending.reported(own, &report, now);
+            self.surge.confirmed(self.pending.reported(own, &report, now), now);
             self.table.hear(own, report.clone(), now);
             if self.connected {
                 out.push(Action::SendPrimary(Message::Update(report)));

@@ -20,7 +20,7 @@ const SAS_AT_FIRST: (u64, u64) = (2, 1);
 /// IKE SAs from which on a member's own average of SAs a client is used
 const MEASURABLE: u32 = 10;
 /// The longest that a redirected client takes until the member's load shows it
-const SETTLE_NS: u64 = 1_000_000_000;
+pub const SETTLE_NS: u64 = 1_000_000_000;
 /// Into how many parts an update interval is cut; clients sent within one are forgotten together
 const PARTS: u64 = 32;
 
@@ -85,8 +85,9 @@ impl Pending {
     }
 
     /// The member at `address` sent a report later than those before: clients that had time to show in it, and those that its growth accounts for,
-    /// are pending no more.
-    pub fn reported(&mut self, address: IpAddr, report: &Report, now_ns: u64) {
+    /// are pending no more. Returns how many SAs the clients sent since the report before should have become, and how many
+    /// of them came.
+    pub fn reported(&mut self, address: IpAddr, report: &Report, now_ns: u64) -> (u64, u64) {
         let lifetime_ns = self.lifetime_ns();
         let settle_ns = SETTLE_NS.min(self.update_ns / 2);
         let part_ns = self.part_ns();
@@ -113,6 +114,7 @@ impl Pending {
         while self.proofs.front().is_some_and(|(at, ..)| now_ns.saturating_sub(*at) > lifetime_ns) {
             self.proofs.pop_front();
         }
+        (expected, grown)
     }
 
     /// The member at `address` left the cluster.
@@ -379,7 +381,7 @@ mod tests {
                         let before = totals.insert(host, total).unwrap_or(total);
                         sent.push((host, now, total.saturating_sub(before)));
                     }
-                    Step::Reported(host, ike, child) => pending.reported(address(host), &report(ike, child), now),
+                    Step::Reported(host, ike, child) => drop(pending.reported(address(host), &report(ike, child), now)),
                 }
                 for host in 1..4 {
                     let young = sent.iter().filter(|(to, at, _)| *to == host && now - at < 2 * UPDATE);

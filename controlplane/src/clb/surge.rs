@@ -6,15 +6,20 @@
 //! its headroom; as it begins slots move at once.
 //!
 //! Anybody can make one, by forging requests. It closes no gateway, and a gateway that is overloaded stays out of the choice.
+//! It begins without proof, for a burst may be over before the members' reports show it; but once they could have shown it,
+//! only twice the share of the clients that their growth of SAs confirms is believed, so that forged requests do not hold a
+//! surge open.
 
 use super::member::{Percent, Report};
-use super::pending::clients_of;
+use super::pending::{SETTLE_NS, clients_of};
 use std::collections::VecDeque;
 
 /// Clients of so long a time are taken for the rate at which they come, ns.
 const WINDOW_NS: u64 = 100_000_000;
 /// Fewer clients than this within the window say nothing about a rate.
 const ENOUGH: u64 = 20;
+/// Reports of the longest time that [`Surge::believed`] looks back, at one per [`WINDOW_NS`].
+const MAX_PROOFS: usize = 1300;
 /// As a surge begins, its slots move freely for so long: two or three choices, as the first sees only its first clients, ns.
 const FREE_NS: u64 = 125_000_000;
 
@@ -40,6 +45,8 @@ pub struct Surge {
     sent: VecDeque<(u64, u64)>,
     /// When it began, and when it was last seen, ns
     lasts: Option<(u64, u64)>,
+    /// Of each report: when, how many SAs the clients sent before it should have become, how many came
+    proofs: VecDeque<(u64, u64, u64)>,
 }
 
 impl Surge {
@@ -53,6 +60,36 @@ impl Surge {
         }
     }
 
+    /// A member reported: of `expected` SAs of clients that were sent to it since its last report `grown` came.
+    pub fn confirmed(&mut self, (expected, grown): (u64, u64), now_ns: u64) {
+        match self.proofs.back_mut() {
+            Some((at, sum, proofs)) if now_ns.saturating_sub(*at) < WINDOW_NS => {
+                (*sum, *proofs) = (sum.saturating_add(expected), proofs.saturating_add(grown));
+            }
+            _ => self.proofs.push_back((now_ns, expected, grown)),
+        }
+        if self.proofs.len() > MAX_PROOFS {
+            self.proofs.pop_front();
+        }
+    }
+
+    /// How many of `clients` are believed. Until a further report could show those before the last one, all.
+    fn believed(&mut self, clients: u64, update_ns: u64, now_ns: u64) -> u64 {
+        let lag = update_ns.saturating_add(SETTLE_NS);
+        let kept = lag.saturating_mul(2);
+        while self.proofs.front().is_some_and(|(at, ..)| now_ns.saturating_sub(*at) >= kept) {
+            self.proofs.pop_front();
+        }
+        let due = self.proofs.iter().filter(|(at, ..)| now_ns.saturating_sub(*at) >= lag);
+        let expected = due.fold(0u128, |sum, proof| sum + u128::from(proof.1));
+        let grown = self.proofs.iter().fold(0u128, |sum, proof| sum + u128::from(proof.2));
+        if expected < u128::from(ENOUGH) {
+            return clients;
+        }
+        let believed = u128::from(clients).saturating_mul(grown * 2) / expected;
+        believed.min(u128::from(clients)) as u64
+    }
+
     fn expire(&mut self, now_ns: u64) {
         while self.sent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= WINDOW_NS) {
             self.sent.pop_front();
@@ -60,13 +97,18 @@ impl Surge {
     }
 
     /// Looks whether there is one now, with the [`room`] that there is. A surge ends when for two update intervals there
-    /// was none.
+    /// was none, or at once when its clients turn out to be forged.
     pub fn judge(&mut self, room: Option<u64>, update_ns: u64, now_ns: u64) {
         self.expire(now_ns);
         let clients = self.sent.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
-        let coming = u128::from(clients) * u128::from(update_ns) / u128::from(WINDOW_NS);
-        let seen = clients >= ENOUGH && room.is_some_and(|room| coming > u128::from(room));
+        let exceeds = |clients: u64| {
+            let coming = u128::from(clients) * u128::from(update_ns) / u128::from(WINDOW_NS);
+            clients >= ENOUGH && room.is_some_and(|room| coming > u128::from(room))
+        };
+        let believed = self.believed(clients, update_ns, now_ns);
+        let seen = exceeds(believed);
         self.lasts = match self.lasts {
+            _ if exceeds(clients) && !seen => None,
             Some((since, _)) if seen => Some((since, now_ns)),
             None if seen => Some((now_ns, now_ns)),
             lasts => lasts.filter(|(_, last)| now_ns.saturating_sub(*last) < update_ns.saturating_mul(2)),
@@ -138,6 +180,37 @@ mod tests {
         assert!(!surge.is_on() && !surge.begins(last + 2 * UPDATE));
     }
 
+    /// Clients come at 6,000 a second where there is room for 1,000 until the next report, for half a minute; of their SAs
+    /// this share comes. Returns the seconds for which that is a surge.
+    fn surging(percent: u64) -> Vec<u64> {
+        let mut surge = Surge::default();
+        let mut seconds = Vec::new();
+        let mut grown = 0;
+        for turn in 0..600u64 {
+            let now = turn * 50 * MS;
+            surge.sent(300, now);
+            if turn % 60 == 59 {
+                // A report shows what came before the last second.
+                let all = turn.saturating_sub(20) * 600 * percent / 100;
+                surge.confirmed((60 * 600, all - grown), now);
+                grown = all;
+            }
+            surge.judge(Some(1000), UPDATE, now);
+            if turn % 20 == 0 && surge.is_on() {
+                seconds.push(turn / 20);
+            }
+        }
+        seconds
+    }
+
+    #[test]
+    fn forged_requests_do_not_hold_a_surge_open() {
+        assert_eq!(surging(100), (0..30).collect::<Vec<_>>(), "one that is confirmed lasts");
+        assert_eq!(surging(40).len(), 30, "also when some of the clients give up");
+        let forged = surging(0);
+        assert!(forged.len() <= 8 && forged.iter().all(|second| *second < 8), "{forged:?}");
+    }
+
     #[test]
     fn the_room_is_that_of_the_least_loaded_set() {
         let report = |max_session, ike, child| Report { max_session, ike, child, ..Report::default() };
@@ -162,8 +235,9 @@ mod tests {
         let mut surge = Surge::default();
         for turn in 0..100_000u64 {
             surge.sent(1, turn * MS);
+            surge.confirmed((1, 1), turn * 1000 * MS);
         }
-        assert!(surge.sent.len() as u64 <= WINDOW_NS / MS);
+        assert!(surge.sent.len() as u64 <= WINDOW_NS / MS && surge.proofs.len() <= MAX_PROOFS);
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub struct Entry {
     pub report: Report,
     /// When that was heard, or would have been first-hand: ns of CLOCK_MONOTONIC
     pub heard_ns: u64,
+    /// It said goodbye since: why
+    pub left: Option<String>,
+}
+
+impl Entry {
+    fn is_alive(&self, now_ns: u64, holdtime_ns: u64) -> bool {
+        self.left.is_none() && now_ns.saturating_sub(self.heard_ns) < holdtime_ns
+    }
 }
 
 /// What became of a report.
@@ -62,18 +70,18 @@ impl Table {
     /// another start is taken as it is, for the member knows best, even when its clock was set back between the two.
     pub fn hear(&mut self, address: IpAddr, report: Report, heard_ns: u64) -> Heard {
         if let Some(known) = self.entries.get_mut(&address) {
-            let was_alive = heard_ns.saturating_sub(known.heard_ns) < self.holdtime_ns;
+            let was_alive = known.is_alive(heard_ns, self.holdtime_ns);
             let (start, count) = known.report.version;
             if report.version.0 == start && report.version.1 <= count {
                 return Heard::Stale;
             }
-            *known = Entry { report, heard_ns: heard_ns.max(known.heard_ns) };
+            *known = Entry { report, heard_ns: heard_ns.max(known.heard_ns), left: None };
             return if was_alive { Heard::Later } else { Heard::New };
         }
         if !self.room(heard_ns) {
             return Heard::Full;
         }
-        self.entries.insert(address, Entry { report, heard_ns });
+        self.entries.insert(address, Entry { report, heard_ns, left: None });
         Heard::New
     }
 
@@ -88,11 +96,10 @@ impl Table {
     /// the later report, then the one heard later: merging commutes and repeats without effect.
     pub fn merge(&mut self, entries: impl IntoIterator<Item = (IpAddr, Report, u64)>, now_ns: u64) {
         let holdtime_ns = self.holdtime_ns;
-        let rank = |entry: &Entry| {
-            (now_ns.saturating_sub(entry.heard_ns) < holdtime_ns, entry.report.version, entry.heard_ns)
-        };
+        let rank =
+            |entry: &Entry| (entry.is_alive(now_ns, holdtime_ns), entry.report.version, entry.heard_ns);
         for (address, report, age_ns) in entries {
-            let entry = Entry { report, heard_ns: now_ns.saturating_sub(age_ns) };
+            let entry = Entry { report, heard_ns: now_ns.saturating_sub(age_ns), left: None };
             if let Some(known) = self.entries.get_mut(&address) {
                 if rank(&entry) > rank(known) {
                     *known = entry;
@@ -123,7 +130,7 @@ impl Table {
             let dead = self
                 .entries
                 .iter()
-                .filter(|(_, entry)| now_ns.saturating_sub(entry.heard_ns) >= self.holdtime_ns)
+                .filter(|(_, entry)| !entry.is_alive(now_ns, self.holdtime_ns))
                 .min_by_key(|(_, entry)| entry.heard_ns)
                 .map(|(address, _)| *address);
             dead.map(|address| self.entries.remove(&address));
@@ -134,19 +141,25 @@ impl Table {
     /// Whether the member at `address` was heard within holdtime.
     #[must_use]
     pub fn alive(&self, address: IpAddr, now_ns: u64) -> bool {
-        self.entries
-            .get(&address)
-            .is_some_and(|entry| now_ns.saturating_sub(entry.heard_ns) < self.holdtime_ns)
+        self.entries.get(&address).is_some_and(|entry| entry.is_alive(now_ns, self.holdtime_ns))
     }
 
     /// When the next living member dies unless it is heard, ns; `None` with none alive.
     #[must_use]
     pub fn next_death(&self, now_ns: u64) -> Option<u64> {
-        let deaths = self.entries.values().map(|entry| entry.heard_ns.saturating_add(self.holdtime_ns));
+        let staying = self.entries.values().filter(|entry| entry.left.is_none());
+        let deaths = staying.map(|entry| entry.heard_ns.saturating_add(self.holdtime_ns));
         deaths.filter(|death| *death > now_ns).min()
     }
 
-    /// The member at `address` leaves.
+    /// The member at `address` says goodbye: it is dead at once, until its next report. False where it was already.
+    pub fn leave(&mut self, address: IpAddr, reason: String, now_ns: u64) -> bool {
+        let holdtime_ns = self.holdtime_ns;
+        let living = self.entries.get_mut(&address).filter(|entry| entry.is_alive(now_ns, holdtime_ns));
+        living.is_some_and(|entry| entry.left.replace(reason).is_none())
+    }
+
+    /// The member at `address` is forgotten.
     pub fn remove(&mut self, address: IpAddr) -> Option<Entry> {
         self.entries.remove(&address)
     }
@@ -218,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn who_says_goodbye_is_dead_until_its_next_report() {
+        let mut table = Table::new(10, 3 * SECOND);
+        table.hear(address(1), report(1, 1), 0);
+        assert!(
+            table.leave(address(1), "stops".to_owned(), 1) && !table.leave(address(1), "again".to_owned(), 2)
+        );
+        assert!(!table.leave(address(2), "a stranger".to_owned(), 2));
+        table.touch(address(1), 3);
+        assert!(!table.alive(address(1), 3) && table.snapshot(3).is_empty());
+        assert_eq!(table.get(address(1)).and_then(|entry| entry.left.as_deref()), Some("stops"));
+        assert_eq!(table.hear(address(1), report(1, 2), 4), Heard::New);
+        assert!(table.alive(address(1), 4));
+    }
+
+    #[test]
     fn the_dead_leave_after_an_hour() {
         let mut table = Table::new(10, 3 * SECOND);
         table.hear(address(1), report(1, 1), 0);
@@ -258,7 +286,10 @@ mod tests {
         let mut table = Table::new(10, 3 * SECOND);
         table.hear(address(1), report(9, 9), SECOND);
         table.merge([(address(1), report(2, 1), SECOND), (address(2), report(1, 1), 3 * SECOND)], now);
-        assert_eq!(table.get(address(1)), Some(&Entry { report: report(2, 1), heard_ns: 9 * SECOND }));
+        assert_eq!(
+            table.get(address(1)),
+            Some(&Entry { report: report(2, 1), heard_ns: 9 * SECOND, left: None })
+        );
         assert_eq!(table.get(address(2)), None);
     }
 

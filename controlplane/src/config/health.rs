@@ -333,9 +333,27 @@ fn feed_warnings(cluster: &Cluster, plan: &mut Plan) {
     if cluster.max_session.is_none() {
         return;
     }
-    if cluster.key.is_none() {
+    if cluster.keys.is_empty() {
+        let who = if cluster.members.is_empty() {
+            "any host on the link can report as a member and be sent clients (name the members with `member ADDRESS`)"
+        } else {
+            "whoever takes a member's address can report in its place"
+        };
+        plan.warnings.push(format!(
+            "the load feed is unauthenticated: add `key STRING` under `crypto ikev2 cluster`, the same on all nodes; \
+             until then {who}, and no node takes `shutdown`, drains or weights from another"
+        ));
+    }
+    if cluster.keys.values().any(|key| key.key.0.chars().count() < Cluster::KEY_LENGTH) {
+        plan.warnings.push(format!(
+            "a cluster key of fewer than {} characters can be guessed by whoever records a connection: \
+             use a random one, as `openssl rand -base64 24` makes",
+            Cluster::KEY_LENGTH
+        ));
+    }
+    if cluster.keys.len() == 2 && cluster.keys.values().all(|key| !key.active) {
         plan.warnings.push(
-            "the load feed is unauthenticated: add `key STRING` under `crypto ikev2 cluster`, the same on all nodes"
+            "of the two cluster keys none is active, so key 1 is used: enter `key 1 active STRING`"
                 .to_owned(),
         );
     }

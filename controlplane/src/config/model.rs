@@ -3,7 +3,7 @@
 use crate::hsrp::machine::TrackEffect;
 use crate::types::IfName;
 use crate::types::{Authentication, KeyChain, Prefix, Secret};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -27,7 +27,7 @@ pub struct Config {
     /// `crypto ikev2 redirect client [max-redirects 1-255]`
     pub redirect_client: Option<u8>,
     /// `crypto ikev2 reconnect key {1|2} ...`
-    pub reconnect_keys: BTreeMap<u8, ReconnectKey>,
+    pub reconnect_keys: BTreeMap<u8, IndexedKey>,
     /// `crypto ikev2 dpd INTERVAL RETRY MODE`
     pub dpd: Option<Dpd>,
     /// `crypto ikev2 limit max-in-negotation-sa 1-9999`
@@ -236,12 +236,12 @@ pub struct Timers {
     pub hold: Interval,
 }
 
-/// `crypto ikev2 reconnect key`
+/// One of two keys with an index, as of `crypto ikev2 reconnect key` and of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReconnectKey {
+pub struct IndexedKey {
     /// 1-128 characters
     pub key: Secret,
-    /// The key that encrypts; the other one only decrypts
+    /// The key in use; the other one is only accepted
     pub active: bool,
 }
 
@@ -428,8 +428,10 @@ pub struct Cluster {
     pub fqdn: Option<String>,
     /// `static-gateway ADDRESS ...`
     pub static_gateways: BTreeMap<IpAddr, StaticGateway>,
-    /// `key STRING`, 1-128 characters: authenticates and encrypts the load feed
-    pub key: Option<Secret>,
+    /// `member ADDRESS`: the only addresses that members may report from; empty: any on the link
+    pub members: BTreeSet<IpAddr>,
+    /// `key [1|2 [active]] STRING`: authenticates and encrypts the load feed. A key without an index is key 1
+    pub keys: BTreeMap<u8, IndexedKey>,
     /// `max-nodes N`, 2-64
     pub max_nodes: Option<u8>,
     /// `selection {spread|strict}`
@@ -458,7 +460,8 @@ impl Default for Cluster {
             standby_groups: Vec::new(),
             fqdn: None,
             static_gateways: BTreeMap::new(),
-            key: None,
+            members: BTreeSet::new(),
+            keys: BTreeMap::new(),
             max_nodes: None,
             selection: None,
             load_source: None,
@@ -469,6 +472,17 @@ impl Default for Cluster {
 }
 
 impl Cluster {
+    /// A shorter key is warned of: the feed's key is a hash of the string, without a slow derivation.
+    pub const KEY_LENGTH: usize = 16;
+
+    /// The keys that the load feed accepts; the first one is in use. Of two of which none is marked active, key 1 is.
+    #[must_use]
+    pub fn accepted_keys(&self) -> Vec<&Secret> {
+        let mut keys: Vec<&IndexedKey> = self.keys.values().collect();
+        keys.sort_by_key(|key| !key.active);
+        keys.into_iter().map(|key| &key.key).collect()
+    }
+
     /// The priority of a gateway that sets none.
     pub const PRIORITY: u8 = 100;
 

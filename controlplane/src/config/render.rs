@@ -1,8 +1,8 @@
 //! From [`Config`] to the text of `show running-config`, which reads back to the same configuration.
 
 use super::model::{
-    Cluster, Config, Dpd, Group, Interface, KeyringPeer, LoadSource, Method, Probe, Profile, Selection,
-    Tracked,
+    Cluster, Config, Dpd, Group, IndexedKey, Interface, KeyringPeer, LoadSource, Method, Probe, Profile,
+    Selection, Tracked,
 };
 use crate::hsrp::machine::TrackEffect;
 use crate::types::{Authentication, Secret};
@@ -94,11 +94,15 @@ fn key(secret: &Secret, keys: Keys) -> &str {
     if keys == Keys::Masked { "********" } else { &secret.0 }
 }
 
+fn indexed_key(command: &str, index: u8, of: &IndexedKey, keys: Keys) -> String {
+    let active = if of.active { " active" } else { "" };
+    format!("{command} {index}{active} {}", key(&of.key, keys))
+}
+
 fn global(config: &Config, keys: Keys) -> Vec<String> {
     let mut lines = Vec::new();
-    for (index, reconnect) in &config.reconnect_keys {
-        let active = if reconnect.active { " active" } else { "" };
-        lines.push(format!("crypto ikev2 reconnect key {index}{active} {}", key(&reconnect.key, keys)));
+    for (index, of) in &config.reconnect_keys {
+        lines.push(indexed_key("crypto ikev2 reconnect key", *index, of, keys));
     }
     if config.redirect_init {
         lines.push("crypto ikev2 redirect gateway init".to_owned());
@@ -215,13 +219,19 @@ fn cluster(cluster: &Cluster, keys: Keys) -> Vec<String> {
     put("secondary load-normalization", cluster.load_normalization.map(u32::from));
     put("max-nodes", cluster.max_nodes.map(u32::from));
     put("drain pace", cluster.drain_pace);
-    lines.extend(cluster.key.iter().map(|secret| format!("key {}", key(secret, keys))));
+    match cluster.keys.first_key_value() {
+        Some((1, only)) if only.active && cluster.keys.len() == 1 => {
+            lines.push(format!("key {}", key(&only.key, keys)))
+        }
+        _ => lines.extend(cluster.keys.iter().map(|(index, of)| indexed_key("key", *index, of, keys))),
+    }
     lines.extend(cluster.selection.map(|selection| match selection {
         Selection::Spread => "selection spread".to_owned(),
         Selection::Strict => "selection strict".to_owned(),
     }));
     lines.extend(cluster.load_source.iter().map(|source| format!("load-source {}", load_source(source))));
     lines.extend(cluster.standby_groups.iter().map(|name| format!("standby-group {name}")));
+    lines.extend(cluster.members.iter().map(|address| format!("member {address}")));
     for (address, gateway) in &cluster.static_gateways {
         let priority = match gateway.priority {
             Cluster::PRIORITY => String::new(),

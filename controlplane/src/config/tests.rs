@@ -788,9 +788,11 @@ prop_compose! {
         port in proptest::option::of(1u16..), max_session in proptest::option::of(1u32..=100_000),
         names in proptest::collection::btree_set("[a-z][a-z0-9]{0,8}", 0..3), fqdn in proptest::option::of("[a-z]{1,8}\\.example"),
         gateways in proptest::collection::btree_map((any::<bool>(), 1u8..), (1u8..=100, proptest::option::of((100u32..=60_000, 1u8..=10, 1u8..=10))), 0..6), shutdown in any::<bool>(),
-        key in proptest::option::of(secret()), max_nodes in proptest::option::of(2u8..=64), drain_pace in proptest::option::of(1u32..=60_000),
+        members in proptest::collection::btree_set(any::<u8>(), 0..3),
+        keys in proptest::collection::vec(proptest::option::of(secret()), 2), active in 0u8..3, max_nodes in proptest::option::of(2u8..=64), drain_pace in proptest::option::of(1u32..=60_000),
         selection in proptest::option::of(prop_oneof![Just(Selection::Spread), Just(Selection::Strict)]), load_source in proptest::option::of(load_source()),
     ) -> Cluster {
+        let indexed = |(index, key): (u8, Option<Secret>)| Some((index, IndexedKey { key: key?, active: active == index }));
         Cluster {
             holdtime: times.0, hello: times.1, update: times.2,
             overload_limit: percent.0, weight_crypto: percent.1, weight_system: percent.2,
@@ -798,7 +800,8 @@ prop_compose! {
             port, max_session,
             standby_groups: names.into_iter().collect(),
             fqdn,
-            key, max_nodes, selection, load_source, drain_pace,
+            keys: (1u8..).zip(keys).filter_map(indexed).collect(), max_nodes, selection, load_source, drain_pace,
+            members: members.into_iter().map(|host| IpAddr::from([10, 1, 2, host])).collect(),
             static_gateways: gateways.into_iter().map(|((v6, host), (priority, probe))| {
                 let address = if v6 { IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)]) } else { IpAddr::from([10, 1, 1, host]) };
                 (address, StaticGateway { priority, probe: probe.map(|(interval, up, down)| Probe { interval, up, down }) })
@@ -839,7 +842,7 @@ prop_compose! {
         let mut reconnect_keys = BTreeMap::new();
         for (index, key) in (1u8..).zip(keys) {
             if let Some(key) = key {
-                reconnect_keys.insert(index, ReconnectKey { key, active: active == index });
+                reconnect_keys.insert(index, IndexedKey { key, active: active == index });
             }
         }
         Config {
@@ -912,4 +915,40 @@ proptest! {
         }
         let _ = parse(&text).map(|loaded| assess(&loaded.config, None));
     }
+}
+
+#[test]
+fn two_cluster_keys_are_configured_and_one_is_active() {
+    let cluster = |lines: &str| loaded(&format!("crypto ikev2 cluster\n{lines}")).config.cluster.unwrap();
+    let accepted = |lines: &str| -> Vec<String> {
+        cluster(lines).accepted_keys().into_iter().map(|key| key.0.clone()).collect()
+    };
+    assert_eq!(accepted(" key one\n"), ["one"], "the form without an index");
+    assert_eq!(accepted(" key one\n key 2 two\n"), ["one", "two"], "accepted as well");
+    assert_eq!(accepted(" key one\n key 2 active two\n"), ["two", "one"], "one at a time is active");
+    assert_eq!(accepted(" key 1 one\n key 2 two active\n"), ["two", "one"]);
+    assert_eq!(accepted(" key one\n key 2 active two\n no key 1\n"), ["two"]);
+    assert_eq!(
+        accepted(" key one\n key 2 active two\n key three\n"),
+        ["three"],
+        "the form without an index replaces both"
+    );
+    assert_eq!(accepted(" key 1 one\n key 2 two\n no key\n"), Vec::<String>::new());
+    let text = render(&loaded("crypto ikev2 cluster\n key 1 one\n key 2 active two\n").config, Keys::Shown);
+    assert!(text.contains(" key 1 one\n key 2 active two\n"), "{text}");
+    let warnings = |lines: &str| {
+        let config = loaded(&format!("crypto ikev2 cluster\n secondary max-session 9\n{lines}")).config;
+        assess(&config, None).warnings.join("\n")
+    };
+    assert!(warnings(" key short\n").contains("fewer than 16 characters"));
+    assert!(!warnings(" key a-long-random-string\n").contains("fewer than 16"));
+}
+
+#[test]
+fn the_addresses_of_members_are_listed() {
+    let members =
+        |lines: &str| loaded(&format!("crypto ikev2 cluster\n{lines}")).config.cluster.unwrap().members.len();
+    assert_eq!(members(" member 192.0.2.2\n member 2001:db8::2\n member 192.0.2.2\n"), 2);
+    assert_eq!(members(" member 192.0.2.2\n member 192.0.2.3\n no member 192.0.2.2\n"), 1);
+    assert_eq!(members(" member 192.0.2.2\n no member\n"), 0);
 }

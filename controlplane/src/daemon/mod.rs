@@ -712,6 +712,10 @@ impl Daemon {
                 tracing::info!("%SYS-5-CLEAR: the counters were cleared");
                 "Counters count from 0 again\n".to_owned()
             }
+            Command::ClearMember => match self.clear_members(invocation.address) {
+                Ok(text) => text,
+                Err(error) => return Reply::error(error),
+            },
             Command::Drain(on) => match self.cluster_drain(invocation.address, on) {
                 Ok(text) => text,
                 Err(error) => return Reply::error(error),

@@ -5,7 +5,6 @@ use super::hsrp::Role;
 use super::{Daemon, redirects_by_gateway};
 use crate::api::Reply;
 use crate::clb::Member;
-use crate::clb::load::Rules;
 use crate::clb::node::{self, Standing};
 use crate::config::{Authentication, Keys, is_link_local, render};
 use crate::exec::{self, Command, Invocation, Show};
@@ -13,7 +12,7 @@ use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
 use crate::load::probe::ProbeState;
 use crate::show::cluster::{
     self, ClusterRole, ClusterView, CounterView, DrainView, GatewayRole, GatewayView, GroupRoleView,
-    LoadView, Mark,
+    LoadView, Mark, RefusalView,
 };
 use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
 use crate::show::redirect::RedirectView;
@@ -23,7 +22,7 @@ use crate::types::GroupKey;
 use platform::choose::{Asking, choose};
 use platform::clock::monotonic_ns;
 use platform::snapshot::{VipState, addr16};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Daemon {
@@ -92,18 +91,24 @@ impl Daemon {
             );
         }
         let mut gateways: Vec<GatewayView> = Vec::new();
-        for (_, _, group) in &ranked {
-            let acked = group.node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000);
+        for (role, _, group) in &ranked {
+            let acked = group.node.last_ack().map(|at| now_ns.saturating_sub(at));
+            let is_fresh = acked.is_some_and(|age| age < group.node.settings().holdtime);
             let standings = group.node.standings(now_ns);
             let least =
                 group.node.choice(&standings).into_iter().find(|chosen| chosen.least).map(|c| c.address);
             for standing in &standings {
-                let mut view = self.gateway(standing, &group.members, least, group.node.rules());
-                if role == ClusterRole::Secondary && standing.is_self {
-                    view.last_seen_ms = acked;
-                }
-                view.slots = self.share(standing.address);
+                let mut view = self.gateway(standing, group, least);
                 view.redirects = redirects.get(&standing.address).copied().unwrap_or(0);
+                if *role == ClusterRole::Secondary {
+                    if standing.is_self {
+                        view.last_seen_ms = acked.map(|age| age / 1_000_000);
+                    }
+                    // The table is the primary's, and so are the slots.
+                    view.usable = (is_fresh || standing.is_self).then_some(standing.usable);
+                } else {
+                    view.slots = Some(self.share(standing.address));
+                }
                 if gateways.iter().all(|other| other.address != view.address) {
                     gateways.push(view);
                 }
@@ -117,8 +122,9 @@ impl Daemon {
         }
         let mut drains: Vec<DrainView> = Vec::new();
         for drain in ranked.iter().flat_map(|(_, _, group)| self.drains(group, now_ns)) {
-            if drains.iter().all(|other| other.address != drain.address) {
-                drains.push(drain);
+            match drains.iter_mut().find(|other| other.address == drain.address) {
+                Some(known) => known.addresses.extend(drain.addresses),
+                None => drains.push(drain),
             }
         }
         let authenticated =
@@ -127,6 +133,19 @@ impl Daemon {
         for (name, total) in self.clusters.groups.values().flat_map(|group| &group.counts) {
             *counters.entry(name).or_default() += total;
         }
+        let closed = self.clusters.groups.values().flat_map(GroupCluster::closed);
+        let mut closed_by_name: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, total) in closed {
+            *closed_by_name.entry(format!("feed_closed_{}", name.replace('-', "_"))).or_default() += total;
+        }
+        let refusals = self.clusters.groups.values().filter_map(|group| group.last_refusal(now_ns));
+        let last_refusal = refusals.min_by_key(|(_, _, age)| *age);
+        let first = ranked.first().map(|(role, _, group)| (*role, &group.node));
+        let nodes_alive = |role: GatewayRole| -> BTreeSet<IpAddr> {
+            let alive = gateways.iter().filter(|gateway| gateway.alive && gateway.role == role);
+            alive.map(|gateway| gateway.node).collect()
+        };
+        let (seconds, primaries) = (nodes_alive(GatewayRole::Second), nodes_alive(GatewayRole::Primary));
         let of_group = |warning: &str| {
             self.plan.groups.iter().any(|group| warning.starts_with(&group.key.interface.to_string()))
         };
@@ -134,10 +153,17 @@ impl Daemon {
             role,
             status: if up { "Up" } else { "Down" },
             reasons,
-            secondaries: gateways
-                .iter()
-                .filter(|gateway| gateway.role == GatewayRole::Second && !gateway.is_self)
-                .count(),
+            secondaries: seconds.difference(&primaries).count(),
+            primary: first.and_then(|(role, node)| match role {
+                ClusterRole::Primary => Some(node.settings().own),
+                ClusterRole::Secondary => node.primary(),
+                ClusterRole::None => None,
+            }),
+            table_age_ms: first.and_then(|(role, node)| match role {
+                ClusterRole::Primary => Some(0),
+                ClusterRole::Secondary => node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000),
+                ClusterRole::None => None,
+            }),
             cluster_ip: self.plan.cluster_addresses().collect(),
             groups,
             hold_time_ms: cluster.holdtime(),
@@ -145,18 +171,50 @@ impl Daemon {
             hello_interval_ms: cluster.hello(),
             update_interval_ms: cluster.update(),
             redirect_init: self.config.redirect_init,
-            authenticated: authenticated.or_else(|| cluster.max_session.map(|_| cluster.key.is_some())),
+            authenticated: authenticated.or_else(|| cluster.max_session.map(|_| !cluster.keys.is_empty())),
+            last_refusal: last_refusal.map(|(peer, closed, age)| RefusalView {
+                peer,
+                kind: closed.name(),
+                reason: closed.to_string(),
+                age_ms: age / 1_000_000,
+            }),
             gateways,
             surge_ms: nodes().filter_map(|node| node.surge().age(now_ns)).max().map(|age| age / 1_000_000),
             drains,
             counters: counters
                 .into_iter()
-                .map(|(name, total)| CounterView { name: name.to_owned(), total })
+                .map(|(name, total)| (name.to_owned(), total))
+                .chain(closed_by_name)
+                .map(|(name, total)| CounterView { name, total })
                 .collect(),
             not_redirected: not_redirected(&views),
             // What is said of a group stands in its own place.
-            notes: self.plan.warnings.iter().filter(|warning| !of_group(warning)).cloned().collect(),
+            notes: self
+                .plan
+                .warnings
+                .iter()
+                .filter(|warning| !of_group(warning))
+                .cloned()
+                .chain(self.feed_notes(now_ns))
+                .collect(),
         })
+    }
+
+    /// What is worth knowing of the load feed as it is now.
+    fn feed_notes(&self, now_ns: u64) -> Vec<String> {
+        let mut notes = Vec::new();
+        for group in self.clusters.groups.values() {
+            let other = group.node.other_primary(now_ns).zip(group.node.primary());
+            if let (Some((_, primary)), node::Role::Secondary(Some(active))) = (other, group.node.role()) {
+                notes.push(format!(
+                    "the load feed is answered by {primary}, but HSRP's active router is {active}: check who {primary} is"
+                ));
+            }
+            notes.extend(group.on_other_key.iter().map(|member| {
+                format!("{member} uses the cluster key that is not active here: enter the new key there before the old one is removed")
+            }));
+        }
+        notes
     }
 
     fn is_virtual(&self, address: IpAddr) -> bool {
@@ -170,13 +228,8 @@ impl Daemon {
         vip.and_then(|vip| Some(self.state.assignments.get(&vip.address)?.share(gateway))).unwrap_or(0)
     }
 
-    fn gateway(
-        &self,
-        standing: &Standing<'_>,
-        chosen: &[Member],
-        least: Option<IpAddr>,
-        rules: Rules,
-    ) -> GatewayView {
+    fn gateway(&self, standing: &Standing<'_>, group: &GroupCluster, least: Option<IpAddr>) -> GatewayView {
+        let (chosen, rules) = (&group.members, group.node.rules());
         let report = standing.report;
         let has_share = |member: &Member| member.address == standing.address && member.weight > 0;
         let reason = match standing {
@@ -185,7 +238,13 @@ impl Daemon {
                 Some(ProbeState::Down { reason, .. }) => Some(format!("its probe: {reason}")),
                 _ => Some("its probe gets no answer".to_owned()),
             },
-            Standing { alive: false, .. } => Some("it has been silent for holdtime".to_owned()),
+            Standing { left: Some(reason), .. } => Some(format!("it said goodbye: {reason}")),
+            Standing { alive: false, address, .. } => {
+                let refused = group.last_refusal(monotonic_ns()).filter(|(peer, ..)| peer == address);
+                let refused = refused.map(|(_, reason, _)| format!(" (last refusal: {reason})"));
+                let holdtime = group.node.settings().holdtime / 1_000_000;
+                Some(format!("nothing was heard for holdtime ({holdtime} ms){}", refused.unwrap_or_default()))
+            }
             Standing { draining: true, .. } => Some("it is being taken out of service".to_owned()),
             Standing { overloaded: true, .. } => {
                 Some(format!("its load has reached {}%", rules.overload_limit))
@@ -203,6 +262,8 @@ impl Daemon {
         };
         GatewayView {
             address: standing.address,
+            node: standing.node,
+            alive: standing.alive,
             role: match standing {
                 Standing { is_static: true, .. } => GatewayRole::Static,
                 Standing { is_primary: true, .. } => GatewayRole::Primary,
@@ -224,9 +285,9 @@ impl Daemon {
                 prioritized,
             }),
             fqdn: report.map(|report| report.fqdn.clone()).unwrap_or_default(),
-            usable: standing.usable && chosen.iter().any(has_share),
+            usable: Some(standing.usable && chosen.iter().any(has_share)),
             is_self: standing.is_self,
-            slots: 0,
+            slots: None,
             redirects: 0,
         }
     }
@@ -237,7 +298,8 @@ impl Daemon {
             let progress = self.clusters.progress().filter(|_| standing.is_self);
             let to_move = standing.report.map_or(0, |report| report.to_move);
             DrainView {
-                address: standing.address,
+                address: standing.node,
+                addresses: vec![standing.address],
                 moved: standing
                     .is_self
                     .then(|| progress.as_ref().map_or(0, |progress| progress.moved.into())),
@@ -477,16 +539,18 @@ fn idle(address: IpAddr, priority: u8, is_virtual: bool) -> GatewayView {
     let reason = if is_virtual { "it is a virtual address" } else { "the cluster is down" };
     GatewayView {
         address,
+        node: address,
         role: GatewayRole::Static,
+        alive: false,
         mark: Some(Mark::NotChosen),
         reason: Some(reason.to_owned()),
         last_seen_ms: None,
         priority,
         load: None,
         fqdn: String::new(),
-        usable: false,
+        usable: Some(false),
         is_self: false,
-        slots: 0,
+        slots: Some(0),
         redirects: 0,
     }
 }

@@ -24,6 +24,8 @@ pub enum Command {
     Show(Show),
     /// `clear counters`
     ClearCounters,
+    /// `clear crypto ikev2 cluster member {ADDRESS|dead}`; without an address the dead
+    ClearMember,
     /// `cluster drain [ADDRESS]` (true) and its `no` form
     Drain(bool),
     /// `standby [INTERFACE] GROUP failover`
@@ -44,6 +46,7 @@ impl Command {
     pub fn changes(self) -> bool {
         match self {
             Command::ClearCounters
+            | Command::ClearMember
             | Command::Drain(_)
             | Command::Failover
             | Command::Debug(..)

@@ -38,8 +38,13 @@ pub struct ClusterView {
     pub status: &'static str,
     /// Why it is down, each with the line that is missing
     pub reasons: Vec<String>,
-    /// Members that report their load, without this node
+    /// Living nodes other than the primary, each counted once whatever its addresses
     pub secondaries: usize,
+    /// Who answers at the virtual address: this node, or on a secondary whoever acknowledged last
+    pub primary: Option<IpAddr>,
+    /// Milliseconds since the primary acknowledged; 0 on the primary. What is older than `hold_time_ms` is not relied on.
+    /// `None`: this node has no table
+    pub table_age_ms: Option<u64>,
     /// The virtual addresses
     pub cluster_ip: Vec<IpAddr>,
     /// The groups of the cluster, those that this node is primary of first
@@ -56,6 +61,8 @@ pub struct ClusterView {
     pub redirect_init: bool,
     /// The load feed between the nodes is authenticated and encrypted; `None`: this node has no feed
     pub authenticated: Option<bool>,
+    /// The last peer of the load feed that was refused, or that refused this node
+    pub last_refusal: Option<RefusalView>,
     /// The gateways: all that the primary knows, of a secondary those of its last acknowledgement
     pub gateways: Vec<GatewayView>,
     /// For how many milliseconds more clients have come than the least loaded gateways have room for, so that every usable
@@ -69,6 +76,19 @@ pub struct ClusterView {
     pub not_redirected: Vec<CounterView>,
     /// What runs, yet perhaps not as meant
     pub notes: Vec<String>,
+}
+
+/// A connection of the load feed that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusalView {
+    /// The peer
+    pub peer: IpAddr,
+    /// A name of the reason that stays the same between versions
+    pub kind: &'static str,
+    /// Why
+    pub reason: String,
+    /// Milliseconds since
+    pub age_ms: u64,
 }
 
 /// What this node is in one HSRP group of the cluster.
@@ -132,8 +152,12 @@ pub enum Mark {
 pub struct GatewayView {
     /// Where clients are sent
     pub address: IpAddr,
+    /// The node that it is an address of: the lowest of its addresses
+    pub node: IpAddr,
     /// What it is
     pub role: GatewayRole,
+    /// Heard within the hold time, or its probe answers
+    pub alive: bool,
     /// What stands before it
     pub mark: Option<Mark>,
     /// Why no client is sent there, in a few words
@@ -147,12 +171,12 @@ pub struct GatewayView {
     pub load: Option<LoadView>,
     /// `fqdn`; empty for none
     pub fqdn: String,
-    /// Clients may be sent there now
-    pub usable: bool,
+    /// Clients may be sent there now; `None`: this node has no table that is fresh enough to know
+    pub usable: Option<bool>,
     /// It is this node
     pub is_self: bool,
-    /// Slots of 1024 that it holds of its family's first virtual address
-    pub slots: usize,
+    /// Slots of 1024 that it holds of its family's first virtual address; `None`: only the primary knows
+    pub slots: Option<usize>,
     /// Redirects to it since the data plane started
     pub redirects: u64,
 }
@@ -194,8 +218,10 @@ fn number<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::E
 /// How far a member is with moving its sessions away.
 #[derive(Clone, Debug, Serialize)]
 pub struct DrainView {
-    /// The member
+    /// The node: the lowest of its addresses
     pub address: IpAddr,
+    /// Its addresses in the cluster
+    pub addresses: Vec<IpAddr>,
     /// Sessions that have gone elsewhere; `None`: only the member itself knows
     pub moved: Option<u64>,
     /// Sessions that still wait for their turn
@@ -218,55 +244,18 @@ pub fn summary(view: Option<&ClusterView>) -> String {
     };
     line("Role", view.role.name());
     line("Status", view.status);
-    for reason in &view.reasons {
-        line("Reason", reason);
-    }
     let secondary = view.role == ClusterRole::Secondary;
     if !secondary {
         line("CLB Secondary", &view.secondaries.to_string());
     }
-    let addresses: Vec<String> = view.cluster_ip.iter().map(shown).collect();
-    let addresses = addresses.join(", ");
+    let addresses = joined(&view.cluster_ip);
     line("Cluster IP", if addresses.is_empty() { "none" } else { &addresses });
-    // One role for all of them stands in the first line.
-    if view.groups.iter().any(|group| group.role != view.role) {
-        for GroupRoleView { name, addresses, role } in &view.groups {
-            let addresses: Vec<String> = addresses.iter().map(shown).collect();
-            line("Group", &format!("{name} {}: {}", addresses.join(", "), role.name()));
-        }
-    }
     line("Hold time", &format!("{} msec", view.hold_time_ms));
     if secondary {
         line("Hello-interval", &format!("{} msec", view.hello_interval_ms));
         line("Update-interval", &format!("{} msec", view.update_interval_ms));
     } else {
         line("Overload limit", &format!("{}%", view.overload_limit));
-    }
-    if view.authenticated == Some(false) {
-        line("Load feed", "unauthenticated: add `key STRING` under `crypto ikev2 cluster`");
-    }
-    if let Some(surge) = view.surge_ms {
-        line("Surge", &format!("for {} s: every usable gateway takes clients", surge / 1000));
-    }
-    for drain in &view.drains {
-        let (address, waiting) = (shown(&drain.address), drain.waiting);
-        let text = match (drain.moved, drain.staying) {
-            (Some(moved), Some(staying)) => {
-                format!(
-                    "{address}: {moved} sessions moved, {waiting} waiting, {staying} stay (no redirect support)"
-                )
-            }
-            _ => {
-                format!("{address}: {waiting} sessions waiting (which moved and which stay, {address} shows)")
-            }
-        };
-        line("Draining", &text);
-        if let Some(problem) = &drain.problem {
-            line("Drain problem", problem);
-        }
-    }
-    for note in &view.notes {
-        line("Note", note);
     }
     if secondary {
         out.push_str("\nLoad statistics:\n");
@@ -278,7 +267,66 @@ pub fn summary(view: Option<&ClusterView>) -> String {
         out.push_str("\nLoad statistics:\n");
         gateways(view, &mut out);
     }
+    let notes = notes(view);
+    if !notes.is_empty() {
+        let _ = write!(out, "\nNotes:\n{notes}");
+    }
     out
+}
+
+/// What the published form has no place for, behind the table.
+fn notes(view: &ClusterView) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(out, "{name:<15}: {value}");
+    };
+    for reason in &view.reasons {
+        line("Reason", reason);
+    }
+    // One role for all of them stands in the first line.
+    if view.groups.iter().any(|group| group.role != view.role) {
+        for GroupRoleView { name, addresses, role } in &view.groups {
+            line("Group", &format!("{name} {}: {}", joined(addresses), role.name()));
+        }
+    }
+    if let (ClusterRole::Secondary, Some(primary)) = (view.role, &view.primary) {
+        line("Primary", &shown(primary));
+    }
+    if let Some(surge) = view.surge_ms {
+        line("Surge", &format!("for {} s: every usable gateway takes clients", surge / 1000));
+    }
+    for drain in &view.drains {
+        let (addresses, waiting) = (joined(&drain.addresses), drain.waiting);
+        let text = match (drain.moved, drain.staying) {
+            (Some(moved), Some(staying)) => format!(
+                "{addresses}: {moved} sessions moved, {waiting} waiting, {staying} stay (no redirect support)"
+            ),
+            _ => format!("{addresses}: {waiting} sessions waiting (details on {})", shown(&drain.address)),
+        };
+        line("Draining", &text);
+        if let Some(problem) = &drain.problem {
+            line("Drain problem", problem);
+        }
+    }
+    if let Some(RefusalView { peer, reason, age_ms, .. }) = &view.last_refusal {
+        let age = super::age(std::time::Duration::from_millis(*age_ms));
+        line("Last refusal", &format!("{} {age} ago: {reason}", shown(peer)));
+    }
+    for gateway in &view.gateways {
+        if let Some(reason) =
+            gateway.reason.as_ref().filter(|_| view.role != ClusterRole::Secondary || gateway.is_self)
+        {
+            line("Excluded", &format!("{} gets no client: {reason}", shown(&gateway.address)));
+        }
+    }
+    for note in &view.notes {
+        line("Note", note);
+    }
+    out
+}
+
+fn joined(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// The primary's table. As published, a gateway without a mark starts in the first column.
@@ -302,11 +350,6 @@ fn gateways(view: &ClusterView, out: &mut String) {
             gateway.fqdn
         );
         let _ = writeln!(out, "{}", line.trim_end());
-    }
-    for gateway in &view.gateways {
-        if let Some(reason) = &gateway.reason {
-            let _ = writeln!(out, "  {} gets no client: {reason}", shown(&gateway.address));
-        }
     }
 }
 
@@ -383,7 +426,7 @@ pub fn details(view: Option<&ClusterView>) -> String {
         let _ = writeln!(
             out,
             "  {:<width$}{:<7}{in_neg:>9}{crypto:>11}{cpu:>7}{mem:>6}{composite:>11}{prioritized:>12}",
-            gateway.address.to_string(),
+            shown(&gateway.address),
             gateway.priority,
         );
     }
@@ -394,7 +437,8 @@ pub fn details(view: Option<&ClusterView>) -> String {
             let _ = writeln!(
                 out,
                 "  {} holds {sessions} of {} SAs: raise its max-session, or leave 10-20 % of it for rekeying",
-                gateway.address, load.max_session
+                shown(&gateway.address),
+                load.max_session
             );
         }
     }
@@ -410,10 +454,12 @@ pub fn stats(view: Option<&ClusterView>) -> String {
         .iter()
         .map(|gateway| {
             vec![
-                gateway.address.to_string(),
+                shown(&gateway.address),
                 gateway.priority.to_string(),
-                gateway.slots.to_string(),
-                format!("{:.1}%", gateway.slots as f64 * 100.0 / platform::snapshot::SLOTS as f64),
+                gateway.slots.map_or("--".to_owned(), |slots| slots.to_string()),
+                gateway.slots.map_or("--".to_owned(), |slots| {
+                    format!("{:.1}%", slots as f64 * 100.0 / platform::snapshot::SLOTS as f64)
+                }),
                 gateway.redirects.to_string(),
             ]
         })
@@ -429,7 +475,7 @@ pub fn stats(view: Option<&ClusterView>) -> String {
         }
     }
     for drain in view.drains.iter().filter(|drain| !drain.examples.is_empty()) {
-        let _ = writeln!(out, "\nSessions that stay on {} (no redirect support):", drain.address);
+        let _ = writeln!(out, "\nSessions that stay on {} (no redirect support):", shown(&drain.address));
         for example in &drain.examples {
             let _ = writeln!(out, "  {example}");
         }
@@ -476,16 +522,18 @@ mod tests {
     ) -> GatewayView {
         GatewayView {
             address: address.parse().unwrap(),
+            node: address.parse().unwrap(),
             role,
+            alive: true,
             mark: None,
             reason: None,
             last_seen_ms,
             priority: 100,
             load,
             fqdn: String::new(),
-            usable: true,
+            usable: Some(true),
             is_self: false,
-            slots: 0,
+            slots: Some(0),
             redirects: 0,
         }
     }
@@ -496,6 +544,8 @@ mod tests {
             status: "Up",
             reasons: Vec::new(),
             secondaries: 2,
+            primary: None,
+            table_age_ms: None,
             cluster_ip: cluster_ip
                 .split(' ')
                 .filter(|ip| !ip.is_empty())
@@ -508,6 +558,7 @@ mod tests {
             update_interval_ms: 6000,
             redirect_init: true,
             authenticated: Some(true),
+            last_refusal: None,
             gateways,
             surge_ms: None,
             drains: Vec::new(),
@@ -628,7 +679,12 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
     fn marks_names_and_notes_keep_the_columns() {
         let mut view = primary();
         view.cluster_ip.push("10.0.0.100".parse().unwrap());
-        view.authenticated = Some(false);
+        view.last_refusal = Some(RefusalView {
+            peer: "2001:db8::f".parse().unwrap(),
+            kind: "wrong-key",
+            reason: "wrong cluster key".to_owned(),
+            age_ms: 62_000,
+        });
         view.gateways[0].mark = Some(Mark::Least);
         view.gateways[0].fqdn = "gw1.example".to_owned();
         view.gateways[1].mark = Some(Mark::Overloaded);
@@ -638,7 +694,8 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         view.gateways.push(gateway("10.1.0.1", GatewayRole::Static, None, None));
         view.surge_ms = Some(12_345);
         view.drains.push(DrainView {
-            address: "2001:db8::3".parse().unwrap(),
+            address: "10.1.0.3".parse().unwrap(),
+            addresses: vec!["10.1.0.3".parse().unwrap(), "2001:db8::3".parse().unwrap()],
             moved: Some(120),
             waiting: 30,
             staying: Some(2),
@@ -647,6 +704,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         });
         view.drains.push(DrainView {
             address: "2001:db8::2".parse().unwrap(),
+            addresses: vec!["2001:db8::2".parse().unwrap()],
             moved: None,
             waiting: 7,
             staying: None,
@@ -660,11 +718,6 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         Cluster IP     : 2001:DB8::10, 10.0.0.100
         Hold time      : 15000 msec
         Overload limit : 80%
-        Load feed      : unauthenticated: add `key STRING` under `crypto ikev2 cluster`
-        Surge          : for 12 s: every usable gateway takes clients
-        Draining       : 2001:DB8::3: 120 sessions moved, 30 waiting, 2 stay (no redirect support)
-        Drain problem  : vici /run/charon.vici: charon hangs
-        Draining       : 2001:DB8::2: 7 sessions waiting (which moved and which stay, 2001:DB8::2 shows)
         Codes          : '*' Least loaded, '-' Overloaded, '!' Not chosen
 
         Load statistics:
@@ -674,7 +727,14 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         - 2001:DB8::2      Second  00:01.452   100  100.0% 100000
         ! 2001:DB8::3      Second  00:00.271   100   26.6%   4006
         10.1.0.1           Static      --      100      --     --
-          2001:DB8::3 gets no client: draining
+
+        Notes:
+        Surge          : for 12 s: every usable gateway takes clients
+        Draining       : 10.1.0.3, 2001:DB8::3: 120 sessions moved, 30 waiting, 2 stay (no redirect support)
+        Drain problem  : vici /run/charon.vici: charon hangs
+        Draining       : 2001:DB8::2: 7 sessions waiting (details on 2001:DB8::2)
+        Last refusal   : 2001:DB8::F 00:01:02 ago: wrong cluster key
+        Excluded       : 2001:DB8::3 gets no client: draining
         ");
         let stats = stats(Some(&view));
         assert!(stats.ends_with("(no redirect support):\n  198.51.100.7 alice\n  and 1 more\n"), "{stats}");
@@ -685,7 +745,7 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
     #[test]
     fn a_regular_expression_of_the_samples_reads_every_row_of_ours() {
         let row = r"^(?:[*!-] )?([0-9A-F:.]+) +(Primary|Second|Static) +(--|\d\d:\d\d\.\d{3}) +(\d+) +(--|[\d.]+%) +(--|\d+)(?: +(\S+))?$";
-        let details_row = r"^  ([0-9a-f:.]+) +(\d+) +(--|[\d.]+%) +(--|[\d.]+%) +(--|\d+%) +(--|\d+%) +(--|[\d.]+%) +(--|[\d.]+%)$";
+        let details_row = r"^  ([0-9A-F:.]+) +(\d+) +(--|[\d.]+%) +(--|[\d.]+%) +(--|\d+%) +(--|\d+%) +(--|[\d.]+%) +(--|[\d.]+%)$";
         let count = |pattern: &str, text: &str| {
             let pattern = regex_lite::Regex::new(pattern).unwrap();
             text.lines().filter(|line| pattern.is_match(line)).count()
@@ -735,17 +795,19 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         insta::assert_snapshot!(summary(Some(&view)), @r"
         Role           : None
         Status         : Down
-        Reason         : no HSRP group is named: add `standby-group NAME`
         CLB Secondary  : 0
         Cluster IP     : none
         Hold time      : 15000 msec
         Overload limit : 80%
-        Note           : no request is redirected: add `crypto ikev2 redirect gateway init`
         Codes          : '*' Least loaded, '-' Overloaded
 
         Load statistics:
           Gateway           Role   Last-seen  Prio   Load     IKE  FQDN
           -------------------------------------------------------------
+
+        Notes:
+        Reason         : no HSRP group is named: add `standby-group NAME`
+        Note           : no request is redirected: add `crypto ikev2 redirect gateway init`
         ");
         assert_eq!(summary(None), "No cluster is configured: enter `crypto ikev2 cluster`.\n");
     }
@@ -761,16 +823,16 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
     #[test]
     fn stats_count_the_redirects_of_each_gateway_and_what_else_happened() {
         let mut view = primary();
-        (view.gateways[0].slots, view.gateways[0].redirects) = (683, 1234);
-        (view.gateways[1].slots, view.gateways[1].redirects) = (341, 7);
+        (view.gateways[0].slots, view.gateways[0].redirects) = (Some(683), 1234);
+        (view.gateways[1].slots, view.gateways[1].redirects) = (Some(341), 7);
         view.not_redirected.push(CounterView { name: "no_gateway".to_owned(), total: 3 });
         view.counters.push(CounterView { name: "updates".to_owned(), total: 99 });
         let text = stats(Some(&view));
         insta::assert_snapshot!(text.split_once("\n\n").unwrap().1, @r"
         Gateway      Priority  Slots  Share  Redirects
-        2001:db8::1       100    683  66.7%       1234
-        2001:db8::2       100    341  33.3%          7
-        2001:db8::3       100      0   0.0%          0
+        2001:DB8::1       100    683  66.7%       1234
+        2001:DB8::2       100    341  33.3%          7
+        2001:DB8::3       100      0   0.0%          0
 
         Not redirected  Count
         no_gateway          3
@@ -785,5 +847,10 @@ Gateway        Priority     In-neg     Crypto   CPU   Mem    Composite Prioritiz
         let value = serde_json::to_value(primary()).unwrap();
         assert_eq!(value["gateways"][0]["load"]["prioritized"], 26.6);
         assert_eq!((value["role"].as_str(), value["gateways"][0]["mark"].is_null()), (Some("primary"), true));
+        assert_eq!(value["gateways"][0]["usable"], true);
+        let mut secondary = gateway("2001:db8::3", GatewayRole::Second, None, None);
+        (secondary.usable, secondary.slots) = (None, None);
+        let value = serde_json::to_value(secondary).unwrap();
+        assert!(value["usable"].is_null() && value["slots"].is_null(), "not known is not false");
     }
 }

@@ -13,6 +13,12 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// The prefix of one address alone.
+    #[must_use]
+    pub fn host(address: IpAddr) -> Prefix {
+        Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// Whether `address` lies in this prefix.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {

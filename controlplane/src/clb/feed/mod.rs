@@ -11,7 +11,7 @@ mod line;
 mod server;
 
 pub use client::{Client, ClientSettings};
-pub use server::{Server, ServerSettings, Stats};
+pub use server::{Refusal, Server, ServerSettings, Stats};
 
 use super::channel::ChannelError;
 use super::wire::{Message, WireError};
@@ -66,7 +66,7 @@ pub enum Closed {
     #[error("{0} members are connected already: raise `max-nodes`, or find the one that does not belong")]
     Full(usize),
     /// The address may not connect
-    #[error("the address is not on the link and not a configured member")]
+    #[error("the address is not on the link, or is not one of the `member` lines")]
     NotAllowed,
     /// The address connects too often
     #[error("more than {} connections a second from one address", limits::ATTEMPTS_A_SECOND)]
@@ -128,7 +128,8 @@ impl Closed {
     }
 
     /// Whether it is worth a line in the log: what ends in order is not.
-    pub(crate) fn is_fault(&self) -> bool {
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
         !matches!(
             self,
             Closed::Bye(_)
@@ -152,8 +153,10 @@ pub enum FeedEvent {
     MemberUp {
         /// Its address
         peer: IpAddr,
-        /// It holds the cluster key
+        /// It holds a cluster key
         authenticated: bool,
+        /// Which of the accepted keys, counted from 0
+        key: usize,
         /// The version of its messages ([`super::wire::VERSION`])
         version: u32,
     },

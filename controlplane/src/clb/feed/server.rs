@@ -29,8 +29,8 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// Listen on this device alone
     pub device: Option<String>,
-    /// `cluster key`; `None`: in the clear, from anyone who may connect
-    pub key: Option<Secret>,
+    /// The keys of which a member has to hold one; empty: in the clear, from anyone who may connect
+    pub keys: Vec<Secret>,
     /// Members connected at once: `max-nodes` less this node
     pub max_members: usize,
     /// Who may connect; empty: anyone
@@ -39,8 +39,19 @@ pub struct ServerSettings {
     pub idle: Duration,
 }
 
+/// A connection that was closed for a fault of its peer.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// From where it came
+    pub peer: IpAddr,
+    /// Why
+    pub reason: Closed,
+    /// When
+    pub at: std::time::Instant,
+}
+
 /// What a server has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Connections accepted
     pub accepted: u64,
@@ -58,6 +69,8 @@ pub struct Stats {
     pub members: usize,
     /// Connections that have not said hello
     pub pending: usize,
+    /// The last connection that was closed for a fault of its peer
+    pub last_refusal: Option<Refusal>,
 }
 
 enum Command {
@@ -230,6 +243,8 @@ impl State {
         if !closed.is_fault() {
             return;
         }
+        self.stats.last_refusal =
+            Some(Refusal { peer, reason: closed.clone(), at: Instant::now().into_std() });
         match self.lines.allow(closed.name()) {
             None => {}
             Some(0) => tracing::warn!("%CLB-4-FEED: connection from {peer} closed: {closed}"),
@@ -323,7 +338,7 @@ async fn connection(
     shared: Arc<Shared>,
     events: mpsc::Sender<FeedEvent>,
 ) {
-    let channel = Channel::primary(shared.settings.key.as_ref(), peer);
+    let channel = Channel::primary(&shared.settings.keys, peer);
     let mut talk = Talk { line: Line::new(stream, channel, Vec::new()), peer, id, shared, events };
     let closed = match talk.run().await {
         Err(closed) => closed,
@@ -462,7 +477,8 @@ impl Talk {
         if replaced {
             self.tell(FeedEvent::MemberDown { peer, reason: Closed::Replaced }).await?;
         }
-        self.tell(FeedEvent::MemberUp { peer, authenticated, version }).await
+        let key = self.line.channel.key();
+        self.tell(FeedEvent::MemberUp { peer, authenticated, key, version }).await
     }
 
     async fn heard(&mut self, message: Message, now: Instant) -> Result<(), Closed> {

@@ -124,7 +124,6 @@ pub enum Log {
     MemberUp(IpAddr),
     MemberDead(IpAddr),
     MemberLeft(IpAddr, String),
-    MemberCleared(IpAddr),
     Full(IpAddr),
     Unhealthy(String),
     Healthy,
@@ -159,7 +158,6 @@ impl Log {
             Log::MemberLeft(address, reason) => {
                 ("CLB-5-MEMBERLEFT", format!("member {address} leaves: {reason}: no client is sent there"))
             }
-            Log::MemberCleared(address) => ("CLB-5-MEMBERCLEAR", format!("member {address} is cleared from the table")),
             Log::Full(address) => (
                 "CLB-4-MAXNODES",
                 format!("{address} is one more than `max-nodes` allows: raise it, or take a node out"),

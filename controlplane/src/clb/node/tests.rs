@@ -25,6 +25,7 @@ fn settings(host: u8) -> Settings {
         fqdn: String::new(),
         max_nodes: 10,
         statics: BTreeMap::new(),
+        members: BTreeSet::new(),
         shutdown: false,
         group_down: false,
     }
@@ -315,7 +316,9 @@ fn in_a_surge_every_usable_member_takes_clients() {
     let surge = |log: &&(IpAddr, Log)| matches!(log.1, Log::Surge(_));
     let said: Vec<_> = world.logs.iter().filter(surge).collect();
     assert_eq!(said, [&(at(1), Log::Surge(true)), &(at(1), Log::Surge(false))]);
-    // It is the primary's, and goes with the role.
+    // It is the primary's, and goes with the role. (Nothing confirmed the clients of the first one, so a second one is not
+    // believed until that is forgotten.)
+    world.run(6 * SECOND);
     world.tell(at(1), Event::Sent(at(1), 200));
     world.run(SECOND / 20);
     assert!(world.nodes[&at(1)].surge().age(world.now).is_some());
@@ -576,4 +579,26 @@ fn a_drain_concerns_every_address_of_a_node() {
     let standings = node.standings(now);
     let of: Vec<_> = standings.iter().map(|s| (s.address, s.node, s.draining)).collect();
     assert_eq!(of, [(v6(1), at(1), false), (v6(2), at(2), true)]);
+}
+
+/// Without a key whoever answers at the virtual address may list anyone.
+#[test]
+fn strangers_in_an_acknowledgement_are_not_members_where_the_members_are_named() {
+    let mut world = World::new(&[1, 2]);
+    let named = Settings { members: [at(1), at(2), at(3)].into(), ..settings(2) };
+    world.tell(at(2), Event::Configure(named));
+    world.elect(1);
+    world.run(SECOND);
+    let report = Report {
+        version: (1, 1),
+        max_session: 1000,
+        priority: 100,
+        load_normalization: 5,
+        ..Report::default()
+    };
+    let members = vec![(at(3), report.clone(), 0), (at(66), report, 0)].into();
+    let ack = Ack { seq: 0, primary: at(1), orders: None, rules: Rules::default(), members };
+    world.tell(at(2), Event::Primary { authenticated: false, message: Message::Ack(ack) });
+    let known: Vec<IpAddr> = world.nodes[&at(2)].standings(world.now).iter().map(|s| s.address).collect();
+    assert_eq!(known, [at(1), at(2), at(3)]);
 }

@@ -1,8 +1,9 @@
 //! `crypto ikev2 cluster`.
 
+use super::crypto::indexed_key;
 use super::{Command, Effect, add, address, number, row, secret, set};
 use crate::config::change::Order;
-use crate::config::model::{Cluster, LoadSource, Probe, Selection, StaticGateway};
+use crate::config::model::{Cluster, IndexedKey, LoadSource, Probe, Selection, StaticGateway};
 use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
 use crate::types::is_link_local;
@@ -135,6 +136,22 @@ pub(super) const TABLE: &[Command] = &[
     ),
     row(
         C,
+        "member ADDRESS",
+        "member [ADDRESS]",
+        Now,
+        "an address that a member may report from; without any, every address on the link may",
+        |b, m, no| {
+            let members = &mut b.cluster()?.members;
+            match m.address("ADDRESS") {
+                Some(address) if !no => drop(members.insert(address)),
+                Some(address) => drop(members.remove(&address)),
+                None => members.clear(),
+            }
+            Ok(())
+        },
+    ),
+    row(
+        C,
         "static-gateway ADDRESS [priority SHARE] [probe [interval PROBEMS] [up UP] [down DOWN]]",
         "static-gateway ADDRESS [priority [SHARE] [probe [LINE]]|probe [LINE]]",
         Now,
@@ -182,12 +199,25 @@ pub(super) const TABLE: &[Command] = &[
         "key KEY",
         "key [KEY]",
         Now,
-        "key that authenticates and encrypts the load reports, the same on all nodes",
+        "key that authenticates and encrypts the load feed, the same on all nodes",
         |b, m, no| {
-            b.cluster()?.key =
-                if no { None } else { Some(secret("KEY", m.text("KEY").unwrap_or_default())?) };
+            let text = m.text("KEY").unwrap_or_default();
+            let keys = &mut b.cluster()?.keys;
+            match (no, text.parse::<u8>().ok().filter(|index| keys.contains_key(index))) {
+                (true, Some(index)) => drop(keys.remove(&index)),
+                (true, None) => keys.clear(),
+                (false, _) => *keys = [(1, IndexedKey { key: secret("KEY", text)?, active: true })].into(),
+            }
             Ok(())
         },
+    ),
+    row(
+        C,
+        "key KEYINDEX {[active] KEY|ACTIVEKEY active}",
+        "key KEYINDEX {[active] KEY|ACTIVEKEY active}",
+        Now,
+        "one of two keys of the load feed: the active one is used, the other one is accepted as well",
+        |b, m, no| indexed_key(b, m, no, |b| Ok(&mut b.cluster()?.keys), "is accepted as well"),
     ),
     row(
         C,

@@ -1,12 +1,13 @@
 //! `crypto ikev2 ...`: redirect, reconnect, keyrings, profiles and limits.
 
 use super::{Command, Effect, add, number, prefix6, row, secret, set};
-use crate::config::model::{Config, Dpd, Method, Profile, ReconnectKey};
+use crate::config::model::{Config, Dpd, IndexedKey, Method, Profile};
 use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
 use crate::types::Prefix;
 use Effect::Now;
 use Mode::{Global as G, Keyring as K, Peer as E, Profile as P};
+use std::collections::BTreeMap;
 
 const AUTH: Effect = Effect::Later("the redirect in IKE_AUTH is not built yet");
 const RECONNECT: Effect = Effect::Later("session reconnect is not built yet");
@@ -262,9 +263,20 @@ pub(super) const TABLE: &[Command] = &[
 ];
 
 fn reconnect_key(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    indexed_key(b, m, no, |b| Ok(&mut b.config.reconnect_keys), "only decrypts")
+}
+
+/// One of two keys, of which one is active; the other one `stays` in another use.
+pub(super) fn indexed_key(
+    b: &mut Builder,
+    m: &Matched,
+    no: bool,
+    keys: impl Fn(&mut Builder) -> Result<&mut BTreeMap<u8, IndexedKey>, Fault>,
+    stays: &str,
+) -> Result<(), Fault> {
     let index: u8 = number(m, "KEYINDEX")?;
     if no {
-        b.config.reconnect_keys.remove(&index);
+        keys(b)?.remove(&index);
         return Ok(());
     }
     let (name, key) = match m.text("KEY") {
@@ -274,13 +286,11 @@ fn reconnect_key(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     let key = secret(name, key)?;
     let active = m.has("active");
     let other = 3 - index;
-    if active && b.config.reconnect_keys.get(&other).is_some_and(|key| key.active) {
-        b.warn(m.column("active"), format!("key {index} is the active one now, key {other} only decrypts"));
-        if let Some(key) = b.config.reconnect_keys.get_mut(&other) {
-            key.active = false;
-        }
+    if active && let Some(before) = keys(b)?.get_mut(&other).filter(|key| key.active) {
+        before.active = false;
+        b.warn(m.column("active"), format!("key {index} is the active one now, key {other} {stays}"));
     }
-    b.config.reconnect_keys.insert(index, ReconnectKey { key, active });
+    keys(b)?.insert(index, IndexedKey { key, active });
     Ok(())
 }
 

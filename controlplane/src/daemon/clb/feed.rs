@@ -8,9 +8,9 @@ use crate::clb::feed::{Client, ClientSettings, Closed, FeedEvent, Server, Server
 use crate::clb::node::Event;
 use crate::clb::wire::Message;
 use crate::config::{self, Cluster, is_link_local};
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Prefix};
 use platform::clock::monotonic_ns;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -20,14 +20,15 @@ pub(in crate::daemon) const QUEUE_LENGTH: usize = 256;
 /// A connection to the primary that takes longer is tried anew: the address may have been on its way to the new primary when
 /// the first segment left, and the kernel would repeat that only after a second.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
-/// Pause before the second attempt to connect, and the longest group.
+/// Pause before the second attempt to connect, and the longest one.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// A virtual address that cannot be listened on is tried again after this, ns.
 const LISTEN_RETRY: u64 = 1_000_000_000;
 
-/// Where the load feed is and this node's address, the cluster key, how long a peer may be silent, and `max-nodes`.
+/// Where the load feed is and this node's address, the cluster keys, how long a peer may be silent,
+/// `max-nodes`, and the members by name.
 pub(in crate::daemon) type FeedParameters =
-    (Option<(SocketAddr, IpAddr)>, Option<config::Secret>, Duration, Option<usize>);
+    (Option<(SocketAddr, IpAddr)>, Vec<config::Secret>, Duration, Option<usize>, BTreeSet<IpAddr>);
 
 /// What is to be said to members at the end of a look at the feeds.
 #[derive(Default)]
@@ -63,6 +64,43 @@ impl GroupCluster {
         }
     }
 
+    /// Closes the server without a goodbye; what it counted stays.
+    fn close_server(&mut self) {
+        drop(self.take_server());
+    }
+
+    /// Takes the server, and keeps what it counted.
+    pub(super) fn take_server(&mut self) -> Option<Server> {
+        let server = self.server.take()?;
+        self.on_other_key.clear();
+        for (name, total) in server.stats().closed {
+            *self.closed.entry(name).or_default() += total;
+        }
+        Some(server)
+    }
+
+    /// Connections that ended, by [`Closed::name`].
+    pub(in crate::daemon) fn closed(&self) -> BTreeMap<&'static str, u64> {
+        let mut closed = self.closed.clone();
+        for (name, total) in self.server.iter().flat_map(|server| server.stats().closed) {
+            *closed.entry(name).or_default() += total;
+        }
+        closed
+    }
+
+    /// The last peer that was refused, or that refused this node: its address, why, and how long ago, ns.
+    pub(in crate::daemon) fn last_refusal(&self, now: u64) -> Option<(IpAddr, Closed, u64)> {
+        let failure = self.last_failure.as_ref().zip(self.feed.0);
+        let of_primary =
+            failure.map(|((reason, at), (to, _))| (to.ip(), reason.clone(), now.saturating_sub(*at)));
+        let of_member = self
+            .server
+            .as_ref()
+            .and_then(|server| server.stats().last_refusal)
+            .map(|refusal| (refusal.peer, refusal.reason, refusal.at.elapsed().as_nanos() as u64));
+        of_member.or(of_primary)
+    }
+
     fn send(&self, member: IpAddr, message: Message) {
         if let Some(server) = &self.server {
             server.send(member, message);
@@ -93,9 +131,14 @@ impl Daemon {
             tracing::info!("CLB: {key}: {event:?}");
         }
         let event = match event {
-            FeedEvent::MemberUp { authenticated, .. } => {
+            FeedEvent::MemberUp { peer, authenticated, key: index, .. } => {
                 count("members_connected");
                 group.authenticated = Some(authenticated);
+                if index > 0 {
+                    group.on_other_key.insert(peer);
+                } else {
+                    group.on_other_key.remove(&peer);
+                }
                 return;
             }
             FeedEvent::FromMember { peer, authenticated, message } => {
@@ -108,6 +151,7 @@ impl Daemon {
             }
             FeedEvent::MemberDown { peer, reason } => {
                 count("members_disconnected");
+                group.on_other_key.remove(&peer);
                 if self.election.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
                     tracing::info!("%CLB-5-FEED: {key}: member {peer} is no longer connected: {reason}");
                 }
@@ -117,6 +161,7 @@ impl Daemon {
             }
             FeedEvent::PrimaryUp { authenticated } => {
                 count("primary_connected");
+                group.last_failure = None;
                 group.authenticated = Some(authenticated);
                 Event::PrimaryUp
             }
@@ -126,6 +171,10 @@ impl Daemon {
             }
             FeedEvent::PrimaryDown(reason) => {
                 count("primary_disconnected");
+                if reason.is_fault() {
+                    *group.closed.entry(reason.name()).or_default() += 1;
+                    group.last_failure = Some((reason.clone(), now));
+                }
                 // The connection itself has told of a fault.
                 let ordinary = !reason.is_fault();
                 if ordinary && self.election.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
@@ -157,12 +206,12 @@ impl Daemon {
         Some((SocketAddr::new(address, cluster.port()), self.plan.group(key)?.own?))
     }
 
-    /// The cluster key, where there is group. `None`: it cannot be used, and nothing is said in the clear instead.
-    #[allow(clippy::option_option)] // a key that fails is not the same as none
-    fn cluster_key(&mut self, now: u64) -> Option<Option<Secret>> {
-        let Some(key) = self.config.cluster.as_ref()?.key.clone() else { return Some(None) };
-        match Secret::new(&key.0) {
-            Ok(secret) => Some(Some(secret)),
+    /// The cluster keys that are accepted, the one in use first. `None`: one cannot be used, and nothing is sent in the clear
+    /// instead.
+    fn cluster_keys(&mut self, now: u64) -> Option<Vec<Secret>> {
+        let keys = self.config.cluster.as_ref()?.accepted_keys();
+        match keys.into_iter().map(|key| Secret::new(&key.0)).collect() {
+            Ok(secrets) => Some(secrets),
             Err(error) => {
                 if self.election.limits.allow("CLB-3-KEY", "", 1, now) {
                     tracing::error!(
@@ -176,14 +225,14 @@ impl Daemon {
 
     pub(in crate::daemon) fn connect(&mut self, key: &GroupKey) {
         let Some((to, from)) = self.feed_endpoint(key) else { return };
-        let Some(secret) = self.cluster_key(monotonic_ns()) else { return };
+        let Some(keys) = self.cluster_keys(monotonic_ns()) else { return };
         let idle = self.idle();
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let settings = ClientSettings {
             to,
             from,
             device: None,
-            key: secret,
+            key: keys.into_iter().next(),
             connect: CONNECT_TIMEOUT,
             backoff: BACKOFF.0,
             max_backoff: BACKOFF.1,
@@ -207,18 +256,23 @@ impl Daemon {
         else {
             return;
         };
-        let (Some(secret), idle) = (self.cluster_key(now), self.idle()) else { return };
+        let (Some(keys), idle) = (self.cluster_keys(now), self.idle()) else { return };
         let Some(cluster) = self.config.cluster.as_ref().filter(|cluster| cluster.max_session.is_some())
         else {
             return;
         };
         let interface = self.config.interfaces.get(&key.interface);
+        let members: Vec<Prefix> = cluster.members.iter().map(|address| Prefix::host(*address)).collect();
         let settings = ServerSettings {
             listen,
             device: None,
-            key: secret,
+            keys,
             max_members: cluster.max_nodes().saturating_sub(1),
-            allowed: interface.iter().flat_map(|interface| interface.addresses()).collect(),
+            allowed: if members.is_empty() {
+                interface.iter().flat_map(|interface| interface.addresses()).collect()
+            } else {
+                members
+            },
             idle,
         };
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
@@ -243,7 +297,7 @@ impl Daemon {
         }
         group.feed = with;
         // The socket is free when the server's task has ended: the next turn opens it.
-        group.server = None;
+        group.close_server();
         group.listen_at = now + CHOICE_INTERVAL;
         if group.client.take().is_some() {
             self.connect(key);
@@ -255,9 +309,10 @@ impl Daemon {
         let cluster = self.config.cluster.as_ref();
         (
             self.feed_endpoint(key),
-            cluster.and_then(|cluster| cluster.key.clone()),
+            cluster.map(Cluster::accepted_keys).into_iter().flatten().cloned().collect(),
             self.idle(),
             cluster.map(Cluster::max_nodes),
+            cluster.map(|cluster| cluster.members.clone()).unwrap_or_default(),
         )
     }
 }

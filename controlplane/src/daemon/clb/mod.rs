@@ -61,6 +61,12 @@ pub(in crate::daemon) struct GroupCluster {
     sent: BTreeMap<IpAddr, u64>,
     /// What HSRP knows of the member table: `preempt delay sync` waits for it. `None`: nothing yet
     synced: Option<bool>,
+    /// Members that use the cluster key that is not the active one
+    pub on_other_key: BTreeSet<IpAddr>,
+    /// Connections that ended, of servers that have closed and of the client
+    closed: BTreeMap<&'static str, u64>,
+    /// Why there is no connection to the primary, and since when, ns
+    last_failure: Option<(crate::clb::feed::Closed, u64)>,
     /// Events counted for `show`
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -172,7 +178,7 @@ impl Clusters {
         self.groups.get(key).is_some_and(|group| group.node.is_up())
     }
 
-    /// How far the drain is, where there is group.
+    /// How far the drain is, where there is one.
     pub(in crate::daemon) fn progress(&self) -> Option<Progress> {
         self.drain.as_ref().map(Drain::progress)
     }
@@ -225,6 +231,7 @@ fn settings(
             .filter(|(address, _)| address.is_ipv4() == own.is_ipv4() && !taken.contains(*address))
             .map(|(address, gateway)| (*address, gateway.priority))
             .collect(),
+        members: cluster.members.clone(),
         shutdown: cluster.shutdown,
         group_down: !plan.down.is_empty(),
     }
@@ -310,6 +317,9 @@ impl Daemon {
                 authenticated: None,
                 sent: BTreeMap::new(),
                 synced: None,
+                on_other_key: BTreeSet::new(),
+                closed: BTreeMap::new(),
+                last_failure: None,
                 counts: BTreeMap::new(),
             };
             self.clusters.groups.insert(key.clone(), group);
@@ -519,7 +529,7 @@ impl Daemon {
             }
             Action::StopListening(reason) => {
                 group.wants_server = false;
-                if let Some(server) = group.server.take() {
+                if let Some(server) = group.take_server() {
                     let reason = reason.to_string();
                     self.clusters.background.say_goodbye(async move { server.stop(&reason).await });
                 }

@@ -80,7 +80,7 @@ impl Daemon {
         for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
             self.choose(&key, now);
         }
-        let unauthenticated = self.config.cluster.as_ref().is_some_and(|cluster| cluster.key.is_none());
+        let unauthenticated = self.config.cluster.as_ref().is_some_and(|cluster| cluster.keys.is_empty());
         let rest = if unauthenticated && node != own {
             format!(
                 "The load feed has no key, so {names} does not take the order: enter it there too, or add `key STRING`\n"
@@ -97,6 +97,44 @@ impl Daemon {
         } else {
             format!("{names} is back in service\n{rest}")
         })
+    }
+
+    /// `clear crypto ikev2 cluster member {ADDRESS|dead}`: a node with all its addresses.
+    ///
+    /// # Errors
+    /// When no such member is there.
+    pub(in crate::daemon) fn clear_members(&mut self, address: Option<IpAddr>) -> Result<String, String> {
+        let now = monotonic_ns();
+        let standings = self.clusters.groups.values().flat_map(|group| group.node.standings(now));
+        let reporting: Vec<(IpAddr, IpAddr)> = standings
+            .filter(|standing| !standing.is_static && !standing.is_self)
+            .map(|standing| (standing.address, standing.node))
+            .collect();
+        let node = address.map(|address| {
+            let of = reporting.iter().find(|(of, _)| *of == address).map(|(_, node)| *node);
+            of.ok_or_else(|| {
+                format!("{address} is no other member of the cluster: see `show crypto ikev2 cluster`")
+            })
+        });
+        let node = node.transpose()?;
+        let addresses =
+            |of: IpAddr| reporting.iter().filter(move |(_, node)| *node == of).map(|(address, _)| *address);
+        let targets: Vec<Option<IpAddr>> = match node {
+            Some(node) => addresses(node).map(Some).collect(),
+            None => vec![None],
+        };
+        let mut gone = BTreeSet::new();
+        for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
+            let Some(group) = self.clusters.groups.get_mut(&key) else { continue };
+            gone.extend(targets.iter().flat_map(|target| group.node.clear(*target, now)));
+            self.choose(&key, now);
+        }
+        let names = gone.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+        if names.is_empty() {
+            return Ok("No member is dead\n".to_owned());
+        }
+        tracing::info!("%CLB-5-MEMBERCLEAR: cleared from the table: {names}");
+        Ok(format!("Cleared {names}\n"))
     }
 
     /// The orders that each group knows.
