@@ -206,6 +206,11 @@ impl Matched {
         }
     }
 
+    /// The words: the keyword or the parameter's name, whether it is a keyword, and its column.
+    pub fn words(&self) -> impl Iterator<Item = (&'static str, bool, usize)> {
+        self.words.iter().map(|(name, value, column)| (*name, *value == Value::Keyword, *column))
+    }
+
     /// The column of a parameter or keyword; 0 when the line has none.
     #[must_use]
     pub fn column(&self, name: &str) -> usize {
@@ -273,6 +278,14 @@ impl Grammar {
         for elements in expand(syntax, params) {
             self.forms.push(Form { command, hidden, elements, help });
         }
+    }
+
+    /// All keywords, in no order and repeated.
+    pub fn keywords(&self) -> impl Iterator<Item = &'static str> {
+        self.forms.iter().flat_map(|form| &form.elements).filter_map(|element| match element {
+            Element::Keyword(word) => Some(*word),
+            _ => None,
+        })
     }
 
     /// Matches a line.

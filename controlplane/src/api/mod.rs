@@ -17,6 +17,11 @@ pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("usherd.sock")
 }
 
+/// Members of this group may read.
+pub const READERS: &str = "usher";
+/// Members of this group may change something.
+pub const ADMINISTRATORS: &str = "usher-admin";
+
 fn first_version() -> u32 {
     1
 }

@@ -1,7 +1,7 @@
 //! `usher check FILE`: what a configuration would change, its errors and warnings, and what would stay down.
 
 use super::client::Client;
-use crate::api::Configure;
+use crate::api::{ADMINISTRATORS, Configure};
 use crate::config::{self, Binding, Config, LoadError, LoadSource, Severity, health};
 use crate::load::trusted;
 use std::io::Write as _;
@@ -21,7 +21,11 @@ pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -
         None => config::load(path),
     };
     let (loads, plan, remarks) = match loaded {
-        Ok(loaded) => (true, plan(&loaded.config, binding.as_ref()), loaded.remarks),
+        Ok(loaded) => {
+            let mut plan = plan(&loaded.config, binding.as_ref());
+            plan.warnings.extend(config::exposure(path, &loaded.config, ADMINISTRATORS));
+            (true, plan, loaded.remarks)
+        }
         Err(LoadError::Wrong { remarks, .. }) => (false, health::Plan::default(), remarks),
         Err(error) => {
             eprintln!("usher: {error}");
@@ -46,7 +50,9 @@ pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -
     }
     let file = path.display().to_string();
     let mut text = match diff {
-        Some(diff) if diff.is_empty() => format!("{file}: is what runs already\n"),
+        Some(diff) if diff.is_empty() => {
+            format!("{file}: matches the running configuration; nothing to do\n")
+        }
         Some(diff) => diff,
         None => String::new(),
     };

@@ -1,19 +1,18 @@
 //! The line at the prompt: history, Tab, and `?` without Enter.
 
+use super::history::{may_be_kept, may_be_recalled};
 use super::shell::offers;
-use crate::config::change;
 use rustyline::completion::Completer;
-use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::history::FileHistory;
+use rustyline::history::{FileHistory, History as _};
 use rustyline::validate::Validator;
 use rustyline::{
-    Cmd, CompletionType, ConditionalEventHandler, Context, Event, EventContext, EventHandler, Helper,
+    Cmd, CompletionType, ConditionalEventHandler, Config, Context, Event, EventContext, EventHandler, Helper,
     KeyEvent, RepeatCount,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lines that the history file keeps.
@@ -75,7 +74,8 @@ impl Helper for Completion {}
 pub struct Editor {
     inner: rustyline::Editor<Completion, FileHistory>,
     keys: Keys,
-    file: Option<PathBuf>,
+    /// The lines that outlive the session, and their file
+    kept: Option<(FileHistory, PathBuf)>,
     /// Where `?` was asked: the line goes on there
     pending: (String, String),
 }
@@ -87,22 +87,31 @@ impl Editor {
     /// When there is no terminal to use.
     pub fn open() -> std::io::Result<Editor> {
         let failed = |error: ReadlineError| std::io::Error::other(error.to_string());
-        let mut inner = rustyline::Editor::<Completion, FileHistory>::new().map_err(failed)?;
-        inner.set_completion_type(CompletionType::List);
-        inner.set_max_history_size(HISTORY).map_err(failed)?;
-        inner.set_auto_add_history(false);
+        let config = Config::builder()
+            .completion_type(CompletionType::List)
+            .max_history_size(HISTORY)
+            .map_err(failed)?
+            .auto_add_history(false)
+            .build();
+        let mut inner =
+            rustyline::Editor::<Completion, FileHistory>::with_config(config.clone()).map_err(failed)?;
         inner.set_helper(Some(Completion::default()));
         let keys = Keys::default();
         for (event, mark) in [(KeyEvent::from('?'), '?'), (KeyEvent::ctrl('Z'), 'z')] {
             let handler = Box::new(OnKey(keys.clone(), mark));
             inner.bind_sequence(event, EventHandler::Conditional(handler));
         }
-        let file = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".usher_history"));
-        if let Some(file) = &file {
-            // A first session has none.
-            let _ = inner.load_history(file);
+        let mut kept = None;
+        if let Some(home) = std::env::var_os("HOME") {
+            let path = PathBuf::from(home).join(".usher_history");
+            let mut history = FileHistory::with_config(&config);
+            for line in lines_of(&path, &config).iter().filter(|line| may_be_kept(line)) {
+                history.add(line).map_err(failed)?;
+                inner.add_history_entry(line).map_err(failed)?;
+            }
+            kept = Some((history, path));
         }
-        Ok(Editor { inner, keys, file, pending: Default::default() })
+        Ok(Editor { inner, keys, kept, pending: Default::default() })
     }
 
     /// Reads a line behind `prompt`.
@@ -132,15 +141,26 @@ impl Editor {
         }
     }
 
-    /// Lines with keys in them are not written down.
+    /// Keeps a line for this session and, where it may be, for later ones.
     fn remember(&mut self, line: &str) {
-        if change::mask(line).trim_end() != line.trim_end() || line.trim().is_empty() {
-            return;
+        let line = line.trim();
+        if may_be_recalled(line) {
+            let _ = self.inner.add_history_entry(line);
         }
-        let _ = self.inner.add_history_entry(line.trim());
-        if let Some(file) = &self.file {
+        if let Some((history, path)) = &mut self.kept
+            && may_be_kept(line)
+        {
             // A home that cannot be written only costs the history.
-            let _ = self.inner.save_history(file);
+            let _ = history.add(line).and_then(|_| history.save(path));
         }
     }
+}
+
+/// The lines of a history file; none where it is missing, as for a first session, or unreadable.
+fn lines_of(path: &Path, config: &Config) -> Vec<String> {
+    let mut history = FileHistory::with_config(config);
+    if history.load(path).is_err() {
+        return Vec::new();
+    }
+    history.iter().cloned().collect()
 }

@@ -1,6 +1,6 @@
 //! The manual page, made of the tables that the shell itself works by.
 
-use crate::config::change;
+use crate::config::submode;
 use crate::exec;
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ pub fn page() -> String {
         ".SH CONFIGURATION\nMost lines have a\n.B no\nform, which takes the line out or its value back to the default.\n",
     );
     let mut section = None;
-    for (place, syntax, no, help) in change::manual() {
+    for (place, syntax, no, help) in submode::manual() {
         if section != Some(place) {
             let title = if place.is_empty() { "Global" } else { place };
             let _ = writeln!(out, ".SS {}", escape(title));

@@ -5,6 +5,7 @@ pub mod client;
 pub mod completion;
 pub mod editor;
 pub mod filter;
+pub mod history;
 pub mod manual;
 pub mod platform;
 pub mod shell;

@@ -1,9 +1,12 @@
 //! What a line does, whether it comes from a terminal, from standard input or from the command line.
 
 use super::client::Client;
+use super::history::may_be_kept;
 use super::{check, editor::Editor, filter, terminal};
 use crate::api::{Code, Configure, Configured, Reply, Request};
-use crate::config::{Diagnostic, Severity, change, strip_prompt};
+use crate::config::diag::printable;
+use crate::config::secrets::mask_line;
+use crate::config::{Diagnostic, Severity, change, strip_prompt, submode};
 use crate::exec::{self, Command, Invocation, Local};
 use crate::grammar::{Mismatch, Offer, Reason};
 use std::io::Write as _;
@@ -79,7 +82,7 @@ impl Shell {
     #[must_use]
     pub fn prompt(&self) -> String {
         match (&self.place, self.privileged) {
-            (Some(place), _) => format!("{}({})#", self.hostname, change::prompt(place)),
+            (Some(place), _) => format!("{}({})#", self.hostname, submode::prompt(place)),
             (None, true) => format!("{}#", self.hostname),
             (None, false) => format!("{}>", self.hostname),
         }
@@ -190,7 +193,7 @@ impl Shell {
         if words.is_empty() || words.starts_with('!') {
             return Ended::Well;
         }
-        if change::mask(words).trim_end() == words {
+        if may_be_kept(words) {
             self.history.push(words.to_owned());
             let surplus = self.history.len().saturating_sub(HISTORY);
             self.history.drain(..surplus);
@@ -315,7 +318,7 @@ impl Shell {
         self.place = if ended { None } else { Some(place) };
         self.hostname = hostname.unwrap_or_else(|| "Device".to_owned());
         for remark in &remarks {
-            self.remark(line, remark, source);
+            self.remark(remark, source);
         }
         if failed { Ended::Misunderstood } else { Ended::Well }
     }
@@ -340,16 +343,16 @@ impl Shell {
             return refused(&error);
         }
         if configured.diff.is_empty() {
-            println!("{file} is what runs already");
+            println!("{file}: matches the running configuration; nothing to do");
             return Ended::Well;
         }
         self.print(&configured.diff, source);
         if !invocation.force {
             if source == Source::Batch && terminal::height().is_none() {
-                return refused("nothing was changed: add `force` where nobody can be asked back");
+                return refused("not applied: use `force` in non-interactive sessions");
             }
-            if !terminal::confirm("Put this in the place of the running configuration?") {
-                println!("Nothing was changed");
+            if !terminal::confirm("Replace the running configuration?") {
+                println!("Not applied");
                 return Ended::Refused;
             }
         }
@@ -399,16 +402,16 @@ impl Shell {
             reason: Some(mismatch.reason),
             line: 1,
             column: mismatch.column,
-            text: line.to_owned(),
             message: mismatch.message.clone(),
             expected: mismatch.expected.clone(),
             ..Diagnostic::default()
-        };
-        self.remark(line, &remark, source);
+        }
+        .on(&mask_line(line));
+        self.remark(&remark, source);
     }
 
     /// An error as IOS shows it, and below it what to do.
-    fn remark(&self, line: &str, remark: &Diagnostic, source: Source) {
+    fn remark(&self, remark: &Diagnostic, source: Source) {
         let mut out = std::io::stderr().lock();
         let message = &remark.message;
         let text = match (remark.severity, remark.column) {
@@ -416,20 +419,19 @@ impl Shell {
             (Severity::Notice, _) => format!("% Note: {message}\n"),
             (Severity::Error, 0) => format!("% {message}\n"),
             (Severity::Error, column) => {
-                let before = match source {
-                    Source::Terminal(prompt) => prompt,
+                // At a terminal the line itself stands above.
+                let column = match source {
+                    Source::Terminal(prompt) => prompt + column,
                     Source::Batch => {
-                        let shown: String =
-                            line.chars().take(400).map(|c| if c.is_control() { '?' } else { c }).collect();
-                        let _ = writeln!(out, "{shown}");
-                        0
+                        let _ = writeln!(out, "{}", printable(&remark.text));
+                        remark.shown_column()
                     }
                 };
-                let caret = format!("{}^\n", " ".repeat((before + column - 1).min(1400)));
+                let caret = format!("{}^\n", " ".repeat((column - 1).min(1400)));
                 let head = match remark.reason {
                     Some(Reason::Incomplete) => "% Incomplete command.\n".to_owned(),
                     Some(Reason::Ambiguous) => {
-                        format!("{caret}% Ambiguous command:  \"{}\"\n", line.trim())
+                        format!("{caret}% Ambiguous command:  \"{}\"\n", remark.text.trim())
                     }
                     _ => format!("{caret}% Invalid input detected at '^' marker.\n{message}\n"),
                 };
@@ -459,7 +461,7 @@ pub fn offers(line: &str, place: Option<&[String]>, privileged: bool) -> Vec<Off
     if let Some(rest) = line.trim_start().strip_prefix("do ") {
         return exec::offers(rest, true);
     }
-    let mut offers = change::offers(place, line);
+    let mut offers = submode::offers(place, line);
     if !line.trim_start().contains(char::is_whitespace) && "do".starts_with(line.trim()) {
         let help = "a command of the prompt".to_owned();
         offers.push(Offer { word: "do".to_owned(), help, keyword: true });

@@ -1,5 +1,6 @@
 //! What the parser has to say about a line: where, what, and what was expected there.
 
+use super::secrets::Masked;
 use crate::grammar::Reason;
 use std::fmt::Write as _;
 
@@ -28,15 +29,40 @@ pub struct Diagnostic {
     pub line: usize,
     /// Column in characters, from 1; 0 where the whole line is meant
     pub column: usize,
-    /// The line itself
+    /// The line, its secrets masked
     pub text: String,
+    /// Column in `text` where it differs from `column`, because a secret was masked before it; else 0
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub text_column: usize,
     /// What is wrong and what to do
     pub message: String,
     /// The words that would have been understood at the column
     pub expected: Vec<String>,
 }
 
+fn is_zero(column: &usize) -> bool {
+    *column == 0
+}
+
 impl Diagnostic {
+    /// The column in [`Diagnostic::text`], from 1; 0 where the whole line is meant.
+    #[must_use]
+    pub fn shown_column(&self) -> usize {
+        if self.text_column > 0 { self.text_column } else { self.column }
+    }
+
+    /// This remark about a line, of which only what `masked` shows is kept.
+    #[must_use]
+    pub fn on(self, masked: &Masked) -> Diagnostic {
+        let shown = masked.column(self.column);
+        Diagnostic {
+            text: masked.text.clone(),
+            text_column: if shown == self.column { 0 } else { shown },
+            message: masked.message(&self.message),
+            ..self
+        }
+    }
+
     /// The diagnostic as the operator reads it, of a file called `file`.
     #[must_use]
     pub fn render(&self, file: &str) -> String {
@@ -53,8 +79,12 @@ impl Diagnostic {
             let _ = writeln!(out, "{:6} | {}", self.line, printable(&self.text));
         }
         if self.column > 0 {
-            let indent: String =
-                self.text.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let indent: String = self
+                .text
+                .chars()
+                .take(self.shown_column() - 1)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
             let _ = writeln!(out, "       | {indent}^");
         }
         if !self.expected.is_empty() {
@@ -65,7 +95,7 @@ impl Diagnostic {
 }
 
 /// A line as a terminal may show it: control characters replaced, long lines cut.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().take(400).map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
 }
 

@@ -5,17 +5,22 @@ pub mod binding;
 pub mod change;
 mod commands;
 pub mod diag;
+pub mod diff;
+mod exposure;
 pub mod health;
 mod model;
 mod parse;
 mod render;
 pub mod save;
+pub mod secrets;
+pub mod submode;
 #[cfg(test)]
 mod tests;
 
 pub use crate::types::{Authentication, Family, IfName, Prefix, Secret, is_link_local, virtual_link_local};
 pub use binding::Binding;
 pub use diag::{Diagnostic, Severity};
+pub use exposure::exposure;
 pub use model::*;
 pub(crate) use parse::strip_prompt;
 pub use parse::{Loaded, MAX_BYTES, parse};
@@ -47,7 +52,7 @@ pub enum LoadError {
 fn shown(path: &str, remarks: &[Diagnostic]) -> String {
     let errors = remarks.iter().filter(|remark| remark.severity == Severity::Error);
     let text: String = errors.map(|remark| remark.render(path)).collect();
-    format!("{text}{path}: not loaded: mend the lines above and check with `usher check {path}`")
+    format!("{text}{path}: not loaded: fix the lines above and check with `usher check {path}`")
 }
 
 /// Reads the text of a configuration file: a regular file of UTF-8 text.

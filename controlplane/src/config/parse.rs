@@ -5,6 +5,7 @@ use super::change::Order;
 use super::commands::{COMMANDS, Effect, PARAMS};
 use super::diag::{Diagnostic, Severity};
 use super::model::{Cluster, Config, Group, Interface, Keyring, KeyringPeer, Profile};
+use super::secrets::{Masked, Masker};
 use crate::grammar::{Grammar, Matched, Mismatch, Reason};
 use crate::types::IfName;
 use crate::types::keychain::{ChainKey, MAX_KEYS};
@@ -30,6 +31,17 @@ pub(super) enum Mode {
     Peer,
     KeyChain,
     Key,
+}
+
+impl Mode {
+    /// The mode that `exit` leads to.
+    pub(super) fn outer(self) -> Mode {
+        match self {
+            Mode::Peer => Mode::Keyring,
+            Mode::Key => Mode::KeyChain,
+            _ => Mode::Global,
+        }
+    }
 }
 
 /// Where the next line is taken.
@@ -143,7 +155,9 @@ pub(super) struct Builder {
     interfaces: BTreeMap<IfName, (usize, String)>,
     remarks: Vec<Diagnostic>,
     line: usize,
-    text: String,
+    /// The line at hand as it may be shown
+    masked: Masked,
+    masker: Masker,
 }
 
 /// The modes that have a grammar of their own, each with the line that leads to it.
@@ -181,6 +195,31 @@ static GRAMMARS: LazyLock<[Grammar; MODES.len()]> = LazyLock::new(|| {
 pub(super) fn grammar(mode: Mode) -> &'static Grammar {
     let index = MODES.iter().position(|(other, _)| *other == mode).unwrap_or(0);
     &GRAMMARS[index]
+}
+
+/// Finds the command of a line in this mode, else, as on IOS, in one around it.
+pub(super) fn locate(here: Mode, line: &str) -> Result<(Mode, Matched), Mismatch> {
+    let mut nearest = match grammar(here).parse(line) {
+        Ok(matched) => return Ok((here, matched)),
+        Err(mismatch) => mismatch,
+    };
+    let mut mode = here;
+    while mode != Mode::Global {
+        mode = mode.outer();
+        match grammar(mode).parse(line) {
+            Ok(matched) => return Ok((mode, matched)),
+            Err(mismatch) if mismatch.depth > nearest.depth => nearest = mismatch,
+            Err(_) => {}
+        }
+    }
+    Err(nearest)
+}
+
+/// The submode that these lines lead to; the outermost one where they make no sense.
+pub(super) fn resolve(place: &[String]) -> Place {
+    let mut builder = Builder::new(Config::default(), Place::Global);
+    builder.read(place.iter().map(String::as_str));
+    builder.place
 }
 
 /// Reads a whole configuration.
@@ -251,7 +290,8 @@ impl Builder {
             interfaces: BTreeMap::new(),
             remarks: Vec::new(),
             line: 0,
-            text: String::new(),
+            masked: Masked::default(),
+            masker: Masker::anywhere(),
         }
     }
 
@@ -272,7 +312,6 @@ impl Builder {
         let mut errors = 0;
         for (number, line) in lines.enumerate() {
             self.line = number + 1;
-            self.text = line.to_owned();
             errors += usize::from(!self.take(line));
             if errors == MAX_ERRORS {
                 break;
@@ -289,21 +328,25 @@ impl Builder {
         if words.is_empty() || words.starts_with('!') {
             return true;
         }
+        if words.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("show")) {
+            let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
+            self.masked = self.masker.misunderstood(raw, &line, None);
+            self.warn(column, "exec command in configuration mode: line ignored".to_owned());
+            return true;
+        }
         if line.chars().count() > MAX_LINE {
+            self.masked = self.masker.misunderstood(raw, &line, None);
             return self.refuse(Diagnostic {
                 column: MAX_LINE + 1,
                 message: format!("the line is longer than {MAX_LINE} characters"),
                 ..Diagnostic::default()
             });
         }
-        if words.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("show")) {
-            let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
-            self.warn(column, "exec command in configuration mode: line ignored".to_owned());
-            return true;
-        }
         let matched = match self.find(&line) {
             Ok(matched) => matched,
-            Err(Mismatch { reason, column, message, expected, .. }) => {
+            Err(mismatch) => {
+                self.masked = self.masker.misunderstood(raw, &line, Some(&mismatch));
+                let Mismatch { reason, column, message, expected, .. } = mismatch;
                 return self.refuse(Diagnostic {
                     reason: Some(reason),
                     column,
@@ -313,6 +356,7 @@ impl Builder {
                 });
             }
         };
+        self.masked = self.masker.understood(raw, &line, &matched);
         let command = COMMANDS[matched.command / 2];
         let no = matched.command % 2 == 1;
         let nothing_to_undo = no
@@ -334,32 +378,25 @@ impl Builder {
         true
     }
 
-    /// Finds the command in this mode, else, as on IOS, in the global one.
+    /// Finds the command of a line, and goes to its mode.
     fn find(&mut self, line: &str) -> Result<Matched, Mismatch> {
         let here = self.place.mode();
-        let mut nearest = match grammar(here).parse(line) {
-            Ok(matched) => return Ok(matched),
+        let mut nearest = match locate(here, line) {
+            Ok((mode, matched)) => {
+                while self.place.mode() != mode {
+                    self.place = self.place.outer();
+                }
+                return Ok(matched);
+            }
             Err(mismatch) => mismatch,
         };
         // What begins several commands here is not meant for another place.
-        let ambiguous = nearest.reason == Reason::Ambiguous;
-        let mut place = self.place.clone();
-        while place != Place::Global {
-            place = place.outer();
-            match grammar(place.mode()).parse(line) {
-                Ok(matched) => {
-                    self.place = place;
-                    return Ok(matched);
-                }
-                Err(mismatch) if mismatch.depth > nearest.depth => nearest = mismatch,
-                Err(_) => {}
-            }
-        }
-        for (mode, before) in &MODES[1..] {
-            if here != *mode && !ambiguous && nearest.depth <= 1 && grammar(*mode).parse(line).is_ok() {
+        if nearest.reason != Reason::Ambiguous && nearest.depth <= 1 {
+            let elsewhere =
+                MODES[1..].iter().find(|(mode, _)| here != *mode && grammar(*mode).parse(line).is_ok());
+            if let Some((_, before)) = elsewhere {
                 nearest.message = format!("this line belongs under `{before}`: put that line before it");
                 nearest.expected.clear();
-                break;
             }
         }
         Err(nearest)
@@ -372,7 +409,7 @@ impl Builder {
 
     /// Adds a remark on the line at hand.
     fn remark(&mut self, remark: Diagnostic) {
-        self.remarks.push(Diagnostic { line: self.line, text: self.text.clone(), ..remark });
+        self.remarks.push(Diagnostic { line: self.line, ..remark }.on(&self.masked));
     }
 
     /// Warns about the line at hand.
@@ -388,7 +425,7 @@ impl Builder {
     /// Remembers the line at hand as the one that set `what` on this interface.
     pub(super) fn note_origin(&mut self, what: &'static str) {
         if let Place::Interface(interface) = self.place.clone() {
-            self.origins.insert((interface, what), (self.line, self.text.clone()));
+            self.origins.insert((interface, what), (self.line, self.masked.text.clone()));
         }
     }
 
@@ -415,7 +452,7 @@ impl Builder {
             return Err(Fault::line("256 interfaces is the most: take one out".to_owned()));
         }
         self.config.interfaces.entry(name.clone()).or_default();
-        self.interfaces.entry(name.clone()).or_insert((self.line, self.text.clone()));
+        self.interfaces.entry(name.clone()).or_insert((self.line, self.masked.text.clone()));
         self.place = Place::Interface(name);
         Ok(())
     }
@@ -442,7 +479,7 @@ impl Builder {
             ));
         }
         self.interface()?.encapsulation = vlan;
-        self.interfaces.insert(name, (self.line, self.text.clone()));
+        self.interfaces.insert(name, (self.line, self.masked.text.clone()));
         Ok(())
     }
 

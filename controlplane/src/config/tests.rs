@@ -571,7 +571,7 @@ fn a_group_with_a_link_local_address_alone_shares_the_name_and_is_no_cluster() {
 
 #[test]
 fn every_command_is_explained_and_can_be_undone() {
-    for (place, syntax, no, help) in change::manual() {
+    for (place, syntax, no, help) in submode::manual() {
         assert!(!help.is_empty() && !help.ends_with('.'), "{place} {syntax}");
         // `no track OBJECT` is one for all kinds of it.
         assert!(!no.is_empty() || syntax.starts_with("track OBJECT {"), "{place} {syntax}");
@@ -582,7 +582,7 @@ fn every_command_is_explained_and_can_be_undone() {
         let place: Vec<String> = [place].into_iter().filter(|p| !p.is_empty()).map(str::to_owned).collect();
         let mut open = vec![String::new()];
         while let Some(line) = open.pop() {
-            for offer in change::offers(&place, &line) {
+            for offer in submode::offers(&place, &line) {
                 assert!(offer.word == "<cr>" || !offer.help.is_empty(), "{place:?} {line}{}", offer.word);
                 if offer.keyword && line.split(' ').count() < 6 {
                     open.push(format!("{line}{} ", offer.word));

@@ -1,10 +1,12 @@
 //! Changes of the running configuration, and what of answering has to wait for a disk or a hash.
 
+use super::Daemon;
 use super::management::Asking;
-use super::{ADMINS, Daemon};
-use crate::api::{Code, Configure, Configured, Reply};
+use crate::api::{ADMINISTRATORS, Code, Configure, Configured, Reply};
 use crate::config::change::{self, Change, Order};
+use crate::config::diff::diff;
 use crate::config::save::save;
+use crate::config::secrets::{Masker, mask};
 use crate::config::{Diagnostic, Keys, Severity, parse, render};
 use crate::exec::{self, Command, Local, Show};
 use std::collections::BTreeSet;
@@ -54,7 +56,7 @@ impl Daemon {
                 let (path, json) = (self.options.config.clone(), request.json);
                 tokio::task::spawn_blocking(move || {
                     let reply = match crate::config::read(&path) {
-                        Ok(text) => Reply::text(json, &change::mask(&text)),
+                        Ok(text) => Reply::text(json, &mask(&text)),
                         Err(error) => Reply::error(error.to_string()),
                     };
                     let _ = answer.send(reply);
@@ -112,16 +114,16 @@ impl Daemon {
             }
         };
         let diff = match configure.replace {
-            true => change::diff(&self.config, &loaded.config, "running-config", "new"),
+            true => diff(&self.config, &loaded.config, "running-config", "new"),
             false => String::new(),
         };
         let mut remarks = loaded.remarks;
         let hostname = loaded.config.hostname.clone();
         if !configure.dry_run {
             if !configure.replace {
-                let lines = configure.lines.join("\n");
+                let Configure { place, lines, .. } = configure.clone();
                 // Masking takes longer than applying: not in the loop.
-                tokio::task::spawn_blocking(move || log_lines(&lines, uid));
+                tokio::task::spawn_blocking(move || log_lines(&place, &lines, uid));
             }
             if configure.replace && !diff.is_empty() {
                 tracing::info!("%SYS-5-CONFIG_R: user {uid} replaced the running configuration");
@@ -154,11 +156,15 @@ impl Daemon {
     }
 }
 
-fn log_lines(lines: &str, uid: u32) {
+fn log_lines(place: &[String], lines: &[String], uid: u32) {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    for line in change::mask(lines).lines().filter(|line| !line.trim().is_empty()) {
+    let mut masker = Masker::within(place);
+    for line in lines {
+        let line = masker.line(line).text;
         let line: String = line.trim().chars().take(400).map(clean).collect();
-        tracing::info!("%PARSER-5-CFGLOG_LOGGEDCMD: user {uid} logged command:{line}");
+        if !line.is_empty() {
+            tracing::info!("%PARSER-5-CFGLOG_LOGGEDCMD: user {uid} logged command:{line}");
+        }
     }
 }
 
@@ -170,7 +176,7 @@ pub(super) fn only_admins() -> Reply {
     Reply::refusal(
         Code::NotAdministrator,
         format!(
-            "only root and members of the group {ADMINS} may do this: `usermod -aG {ADMINS} USER` and log in again"
+            "only root and members of the group {ADMINISTRATORS} may do this: `usermod -aG {ADMINISTRATORS} USER` and log in again"
         ),
     )
 }

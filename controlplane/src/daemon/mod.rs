@@ -11,8 +11,9 @@ mod kernel;
 pub mod management;
 mod views;
 
-use crate::api::{self, Code, Reply};
+use crate::api::{self, ADMINISTRATORS, Code, READERS, Reply};
 use crate::config::health::{self, GroupKey, GroupPlan, Plan};
+use crate::config::secrets::mask_line;
 use crate::config::{self, Binding, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
 use crate::exec::{self, Command};
 use crate::hsrp::link::Sender;
@@ -55,10 +56,6 @@ const HELLO_WAIT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(5);
 /// A data plane that is missing is named this often.
 const REMIND: Duration = Duration::from_secs(60);
-/// Members of this group may read.
-const GROUP: &str = "usher";
-/// Members of this group may change something.
-const ADMINS: &str = "usher-admin";
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -232,7 +229,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     daemon.election.starting = false;
 
     let management_path = api::socket(&daemon.options.run_dir);
-    let management = management::bind(&management_path, GROUP).map_err(run_dir("usherd.sock"))?;
+    let management = management::bind(&management_path, READERS).map_err(run_dir("usherd.sock"))?;
     made.names.clear();
     let result = daemon.serve(listener, management).await;
     daemon.finish().await;
@@ -291,7 +288,7 @@ impl Daemon {
         let connections = readiness(&listener).map_err(StartError::Signals)?;
         let (hello, mut hellos) = mpsc::channel::<Pending>(8);
         let (asked, mut questions) = mpsc::channel::<Asked>(64);
-        tokio::spawn(management::serve(management, ADMINS, asked));
+        tokio::spawn(management::serve(management, ADMINISTRATORS, asked));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut slow = tokio::time::interval(SLOW_TICK);
@@ -495,6 +492,9 @@ impl Daemon {
                 _ => tracing::warn!("%CONFIG-4-SLIP: {text}"),
             }
         }
+        if let Some(exposed) = config::exposure(&self.options.config, &loaded.config, ADMINISTRATORS) {
+            tracing::warn!("%CONFIG-4-EXPOSED: {file}: {exposed}");
+        }
     }
 
     fn reload(&mut self) {
@@ -680,7 +680,7 @@ impl Daemon {
         let line = &request.request.command;
         let invocation = match exec::parse(line, true) {
             Ok(invocation) => invocation,
-            Err(mismatch) => return Reply::refusal(Code::Invalid, mismatch.render(line)),
+            Err(mismatch) => return Reply::refusal(Code::Invalid, mask_line(line).explain(&mismatch)),
         };
         if invocation.command.changes() && !request.may_change {
             return configure::only_admins();

@@ -388,20 +388,5 @@ fn nearest_standby_word(name: &str) -> Option<&'static str> {
         "delay",
     ];
     let lower = name.to_ascii_lowercase();
-    WORDS.iter().copied().find(|word| distance(&lower, word) <= if word.len() < 6 { 1 } else { 2 })
-}
-
-/// Levenshtein distance of two words of at most 63 letters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, cb) in b.iter().enumerate() {
-            let change = last[j] + usize::from(ca != *cb);
-            row.push(change.min(last[j + 1] + 1).min(row[j] + 1));
-        }
-        last = row;
-    }
-    last[b.len()]
+    WORDS.iter().copied().find(|word| strsim::levenshtein(&lower, word) <= if word.len() < 6 { 1 } else { 2 })
 }
