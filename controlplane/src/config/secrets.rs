@@ -122,7 +122,7 @@ fn without(message: &str, word: &str) -> String {
 enum Before {
     #[default]
     Other,
-    /// It ends with a secret
+    /// It ends with a secret, or names one
     Secret,
     /// It ends where a secret is due
     Due,
@@ -198,6 +198,10 @@ impl Masker {
             Some((_, to)) if to >= last => Before::Secret,
             // The password follows in a session that was pasted.
             None if syntax(matched) == "enable" => Before::Due,
+            // Of `key 1` that was meant for a cluster, the secret may have slipped to the next line.
+            None if matched.words().any(|(name, keyword, _)| keyword && INTRODUCERS.contains(&name)) => {
+                Before::Secret
+            }
             _ => Before::Other,
         };
         Masked::new(line, hidden)
@@ -395,6 +399,9 @@ mod tests {
     /// Every command that takes a secret.
     const CASES: &[Case] = &[
         case("crypto ikev2 cluster", "key", "k", "", SECRET),
+        case("crypto ikev2 cluster", "key 1", "k 1", "", SECRET),
+        case("crypto ikev2 cluster", "key 2 active", "k 2 ac", "", SECRET),
+        case("crypto ikev2 cluster", "key 2", "ke 2", "active", SECRET),
         case(INTERFACE, "standby 1 authentication text", "stan 1 auth t", "", SHORT),
         case(INTERFACE, "standby 1 authentication", "stan 1 a", "", SHORT),
         case(INTERFACE, "standby 1 authentication md5 key-string", "standby 1 auth md5 key-s", "", SECRET),
