@@ -416,7 +416,7 @@ fn two_that_undo_each_others_work_do_not_go_on_without_end() {
 
 #[test]
 fn an_operators_routes_come_back_with_device_and_address() {
-    let space = owning();
+    let mut space = owning();
     run("ip route add default via 10.0.0.254 dev exc0");
     run("ip route add 10.9.0.0/16 via 10.0.0.253 dev exc0 metric 7");
     run("ip route add default via 10.0.0.252 dev exc0 table 77");
@@ -442,6 +442,16 @@ fn an_operators_routes_come_back_with_device_and_address() {
     space.wait("the default route", || run("ip route").contains("default via 10.0.0.254 dev exc0"));
     space
         .wait("the other route", || run("ip route").contains("10.9.0.0/16 via 10.0.0.253 dev exc0 metric 7"));
+
+    // The same with another usherd in between.
+    space.reconciler().set_ports(vec![port("exc0", &[])]);
+    space.wait("no route", || !run("ip route").contains("default"));
+    space.reconciler().stop(false).unwrap();
+    space.forget();
+    space.start();
+    space.reconciler().set_ports(vec![port("exc0", &[OWN, "2001:db8::1/64"])]);
+    assert_eq!(space.group("hsrp0-1", group(&[VIRTUAL, "2001:db8::100/128"])), Ok(()));
+    space.wait("the default route", || run("ip route").contains("default via 10.0.0.254 dev exc0"));
 
     // What the operator deletes or replaces stays so.
     run("ip route del 10.9.0.0/16");

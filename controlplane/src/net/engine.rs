@@ -112,7 +112,7 @@ impl Device {
     fn restate(&mut self, wanted: Wanted) {
         if self.wanted != wanted {
             self.wanted = wanted;
-            (self.settled, self.steps, self.settings) = (false, 0, None);
+            (self.settled, self.steps) = (false, 0);
         }
         (self.dirty, self.not_before) = (true, None);
     }
@@ -198,7 +198,7 @@ impl Engine {
             reported_at: None,
             devices: BTreeMap::new(),
             originals: Originals::load(run_dir),
-            routes: Routes::default(),
+            routes: Routes::load(run_dir),
             unlisted: BTreeSet::new(),
             claims: Claims::default(),
             unwatched: false,
@@ -234,6 +234,7 @@ impl Engine {
                 continue;
             }
             self.watch();
+            self.save_routes();
             self.wait().await;
         }
     }
@@ -275,7 +276,9 @@ impl Engine {
         let hosts = |name: &String| ports.iter().any(|port| port.name == *name && port.owner == Owner::Host);
         let left: Vec<String> = self.originals.devices().into_iter().filter(|name| !hosts(name)).collect();
         for name in left {
-            self.release(&name, true).await;
+            for error in self.release(&name, true).await {
+                self.report(Report::Failed { device: name.clone(), error });
+            }
         }
         for port in ports {
             let name = port.name.clone();
@@ -290,20 +293,17 @@ impl Engine {
         }
     }
 
-    /// Gives a device of the host back; with the addresses that usherd put there, or without.
-    async fn release(&mut self, name: &str, addresses: bool) {
+    /// Gives a device of the host back; with the addresses that usherd put there, or without. What was refused.
+    async fn release(&mut self, name: &str, addresses: bool) -> Vec<NetError> {
+        let mut errors = Vec::new();
         let index = self.links.index(name);
         for prefix in self.originals.addresses(name).into_iter().filter(|_| addresses) {
             let Some(index) = index else { break };
             let deleted = self.requests.delete_address(name, index, prefix).await;
-            match deleted.and_then(|()| self.originals.remove_address(name, index, prefix)) {
-                Ok(()) => {}
-                Err(error) => self.report(Report::Failed { device: name.to_owned(), error }),
-            }
+            errors.extend(deleted.and_then(|()| self.originals.remove_address(name, index, prefix)).err());
         }
-        if let Err(error) = self.originals.restore(name, &self.links) {
-            self.report(Report::Failed { device: name.to_owned(), error });
-        }
+        errors.extend(self.originals.restore(name, &self.links).err());
+        errors
     }
 
     /// Macvlans over the ports that no group has are deleted.
@@ -754,13 +754,18 @@ impl Engine {
     fn settings(&mut self, name: &str, index: u32) -> Result<Vec<String>, NetError> {
         let Some(device) = self.devices.get_mut(name) else { return Ok(Vec::new()) };
         let nothing = |_, _| Ok(());
+        let known = device.settings == Some(index);
         let changed = match &device.wanted {
             Wanted::Port(port) if port.owner == Owner::Host => self.originals.apply(name, index)?,
             Wanted::Port(_) => settings::apply(name, settings::PORT, nothing)?,
-            Wanted::Group(_) => settings::apply(name, settings::GROUP, nothing)?,
+            Wanted::Group(_) if known => settings::apply(name, settings::GROUP, nothing)?,
+            Wanted::Group(_) => {
+                settings::apply(name, settings::GROUP_BEFORE_UP, nothing)?;
+                settings::apply(name, settings::GROUP, nothing)?
+            }
         };
         device.recheck = false;
-        let known = device.settings.replace(index) == Some(index);
+        device.settings = Some(index);
         // Those of a device that is new have not been changed by anyone.
         Ok(changed.into_iter().filter(|_| known).collect())
     }
@@ -841,6 +846,14 @@ impl Engine {
             }
         }
         true
+    }
+
+    fn save_routes(&mut self) {
+        if let Err(error) = self.routes.save()
+            && self.limits.allow("NET-4-STORE", "routes", 3, monotonic_ns())
+        {
+            tracing::warn!("%NET-4-STORE: lost-routes: {error}: make the run directory writable for usherd");
+        }
     }
 
     /// Watches the virtual addresses that are in place.
@@ -933,7 +946,10 @@ impl Engine {
             }
         }
         for name in self.originals.devices() {
-            self.release(&name, cleanup).await;
+            errors.extend(self.release(&name, cleanup).await);
+        }
+        if !cleanup {
+            self.save_routes();
         }
         errors
     }

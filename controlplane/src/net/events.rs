@@ -117,10 +117,10 @@ impl Events {
                 Ok((length, false, true)) => parse(&self.buffer[..length], events),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
-                // ENOBUFS: events were lost. Whatever else it was, none is known to have been read.
-                Err(_) => {
+                Err(error) => {
                     events.push(Event::Lost);
-                    return true;
+                    // Whatever else it is, it is not to be read again at once.
+                    return error.raw_os_error() == Some(Errno::ENOBUFS as i32);
                 }
             }
         }

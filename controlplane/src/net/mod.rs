@@ -15,6 +15,7 @@ pub mod reconciler;
 mod requests;
 mod routes;
 mod settings;
+mod store;
 
 use crate::types::{Prefix, is_link_local};
 use futures_util::TryStreamExt as _;

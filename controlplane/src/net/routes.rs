@@ -6,23 +6,30 @@
 //! kernel's own routes come back by themselves, and those of routing daemons and DHCP clients are theirs to restore.
 
 use super::links::Link;
+use super::store;
 use crate::types::is_link_local;
+use rtnetlink::packet_core::{Emitable as _, Parseable as _};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteProtocol, RouteType,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// Routes of one device that are remembered; an operator writes a few.
 const MOST: usize = 256;
 /// A route that was refused so often is given up.
 const MOST_REFUSALS: u32 = 8;
 
-/// The remembered routes by the name of their device.
+/// The remembered routes by the name of their device. Those that the kernel may have dropped are in a file of the run
+/// directory, too: the next usherd puts them back if this one dies before.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
+    path: PathBuf,
     devices: BTreeMap<String, Vec<Remembered>>,
+    /// What the file says
+    saved: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +67,42 @@ pub(super) fn device_of(message: &RouteMessage) -> Option<u32> {
 }
 
 impl Routes {
+    /// Reads the file.
+    pub fn load(run_dir: &Path) -> Routes {
+        let path = run_dir.join("lost-routes");
+        let saved: BTreeMap<String, Vec<Vec<u8>>> = store::load(&path);
+        let mut devices = BTreeMap::new();
+        for (device, routes) in &saved {
+            let read = routes.iter().filter_map(|bytes| RouteMessage::parse(bytes).ok());
+            let known =
+                read.map(|message| Remembered { message: over(&message, 0), pending: true, refusals: 0 });
+            devices.insert(device.clone(), known.take(MOST).collect());
+        }
+        Routes { path, devices, saved }
+    }
+
+    /// Writes the file where it has changed.
+    ///
+    /// # Errors
+    /// When that fails; it is tried again when something changes.
+    pub fn save(&mut self) -> std::io::Result<()> {
+        let bytes = |known: &Remembered| {
+            let mut bytes = vec![0; known.message.buffer_len()];
+            known.message.emit(&mut bytes);
+            bytes
+        };
+        let pending = |(device, routes): (&String, &Vec<Remembered>)| {
+            let routes: Vec<_> = routes.iter().filter(|known| known.pending).map(bytes).collect();
+            (!routes.is_empty()).then(|| (device.clone(), routes))
+        };
+        let now: BTreeMap<_, _> = self.devices.iter().filter_map(pending).collect();
+        if now != self.saved {
+            self.saved = now;
+            store::save(&self.path, &self.saved)?;
+        }
+        Ok(())
+    }
+
     /// Remembers a route over `device`, in place of others to its destination where it replaced them.
     pub fn put(&mut self, device: &str, message: &RouteMessage, replaces: bool) {
         if replaces {
@@ -319,6 +362,24 @@ mod tests {
         routes.replaced(&route(9, None, Some("10.7.0.1")));
         routes.disturb("exc0");
         assert!(routes.next("exc0", &own).is_none());
+    }
+
+    #[test]
+    fn a_route_that_is_lost_outlives_usherd_and_one_that_is_in_place_is_the_kernels() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = link(7, &[("10.0.0.1", 24)]);
+        let mut routes = Routes::load(dir.path());
+        routes.put("exc0", &route(7, None, Some("10.0.0.254")), false);
+        routes.disturb("exc0");
+        routes.put("exc0", &route(7, Some(("10.9.0.0", 16)), None), false);
+        routes.save().unwrap();
+        let mut next = Routes::load(dir.path());
+        let message = next.next("exc0", &own).unwrap();
+        assert_eq!(text(&message), "default via 10.0.0.254");
+        next.restored("exc0", &message);
+        assert!(next.next("exc0", &own).is_none());
+        next.save().unwrap();
+        assert!(Routes::load(dir.path()).next("exc0", &own).is_none());
     }
 
     #[test]

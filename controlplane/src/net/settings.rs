@@ -1,11 +1,10 @@
 //! The settings of devices in /proc/sys, and what they were at devices of the host.
 
-use super::NetError;
 use super::links::LinkTable;
+use super::{NetError, store};
 use crate::types::Prefix;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// A setting below /proc/sys/net/FAMILY/conf/DEVICE.
@@ -42,13 +41,18 @@ pub(super) const PORT: &[Setting] = &[
 /// macvlan over it, under its own MAC address.
 pub(super) const HOST: &[Setting] = &[v4("arp_ignore", "1"), v4("arp_announce", "2")];
 
+/// A group's macvlan, before it is up for the first time and not again: even to read this one, the kernel waits for the
+/// lock of all network devices, and a takeover would wait with it.
+pub(super) const GROUP_BEFORE_UP: &[Setting] = &[
+    // No address of the macvlan's own making: a link-local one from the virtual MAC would exist on every node.
+    v6("addr_gen_mode", "1"),
+];
+
 /// A group's macvlan.
 pub(super) const GROUP: &[Setting] = &[
     v4("arp_ignore", "1"),
     v4("arp_announce", "2"),
     v4("rp_filter", "2"),
-    // No address of the macvlan's own making: a link-local one from the virtual MAC would exist on every node.
-    v6("addr_gen_mode", "1"),
     v6("accept_dad", "0"),
     v6("accept_ra", "0"),
     // Hosts take a router that does not say so itself off their list, whatever its advertisements say.
@@ -116,29 +120,17 @@ struct Original {
     addresses: BTreeSet<(std::net::IpAddr, u8)>,
 }
 
-/// What is to be restored at devices of the host, kept in a file of the run directory, which survives the death of
-/// usherd and not that of the machine: as the settings do.
+/// What is to be restored at devices of the host, kept in a file of the run directory before anything is changed.
 pub(super) struct Originals {
     path: PathBuf,
     devices: BTreeMap<String, Original>,
 }
 
 impl Originals {
-    /// Reads the file; one that is not there or not understood is empty.
+    /// Reads the file.
     pub fn load(run_dir: &Path) -> Originals {
         let path = run_dir.join("host-devices");
-        let read = std::fs::read(&path).ok();
-        let devices = read.and_then(|text| match serde_json::from_slice(&text) {
-            Ok(devices) => Some(devices),
-            Err(error) => {
-                tracing::warn!(
-                    "%NET-4-ORIGINALS: {}: {error}: settings of the host that an earlier usherd changed stay as they are",
-                    path.display()
-                );
-                None
-            }
-        });
-        Originals { path, devices: devices.unwrap_or_default() }
+        Originals { devices: store::load(&path), path }
     }
 
     /// The devices.
@@ -222,12 +214,7 @@ impl Originals {
     }
 
     fn store(&self, device: &str) -> Result<(), NetError> {
-        let draft = self.path.with_extension("draft");
-        let text = serde_json::to_vec(&self.devices).unwrap_or_default();
-        let written = std::fs::File::create(&draft)
-            .and_then(|mut file| file.write_all(&text))
-            .and_then(|()| std::fs::rename(&draft, &self.path));
-        written.map_err(|error| NetError::Refused {
+        store::save(&self.path, &self.devices).map_err(|error| NetError::Refused {
             device: device.to_owned(),
             step: "remember the host's settings",
             reason: format!("{}: {error}: make it writable for usherd", self.path.display()),
