@@ -283,3 +283,95 @@ fn a_log_that_nobody_reads_delays_nothing() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     drop(reader);
 }
+
+/// Redirects by gateway as `show` has them.
+fn redirects(node: &Node) -> std::collections::BTreeMap<String, u64> {
+    let text = node.show("--json show crypto ikev2 cluster");
+    let view: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let gateways = view["gateways"].as_array().unwrap();
+    let of = |gateway: &serde_json::Value| {
+        (gateway["address"].as_str().unwrap().to_owned(), gateway["redirects"].as_u64().unwrap())
+    };
+    gateways.iter().map(of).collect()
+}
+
+#[test]
+fn a_gateway_that_takes_another_s_index_inherits_no_redirects() {
+    let node = Node::new(PROFILE, CONFIG);
+    let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    let usherd = node.start(&[]);
+    until("active", || dataplane.states() == [Active, Active]);
+    let index = |address: [u8; 4]| {
+        let body = dataplane.last().unwrap().body;
+        body.vips()[0].gateways().iter().position(|gateway| gateway.ip(4) == Some(address.into()))
+    };
+    let (first, second) = (index([10, 1, 0, 1]).unwrap(), index([10, 1, 0, 2]).unwrap());
+    dataplane.redirect(0, first, 131);
+    dataplane.redirect(0, second, 7);
+    let before = redirects(&node);
+    node.configure(&CONFIG.replace("static-gateway 10.1.0.1", "static-gateway 10.1.0.29"));
+    usherd.signal(rustix::process::Signal::HUP);
+    until("the new gateway", || index([10, 1, 0, 29]).is_some());
+    assert_eq!(index([10, 1, 0, 29]), Some(first), "the index of the one that has left");
+    let after = redirects(&node);
+    assert_eq!((after["10.1.0.29"], after["10.1.0.2"]), (0, before["10.1.0.2"]));
+    dataplane.redirect(0, first, 3);
+    assert_eq!(redirects(&node)["10.1.0.29"], 3);
+}
+
+const TWO_GROUPS: &str = "
+crypto ikev2 redirect gateway init
+crypto ikev2 cluster
+ standby-group vpn1
+ standby-group vpn2
+ secondary max-session 1000
+ load-source fixed half-open 0 ike 10 child 10
+ static-gateway 10.1.0.1
+ no shutdown
+interface Te0/0/0
+ ip address 10.0.0.1 255.255.255.0
+ standby version 2
+ standby delay minimum 0 reload 0
+ standby 1 timers msec 50 msec 150
+ standby 1 ip 10.0.0.101
+ standby 1 name vpn1
+ standby 2 timers msec 50 msec 150
+ standby 2 ip 10.0.0.102
+ standby 2 name vpn2
+";
+
+#[test]
+fn a_group_that_is_removed_leaves_no_surge_to_the_next() {
+    let node = Node::new(PROFILE, TWO_GROUPS);
+    let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    dataplane.clients.lock().unwrap().clear();
+    let usherd = node.start(&[]);
+    until("active", || dataplane.states() == [Active, Active]);
+    // Slowly enough for no surge.
+    let gateways = dataplane.last().unwrap().body.vips()[0].gateways().len();
+    for _ in 0..40 {
+        (0..gateways).for_each(|gateway| dataplane.redirect(0, gateway, 5));
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    assert!(!node.log().contains("SURGE"), "{}", node.log());
+    let counted: u64 = redirects(&node).values().sum();
+    let without =
+        TWO_GROUPS.lines().filter(|line| !line.starts_with(" standby 1 ") && !line.contains("vpn1"));
+    node.configure(&(without.collect::<Vec<_>>().join("\n") + "\n"));
+    usherd.signal(rustix::process::Signal::HUP);
+    until("one address", || dataplane.states() == [Active]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!node.log().contains("SURGE"), "{}", node.log());
+    assert_eq!(redirects(&node).values().sum::<u64>(), counted);
+
+    // A data plane that starts anew beside the old one, and goes on alone.
+    let next = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    next.clients.lock().unwrap().clear();
+    until("it is attached", || node.log().matches("%DATAPLANE-5-READY").count() == 2);
+    next.redirect(0, 0, 2);
+    drop(dataplane);
+    until("the old one has gone", || node.log().contains("%DATAPLANE-4-DETACHED"));
+    next.redirect(0, 0, 2);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!node.log().contains("SURGE"), "{}", node.log());
+}

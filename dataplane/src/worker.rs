@@ -252,6 +252,7 @@ impl<O: Observer> State<O> {
                 Refresh::Unchanged => {}
                 Refresh::Copied => {
                     let (instance, generation) = self.view.applied();
+                    self.counts.block.set_destinations(self.view.body());
                     self.counts.block.set_applied(instance, generation);
                 }
                 Refresh::Kept => self.counts.block.add_kept(),

@@ -75,7 +75,7 @@ fn a_pass_of_the_worker_allocates_nothing() {
 
     let reader =
         platform::snapshot::FeedbackReader::map(feedback.fd().try_clone_to_owned().unwrap()).unwrap();
-    let redirects = reader.redirects();
+    let redirects = reader.redirects().unwrap();
     let sum = |of: fn(&RedirectView) -> u64| redirects.iter().map(of).sum::<u64>();
     let (redirected, clients) = (sum(|view| view.total), sum(|view| view.new_clients));
     assert_eq!((redirected, clients), (600, 2), "one SPI from an IPv4 and an IPv6 address, 600 times");

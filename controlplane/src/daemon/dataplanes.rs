@@ -1,10 +1,12 @@
 //! The data planes that are attached: usually one, sometimes the next beside the last.
 
+use crate::publish::VipInput;
 use crate::show::dataplane::AttachedView;
 use platform::snapshot::handover::Peer;
-use platform::snapshot::{FeedbackView, PortIdentity, RedirectView};
-use std::collections::BTreeSet;
+use platform::snapshot::{FeedbackView, MAX_GATEWAYS, MAX_VIPS, PortIdentity, RedirectView};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -14,6 +16,9 @@ use tokio::net::UnixDatagram;
 const MOST: usize = 4;
 /// A heartbeat older than this is a thread that hangs.
 pub const STALE: Duration = Duration::from_secs(1);
+
+/// As many destinations as one snapshot can have are always remembered.
+const MAX_DESTINATIONS: usize = MAX_VIPS * MAX_GATEWAYS;
 
 /// One data plane.
 pub struct Attached {
@@ -28,7 +33,12 @@ pub struct Attached {
     stale: bool,
     /// What it had counted when counters were cleared last
     cleared: Option<FeedbackView>,
+    /// New clients by destination as read last; `None`: not read yet
+    clients: Option<BTreeMap<Destination, u64>>,
 }
+
+/// A virtual address and the gateway that its clients were redirected to.
+pub type Destination = (IpAddr, IpAddr);
 
 /// What has changed since the last look.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +70,8 @@ pub enum Taken {
 #[derive(Default)]
 pub struct Dataplanes {
     all: Vec<Attached>,
+    /// New clients that were redirected while their data plane was attached, over all data planes
+    clients: BTreeMap<Destination, u64>,
 }
 
 impl Dataplanes {
@@ -96,8 +108,11 @@ impl Dataplanes {
                 ready: false,
                 stale: false,
                 cleared: None,
+                clients: None,
             },
         );
+        // What it had counted before is no news.
+        self.all[0].count_clients(&mut self.clients);
         true
     }
 
@@ -129,6 +144,7 @@ impl Dataplanes {
         self.all.retain_mut(|attached| {
             let pid = attached.peer.pid;
             if attached.has_ended() {
+                attached.count_clients(&mut self.clients);
                 events.push(Event::Gone(pid));
                 return false;
             }
@@ -214,10 +230,24 @@ impl Dataplanes {
         self.all.iter().any(|attached| attached.ready && !attached.stale)
     }
 
-    /// Redirects so far, by the index of the virtual address and of the gateway.
-    #[must_use]
-    pub fn redirects(&self) -> Vec<RedirectView> {
-        self.all.iter().flat_map(|attached| attached.peer.feedback.redirects()).collect()
+    /// New clients redirected since this usherd started, by destination: a count that only grows, whichever data planes
+    /// come and go and whatever becomes of their indices.
+    pub fn new_clients(&mut self) -> &BTreeMap<Destination, u64> {
+        for attached in &mut self.all {
+            attached.count_clients(&mut self.clients);
+        }
+        &self.clients
+    }
+
+    /// Forgets destinations whose virtual address or gateway is not published any more, once there are many of them.
+    pub fn keep_clients(&mut self, published: &[VipInput]) {
+        if self.clients.len() > MAX_DESTINATIONS {
+            self.clients.retain(|(address, gateway), _| {
+                published.iter().any(|vip| {
+                    vip.address == *address && vip.members.iter().any(|member| member.address == *gateway)
+                })
+            });
+        }
     }
 
     /// The cores on which they poll, in order.
@@ -251,6 +281,12 @@ impl Dataplanes {
 }
 
 impl Attached {
+    /// Adds the clients counted since the last reading. Counts that the data plane has forgotten take nothing away.
+    fn count_clients(&mut self, sums: &mut BTreeMap<Destination, u64>) {
+        let Some(views) = self.peer.feedback.redirects() else { return };
+        add_growth(&mut self.clients, views, sums);
+    }
+
     /// What the data plane says, counters from the last clearing on. Its memory is its own: nothing is set to 0 there.
     fn counted(&self) -> FeedbackView {
         let mut view = self.peer.feedback.read();
@@ -268,11 +304,10 @@ impl Attached {
             }
         }
         for redirect in &mut view.redirects {
-            let before = cleared
-                .redirects
-                .iter()
-                .find(|before| (before.vip, before.gateway) == (redirect.vip, redirect.gateway));
-            redirect.total = redirect.total.wrapping_sub(before.map_or(0, |before| before.total));
+            let destination = |view: &RedirectView| (view.vip_address, view.gateway_address);
+            let mut before = cleared.redirects.iter();
+            let before = before.find(|before| destination(before) == destination(redirect));
+            redirect.total = redirect.total.saturating_sub(before.map_or(0, |before| before.total));
         }
         view
     }
@@ -299,5 +334,67 @@ impl Attached {
             at => at,
         };
         Some(Duration::from_nanos(now_ns.saturating_sub(at)))
+    }
+}
+
+/// Adds to `sums` by how much the counts of a data plane have grown since they were `last` read. The first reading only
+/// says where counting begins.
+fn add_growth(
+    last: &mut Option<BTreeMap<Destination, u64>>,
+    views: Vec<RedirectView>,
+    sums: &mut BTreeMap<Destination, u64>,
+) {
+    let named = |view: RedirectView| Some(((view.vip_address?, view.gateway_address?), view.new_clients));
+    let now: BTreeMap<Destination, u64> = views.into_iter().filter_map(named).collect();
+    if let Some(last) = last {
+        for (destination, count) in &now {
+            let grown = count.saturating_sub(last.get(destination).copied().unwrap_or(0));
+            if grown > 0 {
+                let sum = sums.entry(*destination).or_default();
+                *sum = sum.saturating_add(grown);
+            }
+        }
+    }
+    *last = Some(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(gateway: u8, new_clients: u64) -> RedirectView {
+        RedirectView {
+            vip: Some(0),
+            gateway: Some(0),
+            vip_address: Some([192, 0, 2, 1].into()),
+            gateway_address: Some([192, 0, 2, gateway].into()),
+            total: new_clients,
+            new_clients,
+        }
+    }
+
+    fn sum(sums: &BTreeMap<Destination, u64>, gateway: u8) -> u64 {
+        sums.get(&([192, 0, 2, 1].into(), [192, 0, 2, gateway].into())).copied().unwrap_or(0)
+    }
+
+    #[test]
+    fn counts_grow_over_data_planes_that_come_and_go() {
+        let mut sums = BTreeMap::new();
+        // The first has counted a million before this usherd started.
+        let mut first = None;
+        add_growth(&mut first, vec![view(21, 1_000_000)], &mut sums);
+        assert_eq!(sum(&sums, 21), 0);
+        add_growth(&mut first, vec![view(21, 1_000_010), view(22, 5)], &mut sums);
+        // The next one counts beside it from 0, and goes on alone.
+        let mut second = None;
+        add_growth(&mut second, Vec::new(), &mut sums);
+        add_growth(&mut second, vec![view(21, 3)], &mut sums);
+        add_growth(&mut first, vec![view(21, 1_000_011), view(22, 5)], &mut sums);
+        add_growth(&mut second, vec![view(21, 4)], &mut sums);
+        assert_eq!((sum(&sums, 21), sum(&sums, 22)), (15, 5));
+        // A count that was forgotten takes nothing away, and begins at 0 again.
+        add_growth(&mut second, Vec::new(), &mut sums);
+        add_growth(&mut second, vec![view(21, 2)], &mut sums);
+        assert_eq!(sum(&sums, 21), 17);
     }
 }

@@ -634,6 +634,7 @@ impl Daemon {
             &mut self.clusters.budgets,
         );
         let generation = self.writer.publish(&body);
+        self.dataplanes.keep_clients(&vips);
         self.published = Published { generation, at_ns: now_ns, vips, body: Some(body) };
         self.save();
     }
@@ -773,19 +774,11 @@ fn on_macvlan(address: IpAddr) -> Prefix {
     Prefix { address, length }
 }
 
-/// Redirects by gateway, summed over the data planes and the virtual addresses of the gateway's family.
-fn redirects_by_gateway(
-    views: &[crate::show::dataplane::AttachedView],
-    published: &[VipInput],
-    assignments: &BTreeMap<IpAddr, publish::Assignment>,
-) -> BTreeMap<IpAddr, u64> {
+/// Redirects by gateway, summed over the data planes and the virtual addresses.
+fn redirects_by_gateway(views: &[crate::show::dataplane::AttachedView]) -> BTreeMap<IpAddr, u64> {
     let mut all: BTreeMap<IpAddr, u64> = BTreeMap::new();
     for redirect in views.iter().flat_map(|view| &view.feedback.redirects) {
-        let gateway = published
-            .get(redirect.vip)
-            .and_then(|vip| assignments.get(&vip.address))
-            .and_then(|assignment| assignment.gateways.get(redirect.gateway).copied().flatten());
-        if let Some(gateway) = gateway {
+        if let Some(gateway) = redirect.gateway_address {
             let sum = all.entry(gateway).or_default();
             *sum = sum.wrapping_add(redirect.total);
         }

@@ -62,7 +62,7 @@ impl Daemon {
         let cluster = self.config.cluster.as_ref()?;
         let plan = self.plan.cluster.as_ref()?;
         let views = self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns);
-        let redirects = redirects_by_gateway(&views, &self.published.vips, &self.state.assignments);
+        let redirects = redirects_by_gateway(&views);
         let nodes = || self.clusters.groups.values().map(|group| &group.node);
         let up = plan.down.is_empty() && nodes().any(|node| node.is_up());
         let role_of = |node: &node::Node| match node.role() {

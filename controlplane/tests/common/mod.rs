@@ -156,6 +156,8 @@ pub struct FakeDataplane {
     pub frozen: Arc<AtomicBool>,
     /// Its ports have no link, one bit each
     pub unlinked: Arc<AtomicU32>,
+    /// Clients to count, by index of the virtual address and of the gateway in the snapshot of that moment
+    pub clients: Arc<Mutex<Vec<(usize, usize, u64)>>>,
     pub seen: Arc<Mutex<Vec<Seen>>>,
     pub thread: Option<JoinHandle<()>>,
 }
@@ -186,12 +188,21 @@ impl FakeDataplane {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (frozen, unlinked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let clients = Arc::new(Mutex::new(vec![(0, 0, 5)]));
         let thread = {
             let (stop, seen, socket) = (stop.clone(), seen.clone(), socket.to_owned());
-            let (frozen, unlinked) = (frozen.clone(), unlinked.clone());
-            std::thread::spawn(move || fake_dataplane(&socket, mac, [&stop, &frozen], &unlinked, &seen))
+            let (frozen, unlinked, clients) = (frozen.clone(), unlinked.clone(), clients.clone());
+            std::thread::spawn(move || {
+                fake_dataplane(&socket, mac, [&stop, &frozen], &unlinked, &clients, &seen)
+            })
         };
-        FakeDataplane { stop, frozen, unlinked, seen, thread: Some(thread) }
+        FakeDataplane { stop, frozen, unlinked, clients, seen, thread: Some(thread) }
+    }
+
+    /// Redirects so many clients, and waits until they are counted.
+    pub fn redirect(&self, vip: usize, gateway: usize, clients: u64) {
+        self.clients.lock().unwrap().push((vip, gateway, clients));
+        until("clients are counted", || self.clients.lock().unwrap().is_empty());
     }
 
     pub fn freeze(&self, still: bool) {
@@ -229,6 +240,7 @@ fn fake_dataplane(
     mac: [u8; 6],
     [stop, frozen]: [&AtomicBool; 2],
     unlinked: &AtomicU32,
+    clients: &Mutex<Vec<(usize, usize, u64)>>,
     seen: &Mutex<Vec<Seen>>,
 ) {
     let port = |number: u8| PortIdentity {
@@ -243,7 +255,6 @@ fn fake_dataplane(
     let feedback = Feedback::create(&spec).unwrap();
     let worker = feedback.worker(0).unwrap();
     worker.add(0, 5);
-    worker.add_redirect(0, 0, 5);
     let mut copy = Copy::empty();
     let mut attached: Option<(Reader, Connection)> = None;
     let mut body = Arc::new((**copy.body).clone());
@@ -263,8 +274,18 @@ fn fake_dataplane(
             reader.refresh(&mut copy);
             if known != (copy.instance, copy.generation) {
                 known = (copy.instance, copy.generation);
+                worker.set_destinations(&copy.body);
                 body = Arc::new((**copy.body).clone());
             }
+            // Those that the snapshot does not have yet wait.
+            clients.lock().unwrap().retain(|(vip, gateway, count)| {
+                let there = copy.body.vips().get(*vip).is_some_and(|vip| vip.gateways().len() > *gateway);
+                if there {
+                    worker.add_redirect(*vip, *gateway, *count);
+                    (0..*count).for_each(|_| worker.add_new_client(*vip, *gateway));
+                }
+                !there
+            });
             seen.lock().unwrap().push(work(reader, &feedback, &worker, &copy, body.clone(), unlinked));
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -20,7 +20,7 @@ pub const NO_GATEWAY: u8 = 0xff;
 /// [`Vip::port`]: the address is served on every port.
 pub const ANY_PORT: u16 = 0xffff;
 /// Version of the layout of both shared memories; processes of different versions refuse each other.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Bit of [`Vip::flags`]: IKE_SA_INIT is redirected here (`crypto ikev2 redirect gateway init`, and the cluster is up).
 pub const VIP_REDIRECT_INIT: u8 = 1 << 0;

@@ -11,7 +11,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::applied;
-use super::body::{MAX_GATEWAYS, MAX_VIPS};
+use super::body::{Body, MAX_GATEWAYS, MAX_VIPS};
+use super::destination::{self, Destinations, PAIRS};
 use super::error::SnapshotError;
 use super::members::{self, MEMBERS_WORDS, Members, NAMES_WORDS};
 use super::memfd::{self, HEADER_WORDS, LINE, SharedWords};
@@ -386,11 +387,15 @@ impl Layout {
     }
 
     pub(super) const fn new_clients_in_block(&self) -> usize {
-        self.redirects_in_block() + MAX_VIPS * MAX_GATEWAYS
+        self.redirects_in_block() + PAIRS
+    }
+
+    pub(super) const fn destinations_in_block(&self) -> usize {
+        self.new_clients_in_block() + PAIRS
     }
 
     pub(super) const fn block_words(&self) -> usize {
-        self.new_clients_in_block() + MAX_VIPS * MAX_GATEWAYS
+        self.destinations_in_block() + destination::WORDS
     }
 
     pub(super) const fn worker_block(&self, worker: usize) -> usize {
@@ -479,11 +484,13 @@ impl Feedback {
         let at = self.layout.worker_block(index);
         let redirects = at + self.layout.redirects_in_block();
         let new_clients = at + self.layout.new_clients_in_block();
+        let destinations = at + self.layout.destinations_in_block();
         Some(WorkerBlock {
             state: self.words.part(at..at + worker::WORDS),
             counters: self.words.part(at + worker::WORDS..at + worker::WORDS + self.layout.counters),
-            redirects: self.words.part(redirects..redirects + MAX_VIPS * MAX_GATEWAYS),
-            new_clients: self.words.part(new_clients..new_clients + MAX_VIPS * MAX_GATEWAYS),
+            redirects: self.words.part(redirects..redirects + PAIRS),
+            new_clients: self.words.part(new_clients..new_clients + PAIRS),
+            destinations: Destinations::new(self.words.part(destinations..destinations + destination::WORDS)),
             _one_thread: PhantomData,
         })
     }
@@ -522,6 +529,7 @@ pub struct WorkerBlock {
     counters: SharedWords,
     redirects: SharedWords,
     new_clients: SharedWords,
+    destinations: Destinations,
     /// Send, but not Sync: a second thread would lose counts.
     _one_thread: PhantomData<Cell<()>>,
 }
@@ -555,6 +563,12 @@ impl WorkerBlock {
         if vip < MAX_VIPS && gateway < MAX_GATEWAYS {
             Self::bump(self.new_clients.get(vip * MAX_GATEWAYS + gateway), 1);
         }
+    }
+
+    /// Names the virtual address and the gateway that each index counts for from now on, as this snapshot has them. What was
+    /// counted before stays with those it was counted for.
+    pub fn set_destinations(&self, body: &Body) {
+        self.destinations.set(body, &self.redirects[..], &self.new_clients[..]);
     }
 
     /// Says that every frame this worker takes from now on is treated by this snapshot.
@@ -598,7 +612,7 @@ impl WorkerBlock {
 
     /// Adds the memory that the worker writes here.
     pub fn writes(&self, lines: &mut Lines) {
-        lines.add_all("counters", &self.state[..], &self.new_clients[..]);
+        lines.add_all("counters", &self.state[..], self.destinations.words());
     }
 
     /// Counts a refresh that ended in [`Refresh::Kept`](super::Refresh::Kept).

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::applied;
-use super::body::{MAX_GATEWAYS, MAX_VIPS};
+use super::destination::{self, PAIRS, RedirectView, Sums};
 use super::error::SnapshotError;
 use super::feedback::{
     ACTION_WORDS, BOND_WORD, BOND_WORDS, COUNTER_WORDS, DRIVER_WORDS, EXCEPTION_WORDS, HELP_WORDS, Layout,
@@ -38,7 +38,7 @@ pub struct FeedbackView {
     pub ports: Vec<PortView>,
     /// The counters by index.
     pub counters: Vec<CounterView>,
-    /// Redirects since the start, without those that are 0.
+    /// Redirects since the start, without those that are 0; empty while a worker takes snapshot after snapshot.
     pub redirects: Vec<RedirectView>,
 }
 
@@ -106,19 +106,6 @@ pub struct CounterView {
     pub per_worker: Vec<u64>,
     /// Outside the workers: by the kernel's programs of bifurcated ports.
     pub outside: u64,
-}
-
-/// Redirects of one virtual address to one gateway, by their index in the snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RedirectView {
-    /// Index of the virtual address.
-    pub vip: usize,
-    /// Index of the gateway.
-    pub gateway: usize,
-    /// Redirects, sum over the workers; retransmissions of a client count again.
-    pub total: u64,
-    /// Clients (SPIi and source address) redirected for the first time, sum over the workers.
-    pub new_clients: u64,
 }
 
 impl FeedbackReader {
@@ -210,28 +197,24 @@ impl FeedbackReader {
             workers: (0..self.layout.workers).map(|index| self.worker_view(index)).collect(),
             ports: (0..self.layout.ports).map(|index| self.port_view(index)).collect(),
             counters: (0..self.layout.counters).map(|index| self.counter_view(index)).collect(),
-            redirects: self.redirects(),
+            redirects: self.redirects().unwrap_or_default(),
         }
     }
 
-    /// Redirects since the start by virtual address and gateway, without those that are 0.
-    pub fn redirects(&self) -> Vec<RedirectView> {
-        let mut redirects = Vec::new();
-        for (vip, gateway) in
-            (0..MAX_VIPS).flat_map(|vip| (0..MAX_GATEWAYS).map(move |gateway| (vip, gateway)))
-        {
-            let sum = |block: usize| {
-                let at = block + vip * MAX_GATEWAYS + gateway;
-                (0..self.layout.workers)
-                    .fold(0u64, |sum, index| sum.wrapping_add(self.worker_word(index, at)))
-            };
-            let total = sum(self.layout.redirects_in_block());
-            if total > 0 {
-                let new_clients = sum(self.layout.new_clients_in_block());
-                redirects.push(RedirectView { vip, gateway, total, new_clients });
-            }
+    /// Redirects since the start by virtual address and gateway, without those that are 0. `None`: a worker took snapshot
+    /// after snapshot meanwhile, or died while it took one.
+    pub fn redirects(&self) -> Option<Vec<RedirectView>> {
+        let mut sums = Sums::default();
+        for index in 0..self.layout.workers {
+            let block = self.layout.worker_block(index);
+            let part = |at: usize, words: usize| &self.words[block + at..][..words];
+            sums.add(
+                part(self.layout.destinations_in_block(), destination::WORDS),
+                part(self.layout.redirects_in_block(), PAIRS),
+                part(self.layout.new_clients_in_block(), PAIRS),
+            )?;
         }
-        redirects
+        Some(sums.into_views())
     }
 
     fn worker_word(&self, index: usize, word: usize) -> u64 {
@@ -322,7 +305,7 @@ fn text(words: &[ReadOnlyWord]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::body::LAYOUT_VERSION;
+    use super::super::body::{LAYOUT_VERSION, MAX_GATEWAYS, MAX_VIPS};
     use super::super::feedback::{
         CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS, Shared, SharedBy,
     };
@@ -396,10 +379,15 @@ mod tests {
         };
         assert_eq!(view.counters[0], redirected);
         assert_eq!((view.counters[1].total, view.counters.len()), (2, 2));
-        let redirects = [
-            RedirectView { vip: 0, gateway: 2, total: 1, new_clients: 0 },
-            RedirectView { vip: 31, gateway: 63, total: 8, new_clients: 2 },
-        ];
+        let unnamed = |vip, gateway, total, new_clients| RedirectView {
+            vip: Some(vip),
+            gateway: Some(gateway),
+            vip_address: None,
+            gateway_address: None,
+            total,
+            new_clients,
+        };
+        let redirects = [unnamed(0, 2, 1, 0), unnamed(31, 63, 8, 2)];
         assert_eq!(view.redirects, redirects);
         let worker = &view.workers[1];
         assert_eq!((worker.busy_cycles, worker.total_cycles, worker.loops), (10, 40, 7));

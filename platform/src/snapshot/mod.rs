@@ -12,6 +12,7 @@
 
 mod applied;
 mod body;
+mod destination;
 mod error;
 mod feedback;
 mod feedback_reader;
@@ -25,14 +26,13 @@ mod seqlock;
 mod writer;
 
 pub use body::*;
+pub use destination::RedirectView;
 pub use error::SnapshotError;
 pub use feedback::{
     CounterName, Feedback, FeedbackSpec, MAX_COUNTERS, MAX_PORTS, MAX_WORKERS, PortIdentity, PortStatus,
     STAGES, Shared, SharedBy, WorkerBlock,
 };
-pub use feedback_reader::{
-    CounterView, FeedbackReader, FeedbackView, PortView, RedirectView, StageView, WorkerView,
-};
+pub use feedback_reader::{CounterView, FeedbackReader, FeedbackView, PortView, StageView, WorkerView};
 pub use members::{MemberState, MemberStatus, Members};
 pub use reader::{Copy, Lease, Reader, Refresh};
 pub use writer::Writer;

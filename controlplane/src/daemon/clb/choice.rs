@@ -1,6 +1,7 @@
 //! The choice of gateways of each group, as it goes into the snapshot, and the redirects that came of it.
 
 use super::super::Daemon;
+use super::super::dataplanes::Destination;
 use super::GroupCluster;
 use crate::clb::node::{Event, Role};
 use crate::clb::{Member, Origin};
@@ -12,21 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Daemon {
-    pub(super) fn count_sent(
-        &mut self,
-        key: &GroupKey,
-        redirects: &[platform::snapshot::RedirectView],
-        now: u64,
-    ) {
+    /// Reports the clients that were sent to each gateway of a group, where that has changed.
+    pub(super) fn count_sent(&mut self, key: &GroupKey, clients: &BTreeMap<Destination, u64>, now: u64) {
+        let of_group = |vip: &&VipInput| vip.key == *key && !vip.is_own;
+        let vips: BTreeSet<IpAddr> =
+            self.published.vips.iter().filter(of_group).map(|vip| vip.address).collect();
         let mut totals: BTreeMap<IpAddr, u64> = BTreeMap::new();
-        let of_group = |vip: &VipInput| vip.key == *key && !vip.is_own;
-        for redirect in redirects {
-            let gateway = self.published.vips.get(redirect.vip).filter(|vip| of_group(vip)).and_then(|vip| {
-                self.state.assignments.get(&vip.address)?.gateways.get(redirect.gateway).copied().flatten()
-            });
-            if let Some(gateway) = gateway {
-                *totals.entry(gateway).or_default() += redirect.new_clients;
-            }
+        for ((_, gateway), count) in clients.iter().filter(|((vip, _), _)| vips.contains(vip)) {
+            *totals.entry(*gateway).or_default() += count;
         }
         // Also those that were sent nobody: the first count only says where counting begins.
         let Some(group) = self.clusters.groups.get_mut(key) else { return };

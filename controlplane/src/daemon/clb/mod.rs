@@ -442,9 +442,9 @@ impl Daemon {
             .collect();
         self.log_drain_problem(now);
         let to_move = self.clusters.progress().map_or(0, |progress| progress.waiting + progress.asked);
-        let redirects = self.dataplanes.redirects();
+        let clients = self.dataplanes.new_clients().clone();
         for key in &keys {
-            self.count_sent(key, &redirects, now);
+            self.count_sent(key, &clients, now);
             if let Some(reading) = &reading {
                 self.cluster_event(key, Event::Local(reading.clone()), now);
             }
