@@ -109,4 +109,9 @@ fn when_the_lease_ends_a_known_peer_fences_both_directions_and_none_lets_request
         counted(&given_up),
         "given up: what waited in its virtual MAC's name does not leave"
     );
+    let redirects = told.redirects().unwrap();
+    assert_eq!(redirects.len(), 1);
+    let destination = (redirects[0].vip_address, redirects[0].gateway_address);
+    assert_eq!(destination, (Some(VIP.into()), Some(GATEWAY.into())), "counts name whom they are for");
+    assert_eq!((redirects[0].total, redirects[0].new_clients), (2, 1));
 }
