@@ -171,7 +171,7 @@ pub fn assign(previous: &Assignment, members: &[Member], budget: &mut usize) -> 
 }
 
 /// One virtual address to publish.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VipInput {
     /// The address
     pub address: IpAddr,
@@ -193,6 +193,8 @@ pub struct VipInput {
     pub key: GroupKey,
     /// It is an own address whose requests are shed, not a virtual one
     pub is_own: bool,
+    /// Its members are not known yet: slots are kept as they were, and it is published without gateways
+    pub pending: bool,
     /// Whom its requests may be sent to; none of an address that is not the cluster's
     pub members: Vec<Member>,
 }
@@ -216,6 +218,13 @@ pub fn body(
     body.vip_count = published.len() as u32;
     let before = std::mem::take(assignments);
     for (vip, input) in body.vips.iter_mut().zip(published) {
+        if input.pending {
+            *vip = vip_of(input, &[], &Assignment::default());
+            if let Some(kept) = before.get(&input.address) {
+                assignments.insert(input.address, kept.clone());
+            }
+            continue;
+        }
         let of_family = |member: &&Member| member.address.is_ipv4() == input.address.is_ipv4();
         let family: Vec<Member> = input.members.iter().filter(of_family).cloned().collect();
         let allowed = budgets.get_mut(&input.address).map_or(SLOTS, |budget| budget.left(now_ns));
@@ -317,6 +326,7 @@ mod tests {
                 family: crate::config::Family::V4,
             },
             is_own: false,
+            pending: false,
             members: vec![member(1, 100, true), member(2, 100, false)],
         };
         let v6 = VipInput { address: "2001:db8::1".parse().unwrap(), own: None, port: None, ..input.clone() };

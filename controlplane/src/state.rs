@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::mpsc;
 
 const VERSION: u32 = 1;
 const MAX_BYTES: u64 = 1 << 20;
@@ -175,22 +176,55 @@ impl State {
     }
 }
 
-/// Writes states in a thread of its own: the loop that keeps the roles never waits for a disk.
-pub struct Saver {
-    states: std::sync::mpsc::Sender<State>,
-    ended: std::sync::mpsc::Receiver<()>,
+/// What the elections leave for the next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elections {
+    /// Epoch of each group's last gain
+    pub epochs: BTreeMap<String, u64>,
+    /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC
+    pub leases: BTreeMap<String, u64>,
 }
 
+/// A part of the state, as its owner has it.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Of the HSRP runner
+    Elections(Elections),
+    /// Of the publisher
+    Assignments(BTreeMap<IpAddr, Assignment>),
+    /// Of the cluster's runner
+    Orders(BTreeMap<String, Orders>),
+}
+
+/// Parts that wait for the disk. A disk that hangs costs no more memory than these.
+const QUEUE: usize = 16;
+
+/// The way to the thread that writes the state: no owner of a part ever waits for a disk.
+#[derive(Clone)]
+pub struct Saver {
+    parts: mpsc::SyncSender<Part>,
+}
+
+/// Tells when everything is written.
+pub struct Ended(mpsc::Receiver<()>);
+
 impl Saver {
-    /// Starts the thread, which writes to `path`; of states that come faster than it writes, the last.
+    /// Starts the thread, which writes to `path`; of parts that come faster than it writes, the last. `state` is what is
+    /// there already.
     #[must_use]
-    pub fn start(path: std::path::PathBuf) -> Saver {
-        let (states, queue) = std::sync::mpsc::channel::<State>();
-        let (end, ended) = std::sync::mpsc::channel();
+    pub fn start(path: std::path::PathBuf, mut state: State) -> (Saver, Ended) {
+        let (parts, queue) = mpsc::sync_channel::<Part>(QUEUE);
+        let (end, ended) = mpsc::channel();
         std::thread::spawn(move || {
             let mut failed = false;
-            while let Ok(state) = queue.recv() {
-                let state = queue.try_iter().last().unwrap_or(state);
+            while let Ok(part) = queue.recv() {
+                for part in std::iter::once(part).chain(queue.try_iter()) {
+                    match part {
+                        Part::Elections(of) => (state.epochs, state.leases) = (of.epochs, of.leases),
+                        Part::Assignments(of) => state.assignments = of,
+                        Part::Orders(of) => state.orders = of,
+                    }
+                }
                 match state.save(&path) {
                     Ok(()) => failed = false,
                     Err(error) => {
@@ -202,19 +236,20 @@ impl Saver {
             }
             let _ = end.send(());
         });
-        Saver { states, ended }
+        (Saver { parts }, Ended(ended))
     }
 
-    /// Has a state written.
-    pub fn save(&self, state: State) {
-        // The thread ends only with this.
-        let _ = self.states.send(state);
+    /// Has a part written; false where the disk does not keep up, and it has to be given again.
+    #[must_use]
+    pub fn save(&self, part: Part) -> bool {
+        self.parts.try_send(part).is_ok()
     }
+}
 
-    /// Waits, a second at most, until everything is written.
-    pub fn finish(self) {
-        drop(self.states);
-        let _ = self.ended.recv_timeout(std::time::Duration::from_secs(1));
+impl Ended {
+    /// Waits until everything is written, a second at most, after every [`Saver`] has gone.
+    pub fn wait(self) {
+        let _ = self.0.recv_timeout(std::time::Duration::from_secs(1));
     }
 }
 

@@ -26,6 +26,8 @@ use std::time::Duration;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
+/// A probe for an address takes this long, or up to twice as long.
+const PROBE: u64 = 400 * MS;
 
 fn ns(d: Duration) -> u64 {
     d.as_nanos() as u64
@@ -100,6 +102,7 @@ impl Plan {
 }
 
 enum Next {
+    Probed { router: usize, address: IpAddr },
     Deliver { to: usize, received: Received },
     Wake { router: usize },
     Unstall { router: usize },
@@ -260,7 +263,7 @@ impl Lan {
             let told: Vec<String> = actions
                 .iter()
                 .map(|a| match a {
-                    Action::Send(m) => format!("{:?}/{} p{}", m.opcode, m.state, m.priority),
+                    Action::Send { message: m, .. } => format!("{:?}/{} p{}", m.opcode, m.state, m.priority),
                     other => format!("{other:?}"),
                 })
                 .collect();
@@ -268,11 +271,15 @@ impl Lan {
         }
         for action in actions {
             match action {
-                Action::Send(message) => {
+                Action::Send { message, source } => {
                     if message.opcode == Opcode::Coup {
                         self.routers[i].coup_at = self.now;
                     }
-                    self.send(i, &message);
+                    self.send(i, source, &message);
+                }
+                Action::Probe(address) => {
+                    let at = self.now + PROBE + self.dice(PROBE);
+                    self.at(at, Next::Probed { router: i, address });
                 }
                 Action::GainVirtual => self.routers[i].owns = true,
                 Action::LoseVirtual => self.routers[i].owns = false,
@@ -323,8 +330,7 @@ impl Lan {
         format!("{}\nat {}: {states:#?}", self.trace[from..].join("\n"), self.now)
     }
 
-    fn send(&mut self, from: usize, message: &Message) {
-        let source = self.routers[from].ip();
+    fn send(&mut self, from: usize, source: IpAddr, message: &Message) {
         for to in 0..self.routers.len() {
             if to == from || (self.parts >> to ^ self.parts >> from) & 1 == 1 {
                 continue;
@@ -418,6 +424,12 @@ impl Lan {
                     if r.wake_at == time && r.waiting.is_none() {
                         self.routers[router].wake_at = 0;
                         self.handle(router, Event::Tick);
+                    }
+                }
+                Next::Probed { router, address } => {
+                    // The outcome waits for the loop of a stalled one; here it is lost and asked for again.
+                    if self.routers[router].waiting.is_none() {
+                        self.handle(router, Event::Probed { address, free: true });
                     }
                 }
                 Next::Unstall { router } => self.unstall(router),

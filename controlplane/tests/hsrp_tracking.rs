@@ -6,7 +6,8 @@ mod common;
 
 use common::lan::{Lan, config};
 use common::{FakeDataplane, Node, run};
-use controlplane::hsrp::link::Sender;
+use controlplane::net::links::LinkTable;
+use controlplane::net::reconciler::{Reconciler, Report};
 use platform::snapshot::VipState;
 use std::io::{Read as _, Write as _};
 use std::net::Ipv6Addr;
@@ -219,10 +220,9 @@ fn it_does_so_under_long_timers_too() {
     stands_still([slow(1, ""), slow(2, "")]);
 }
 
-/// Whether a sender knows of a change.
-type IsSeen = fn(&Sender) -> bool;
+/// Whether a table of links shows a change.
+type IsSeen = fn(&LinkTable) -> bool;
 
-/// Without being asked: by itself usherd looks only four times a second.
 #[test]
 fn the_kernel_tells_of_links_and_addresses() {
     const LOWEST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 5);
@@ -232,32 +232,30 @@ fn the_kernel_tells_of_links_and_addresses() {
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&space), network).unwrap();
     let ip = |command: &str| run(Command::new("ip").args(command.split(' ')));
     let rows: [(&str, IsSeen); 7] = [
-        ("link add exc0 type veth peer name far", |sender| sender.mac("exc0").is_some()),
-        ("link set exc0 address 02:00:00:00:00:07", |sender| sender.mac("exc0") == Some([2, 0, 0, 0, 0, 7])),
-        ("link set exc0 up", |sender| !sender.is_running("exc0")),
-        ("link set far up", |sender| sender.is_running("exc0")),
-        ("address add fe80::5/64 dev exc0 nodad", |sender| sender.link_local("exc0") == Some(LOWEST)),
-        ("link set far down", |sender| !sender.is_running("exc0")),
-        ("link del exc0", |sender| sender.mac("exc0").is_none()),
+        ("link add exc0 type veth peer name far", |links| links.mac("exc0").is_some()),
+        ("link set exc0 address 02:00:00:00:00:07", |links| links.mac("exc0") == Some([2, 0, 0, 0, 0, 7])),
+        ("link set exc0 up", |links| !links.is_running("exc0")),
+        ("link set far up", |links| links.is_running("exc0")),
+        ("address add fe80::5/64 dev exc0 nodad", |links| links.link_local("exc0") == Some(LOWEST)),
+        ("link set far down", |links| !links.is_running("exc0")),
+        ("link del exc0", |links| links.mac("exc0").is_none()),
     ];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut sender = Sender::open().unwrap();
-        for (command, is_seen) in rows {
-            ip(command);
-            let seen = async {
-                loop {
-                    std::future::poll_fn(|context| sender.poll_outdated(context)).await;
-                    if sender.is_outdated() {
-                        sender.refresh();
-                        if is_seen(&sender) {
-                            break;
-                        }
-                    }
-                }
-            };
-            let seen = tokio::time::timeout(Duration::from_secs(10), seen).await;
-            assert!(seen.is_ok(), "not told of `ip {command}`");
+    let (links, tables) = std::sync::mpsc::channel();
+    let directory = tempfile::tempdir().unwrap();
+    let reconciler = Reconciler::start(directory.path(), move |report| {
+        if let Report::Links(table) = report {
+            let _ = links.send(table);
         }
     });
+    let _reconciler = reconciler.unwrap();
+    for (command, is_seen) in rows {
+        ip(command);
+        let end = Instant::now() + Duration::from_secs(10);
+        while let Ok(table) = tables.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if is_seen(&table) {
+                break;
+            }
+        }
+        assert!(Instant::now() < end, "not told of `ip {command}`");
+    }
 }

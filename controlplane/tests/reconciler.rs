@@ -1,6 +1,7 @@
 //! The reconciler of the kernel's devices, each test in a network namespace of its own. Needs root and iproute2.
 #![forbid(unsafe_code)]
 
+use controlplane::hsrp::link::Sender;
 use controlplane::net::NetError;
 use controlplane::net::announce;
 use controlplane::net::links::LinkTable;
@@ -550,9 +551,10 @@ fn a_foreign_claim_on_a_virtual_address_is_reported_with_its_mac() {
     let both = ["10.0.0.100/32", "2001:db8::100/128"];
     assert_eq!(space.group("hsrp0-1", group(&both)), Ok(()));
     let claim = |mac, address: &str| {
-        let packet = nix::ifaddrs::getifaddrs().unwrap().any(|one| one.interface_name == "peer");
-        assert!(packet);
-        announce::announce("peer", mac, &[address.parse().unwrap()]).unwrap();
+        let mut packets = nix::ifaddrs::getifaddrs().unwrap().filter(|one| one.interface_name == "peer");
+        let to = packets.find_map(|one| one.address?.as_link_addr().copied()).unwrap();
+        let frame = announce::announcement(mac, address.parse().unwrap());
+        Sender::open().unwrap().send_frame(&to, &frame).unwrap();
     };
     let heard = |space: &Space, address: &str| {
         let wanted: IpAddr = address.parse().unwrap();

@@ -241,12 +241,33 @@ fn whatever_is_wrong_at_the_start_ends_in_one_message_and_leaves_nothing() {
     let answer = node.usher("show standby");
     assert!(answer.status.success(), "the first one is not disturbed");
     drop(usherd);
-    // A device of the macvlan's name that is none is not touched.
+}
+
+#[test]
+fn a_foreign_device_of_our_name_keeps_its_group_in_init_and_no_other() {
+    let config = CONFIG.replace(" standby 1 name", " standby 2 ip 10.0.0.200\n standby 1 name");
+    let node = Node::new(PROFILE, &config);
+    let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    let usherd = node.start(&[]);
+    until("active", || node.show("show standby brief").matches(" Active ").count() == 3);
+    drop(usherd);
     node.ip("link del hsrp0-1");
     node.ip("link add hsrp0-1 type veth peer name other");
-    let message = node.refused();
-    assert!(message.contains("hsrp0-1: adopt: a device of this name is there"), "{message}");
-    assert!(node.ip("-o link show").contains("hsrp0-1@other"));
+    let _usherd = node.start(&[]);
+    let end = Instant::now() + Duration::from_secs(8);
+    while !node.show("show standby 2").contains("State is Active") {
+        assert!(Instant::now() < end, "{}{}", node.show("show standby all"), node.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let shown = node.show("show standby 1");
+    assert!(shown.contains("State is Init"), "{shown}");
+    assert!(shown.contains("hsrp0-1") && shown.contains("ip link"), "the reason and the remedy: {shown}");
+    assert!(node.log().contains("%HSRP-3-DEVICE"), "{}", node.log());
+    assert!(node.ip("-o link show").contains("hsrp0-1@other"), "it is not touched");
+    // The name is free again: nobody has to tell usherd.
+    node.ip("link del hsrp0-1");
+    until("the group recovers", || node.show("show standby 1").contains("State is Active"));
+    drop(dataplane);
 }
 
 /// A pipe that is full and that nobody reads.

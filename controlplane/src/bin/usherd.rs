@@ -57,15 +57,7 @@ fn main() -> ExitCode {
     } else {
         log.init();
     }
-    // The loop that owns the roles turns this runtime by itself, so that no task elsewhere delays its timers.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("usherd: the runtime cannot be started: {error}: raise the limit of open files");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(daemon::run(Options { config, profile, run_dir, cleanup, vici })) {
+    match daemon::run(Options { config, profile, run_dir, cleanup, vici }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("usherd: {error}");

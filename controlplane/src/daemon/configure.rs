@@ -1,14 +1,15 @@
 //! Changes of the running configuration, and what of answering has to wait for a disk or a hash.
 
-use super::Daemon;
 use super::management::Asking;
+use super::{Daemon, hsrp};
 use crate::api::{ADMINISTRATORS, Code, Configure, Configured, Reply};
 use crate::config::change::{self, Change, Order};
 use crate::config::diff::diff;
 use crate::config::save::save;
 use crate::config::secrets::{Masker, mask};
 use crate::config::{Diagnostic, Keys, Severity, parse, render};
-use crate::exec::{self, Command, Local, Show};
+use crate::exec::{self, Command, Invocation, Local, Show};
+use crate::types::IfName;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -29,6 +30,13 @@ impl Daemon {
         if let Some(configure) = &request.configure {
             let reply = if asking.may_change { self.configure(configure, asking.uid) } else { only_admins() };
             let _ = answer.send(reply);
+            return;
+        }
+        if let Ok(Invocation { command: Command::Failover, interface, group, .. }) =
+            exec::parse(&request.command, true)
+            && asking.may_change
+        {
+            self.fail_over(interface, group.unwrap_or(0), request.json, answer);
             return;
         }
         match exec::parse(&request.command, true).map(|invocation| invocation.command) {
@@ -73,6 +81,23 @@ impl Daemon {
                 let _ = answer.send(self.answer(asking));
             }
         }
+    }
+
+    /// Has the runner of HSRP hand a role over; it answers within a turn of its loop.
+    fn fail_over(&self, interface: Option<IfName>, group: u16, json: bool, answer: oneshot::Sender<Reply>) {
+        let (reply, outcome) = oneshot::channel();
+        self.hsrp.send(hsrp::Command::Failover { interface, group, reply });
+        tokio::spawn(async move {
+            let reply = match outcome.await {
+                Ok(Ok(text)) if json => {
+                    Reply { json: Some(serde_json::json!({ "done": text })), ..Reply::default() }
+                }
+                Ok(Ok(text)) => Reply::text(false, &text),
+                Ok(Err(error)) => Reply::error(error),
+                Err(_) => Reply::error("usherd is stopping"),
+            };
+            let _ = answer.send(reply);
+        });
     }
 
     /// Takes lines of configuration, all or none.

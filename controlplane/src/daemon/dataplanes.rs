@@ -7,6 +7,7 @@ use platform::snapshot::{FeedbackView, MAX_GATEWAYS, MAX_VIPS, PortIdentity, Red
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -22,7 +23,7 @@ const MAX_DESTINATIONS: usize = MAX_VIPS * MAX_GATEWAYS;
 
 /// One data plane.
 pub struct Attached {
-    peer: Peer,
+    peer: Arc<Peer>,
     /// Becomes readable when its connection ends; `None`: it has to be asked every time
     end: Option<UnixDatagram>,
     /// The exception devices of its ports, by index; empty where usherd's profile has another one there
@@ -77,7 +78,7 @@ pub struct Dataplanes {
 impl Dataplanes {
     /// Adds one; false when there are too many. The snapshot names ports by their numbers: of one that numbers them otherwise
     /// than `ours`, the exception devices by number, only those count that both have.
-    pub fn add(&mut self, peer: Peer, ours: &[Option<&str>], now_ns: u64) -> bool {
+    pub fn add(&mut self, peer: Arc<Peer>, ours: &[Option<&str>], now_ns: u64) -> bool {
         if self.all.len() >= MOST {
             return false;
         }

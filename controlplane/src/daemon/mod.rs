@@ -1,59 +1,66 @@
-//! usherd itself: one loop that owns the roles and the snapshot, and answers questions.
+//! usherd itself: its threads, and the one that owns configuration, cluster and management.
 //!
-//! The loop waits for nothing but time and events: what a data plane, the kernel or a disk has to do is looked at again
-//! ([`hsrp`]) or done by a task that reports back ([`kernel`]).
+//! | thread | owns | never waits for |
+//! |---|---|---|
+//! | main ([`hsrp`]) | roles, HSRP's sockets and timers, leases, the snapshot | a disk, RTNL, a peer, a client, a log |
+//! | `usherd-control` (here) | configuration, the cluster's nodes, management, data planes' hand-over | RTNL |
+//! | `usherd-peers` | the feed's connections, load sources, probes, drains | |
+//! | `usherd-net` ([`crate::net::reconciler`]) | the kernel's devices, addresses, routes and settings | |
+//!
+//! They talk by messages: commands in, events and read-only views out.
 
 mod clb;
 mod configure;
 pub mod dataplanes;
 mod hsrp;
-mod kernel;
 pub mod management;
+mod publisher;
 mod views;
 
 use crate::api::{self, ADMINISTRATORS, Code, READERS, Reply};
-use crate::config::health::{self, GroupKey, GroupPlan, Plan};
+use crate::config::health::{self, Plan};
 use crate::config::secrets::mask_line;
-use crate::config::{self, Binding, Config, Family, IfName, LoadError, Loaded, Prefix, Severity};
+use crate::config::{self, Binding, Config, IfName, LoadError, Loaded, Severity};
 use crate::exec::{self, Command};
-use crate::hsrp::link::Sender;
-use crate::hsrp::machine::Event as HsrpEvent;
-use crate::net::{Net, NetError, Wanted};
-use crate::publish::{self, VipInput};
-use crate::state::{Saver, State};
+use crate::limits::Limits;
+use crate::load::vici;
+use crate::net::NetError;
+use crate::net::links::LinkTable;
+use crate::net::reconciler::{Owner, PortDevice, Reconciler, Report};
+use crate::state::{Elections, Part, Saver, State};
+use crate::types::GroupKey;
 use clb::Clusters;
 use dataplanes::{Dataplanes, Event};
-use hsrp::{Election, Phase, Roles};
-use kernel::{DevicePlan, Devices, Done, Work};
+use hsrp::{Handle, Settings, View};
 use management::{Asked, Asking};
 use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
 use platform::profile::{Attach, Profile, ProfileError};
+use platform::snapshot::Share;
 use platform::snapshot::handover::{HandoverError, Listener, Pending, Progress};
-use platform::snapshot::{VipState, Writer};
-use std::collections::BTreeMap;
+use publisher::{Choices, GroupChoice, Publisher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-/// How often the data planes are looked after, and the feeds read. That a data plane has ended or a link has changed is told,
-/// and waits for nothing.
+/// How often data planes are looked after and the feeds read. That a data plane has ended is told, and waits for nothing.
 const TICK: Duration = Duration::from_millis(10);
-/// The kernel's devices are looked up once within this time, however often they change.
-const REFRESH: Duration = Duration::from_millis(20);
-/// How often the kernel's devices, the sockets and the IKE daemon are looked at even if nothing is told of them.
+/// How often the IKE daemon is asked and the service manager is told that usherd lives.
 const SLOW_TICK: Duration = Duration::from_millis(250);
-/// The end waits no longer than this for data planes and the kernel.
-const STOP_WAIT: Duration = Duration::from_millis(1500);
+/// A runner whose view is older than this hangs: the service manager is not told that usherd lives, ns.
+const VIEW_STALE: u64 = 2_000_000_000;
+/// An IKE daemon that does not answer its control socket for this long hangs. Not less: a daemon to which every client
+/// comes back at once answers late, and must not lose the role just then.
+const IKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connected data plane that says nothing is let go after this.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
-/// Steps that the kernel refused are tried again this often, and named as often.
-const RETRY: Duration = Duration::from_secs(5);
 /// A data plane that is missing is named this often.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -97,7 +104,8 @@ pub enum StartError {
 }
 
 /// A port of the profile, or a VLAN of one: the exception device is then the VLAN's, the rest its port's.
-struct Port {
+#[derive(Clone, Debug)]
+pub struct Port {
     /// The interface of the configuration; `None` while no subinterface has the VLAN
     interface: Option<IfName>,
     exception: Option<String>,
@@ -110,15 +118,7 @@ struct Port {
     below: Option<String>,
 }
 
-/// What was published last.
-#[derive(Default)]
-struct Published {
-    generation: u64,
-    at_ns: u64,
-    vips: Vec<VipInput>,
-    body: Option<Box<platform::snapshot::Body>>,
-}
-
+/// The owner of configuration, cluster and management.
 struct Daemon {
     options: Options,
     binding: Binding,
@@ -127,26 +127,18 @@ struct Daemon {
     plan: Plan,
     clusters: Clusters,
     started: Instant,
-    roles: Roles,
-    election: Election,
-    sender: Sender,
-    writer: Writer,
-    published: Published,
-    /// Something has changed that the snapshot has to say
+    hsrp: Handle,
+    /// HSRP as it was at the beginning of this turn
+    view: Arc<View>,
+    links: watch::Receiver<Arc<LinkTable>>,
+    reconciler: Arc<Reconciler>,
+    share: Share,
+    /// Something has changed that the snapshot has to have
     dirty: bool,
     state: State,
-    saved: Option<State>,
     saver: Saver,
-    devices: Devices,
-    /// The last task about all devices, and whether another has to follow it
-    all_task: Option<u64>,
-    all_again: bool,
-    /// The kernel's devices have changed, and are looked up then, ns
-    outdated: bool,
-    refresh_at: u64,
     dataplanes: Dataplanes,
-    /// Something at the kernel was refused: try again then
-    retry_at: Option<Instant>,
+    limits: Limits,
     reminded: Option<Instant>,
     /// The last refusal of a data plane that was logged
     refused: Option<(String, Instant)>,
@@ -156,7 +148,7 @@ struct Daemon {
 ///
 /// # Errors
 /// What kept it from starting. After that it does not end by itself.
-pub async fn run(options: Options) -> Result<(), StartError> {
+pub fn run(options: Options) -> Result<(), StartError> {
     let profile = Profile::load(&options.profile)?;
     let binding = Binding::new(&profile);
     let ports = ports(&profile);
@@ -188,53 +180,71 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             State::fresh().map_err(run_dir("random key"))?
         }
     };
-    let mut daemon = Daemon {
+    let (saver, written) = Saver::start(state_path, state.clone());
+    let (commands, queue) = mpsc::unbounded_channel();
+    let (links_tx, links) = watch::channel(Arc::new(LinkTable::default()));
+    let to_runner = commands.clone();
+    let reconciler = Arc::new(Reconciler::start(&options.run_dir, move |report| match report {
+        Report::Links(table) => drop(links_tx.send_replace(table)),
+        // The runner may have ended.
+        report => drop(to_runner.send(hsrp::Command::Device(report))),
+    })?);
+    let publisher = Publisher::new(state.hash_key, state.assignments.clone())?;
+    let share = publisher.share().map_err(run_dir("hand the snapshot over"))?;
+
+    let runtime = runtime()?;
+    let guard = runtime.enter();
+    let (runner, hsrp) = hsrp::Runner::new(
+        publisher,
+        reconciler.clone(),
+        links.clone(),
+        Elections { epochs: state.epochs.clone(), leases: state.leases.clone() },
+        saver.clone(),
+        (commands, queue),
+    )
+    .map_err(NetError::Socket)?;
+    drop(guard);
+    let cleanup = options.cleanup;
+    let daemon = Daemon {
         binding,
         ports,
         config: Config::default(),
         plan: Plan::default(),
         clusters: Clusters::new().map_err(StartError::Thread)?,
         started: Instant::now(),
-        roles: Roles::new(),
-        election: Election::new(monotonic_ns()),
-        sender: Sender::open().map_err(NetError::Socket)?,
-        writer: Writer::create()?,
-        published: Published::default(),
+        view: hsrp.latest(),
+        hsrp,
+        links,
+        reconciler: reconciler.clone(),
+        share,
         dirty: true,
         state,
-        saved: None,
-        saver: Saver::start(state_path),
-        devices: Devices::start(Net::open()?),
-        all_task: None,
-        all_again: false,
-        outdated: false,
-        refresh_at: 0,
+        saver,
         dataplanes: Dataplanes::default(),
-        retry_at: None,
+        limits: Limits::default(),
         reminded: Some(Instant::now()),
         refused: None,
         options,
     };
-    daemon.log_remarks(&loaded);
-    daemon.sender.refresh();
-    daemon.take(loaded.config);
-    daemon.advance(monotonic_ns());
-    // Without the privilege to configure a device nothing below can work: say so and end.
-    if let Some(Done { task, result }) = daemon.devices.done().await {
-        result?;
-        daemon.all_task = daemon.all_task.filter(|all| *all != task);
-        daemon.task_done(task, monotonic_ns());
+    let control = std::thread::Builder::new()
+        .name("usherd-control".to_owned())
+        .spawn(move || daemon.control(loaded, listener, made))
+        .map_err(StartError::Thread)?;
+    // The process's first thread: only it has the priority that the service manager gives.
+    runtime.block_on(runner.run());
+    // It asked the runner to stop, and has ended or is about to.
+    let result = control.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    written.wait();
+    let errors = Arc::into_inner(reconciler).map_or(Ok(()), |reconciler| reconciler.stop(cleanup));
+    for error in errors.err().into_iter().flatten() {
+        tracing::error!("%NET-3-DEVICE: {error}");
     }
-    daemon.settle();
-    daemon.election.starting = false;
-
-    let management_path = api::socket(&daemon.options.run_dir);
-    let management = management::bind(&management_path, READERS).map_err(run_dir("usherd.sock"))?;
-    made.names.clear();
-    let result = daemon.serve(listener, management).await;
-    daemon.finish().await;
-    let _ = std::fs::remove_file(&management_path);
+    tracing::info!("%SYS-5-STOP: usherd has stopped");
     result
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
 
 /// Exception devices that were not there before: a start that fails takes them away again.
@@ -277,6 +287,29 @@ fn ports(profile: &Profile) -> Vec<Port> {
 }
 
 impl Daemon {
+    /// The thread: starts what the configuration asks for, serves, and stops the runner at its end, however that comes.
+    fn control(mut self, loaded: Loaded, listener: Listener, made: MadeTaps) -> Result<(), StartError> {
+        let stop = StopOnDrop(self.hsrp.clone());
+        let runtime = runtime()?;
+        let result = runtime.block_on(async {
+            self.log_remarks(&loaded);
+            self.take(loaded.config);
+            let path = api::socket(&self.options.run_dir);
+            let run_dir = self.options.run_dir.clone();
+            let bound = management::bind(&path, READERS);
+            let management =
+                bound.map_err(|source| StartError::RunDir { path: run_dir, step: "usherd.sock", source })?;
+            // They stay from here on.
+            let mut made = made;
+            made.names.clear();
+            let result = self.serve(listener, management).await;
+            let _ = std::fs::remove_file(&path);
+            result
+        });
+        drop(stop);
+        result
+    }
+
     async fn serve(
         &mut self,
         listener: Listener,
@@ -294,37 +327,34 @@ impl Daemon {
         let mut slow = tokio::time::interval(SLOW_TICK);
         slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (ike, mut ike_told) = mpsc::channel::<bool>(1);
-        let mut stop_at = None;
+        let mut view = self.hsrp.view.clone();
+        // The first one with the configuration in force.
+        let _ = view.changed().await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!("%SYS-5-START: usherd is ready, run directory {}", self.options.run_dir.display());
         loop {
             let now = monotonic_ns();
-            if now >= self.election.read_at {
-                self.hear(now);
-            }
             if now >= self.clusters.turn_at {
                 self.run_clusters(now);
             }
-            self.advance(now);
-            if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
-                break;
-            }
-            let now = monotonic_ns();
-            let due = self.next_deadline(now).min(self.clusters.turn_at);
-            let pause = Duration::from_nanos(due.saturating_sub(now));
-            let reading = Duration::from_nanos(self.election.read_at.saturating_sub(now));
-            // Not in order: under a flood of messages everything else has its turn too.
+            self.send_choices(now);
+            let pause = Duration::from_nanos(self.clusters.turn_at.saturating_sub(monotonic_ns()));
             tokio::select! {
-                _ = tokio::time::sleep(pause) => {}
-                () = readable(&self.election, reading) => {}
-                _ = term.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
-                _ = interrupt.recv(), if stop_at.is_none() => stop_at = Some(self.give_up()),
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = view.changed() => {
+                    let before = std::mem::replace(&mut self.view, view.borrow_and_update().clone());
+                    if before.published.generation != self.view.published.generation {
+                        self.dataplanes.keep_clients(&self.view.published.vips);
+                    }
+                    self.follow_roles(monotonic_ns());
+                }
+                _ = term.recv() => break,
+                _ = interrupt.recv() => break,
                 _ = tick.tick() => self.tick(),
-                () = told(&self.sender, &self.dataplanes), if !self.outdated => self.tick(),
+                () = std::future::poll_fn(|context| self.dataplanes.poll_ended(context)) => self.tick(),
                 _ = slow.tick() => self.slow_tick(&ike),
-                _ = hangup.recv(), if stop_at.is_none() => self.reload(),
-                Some(up) = ike_told.recv() => self.election.ike = up,
-                Some(done) = self.devices.done() => self.device_done(done),
+                _ = hangup.recv() => self.reload(),
+                Some(up) = ike_told.recv() => self.hsrp.send(hsrp::Command::IkeDaemon(up)),
                 Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
                     let _ = connections.try_io(Interest::READABLE, || {
@@ -337,6 +367,11 @@ impl Daemon {
             }
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.stop_clusters(monotonic_ns());
+        self.hsrp.send(hsrp::Command::Stop);
+        // It ends by itself, within a bounded time; its last view comes before.
+        while view.changed().await.is_ok() {}
+        self.clusters.background.finish().await;
         Ok(())
     }
 
@@ -364,7 +399,7 @@ impl Daemon {
     }
 
     fn attach(&mut self, pending: Pending) {
-        let peer = match pending.try_finish(&self.writer) {
+        let peer = match pending.try_finish(&self.share) {
             Ok(Progress::Done(peer)) => peer,
             Ok(Progress::NotYet(_)) => return,
             Err(error) => {
@@ -377,53 +412,41 @@ impl Daemon {
                 return;
             }
         };
+        let peer = Arc::new(peer);
         let (pid, workers, ports) = (peer.pid, peer.feedback.workers(), peer.feedback.ports());
         let ours: Vec<Option<&str>> = self.ports.iter().map(|port| port.exception.as_deref()).collect();
-        if !self.dataplanes.add(peer, &ours, monotonic_ns()) {
+        if !self.dataplanes.add(peer.clone(), &ours, monotonic_ns()) {
             tracing::warn!(
                 "%DATAPLANE-4-REFUSED: process {pid}: four are attached already: stop those not needed"
             );
             return;
         }
         self.reminded = None;
+        self.hsrp.send(hsrp::Command::Attach(peer));
         tracing::info!("%DATAPLANE-5-ATTACHED: process {pid}, {workers} workers, {ports} ports");
-        self.all_devices();
+        self.set_devices();
         self.start_source(monotonic_ns());
     }
 
     fn tick(&mut self) {
-        let now_ns = monotonic_ns();
-        self.writer.heartbeat(now_ns);
-        let events = self.dataplanes.look(self.writer.instance(), self.published.generation, now_ns);
+        let now = monotonic_ns();
+        let events = self.dataplanes.look(self.view.instance, self.view.published.generation, now);
         for event in events {
             match event {
                 Event::Ready(pid) => {
-                    tracing::info!("%DATAPLANE-5-READY: process {pid} works by the snapshot");
-                    // What was announced before it was there reached nobody.
-                    for key in self.roles.keys().cloned().collect::<Vec<_>>() {
-                        self.tell(&key, HsrpEvent::AnnounceAgain, now_ns);
-                    }
+                    tracing::info!("%DATAPLANE-5-READY: data plane {pid} has applied the snapshot");
                 }
                 Event::Gone(pid) => {
-                    tracing::warn!("%DATAPLANE-4-DETACHED: process {pid} has gone");
+                    tracing::warn!("%DATAPLANE-4-DETACHED: data plane (pid {pid}) disconnected");
                     self.reminded = Some(Instant::now());
                 }
                 Event::Stale(pid, age) => tracing::error!(
                     "%DATAPLANE-3-HUNG: process {pid}: last heartbeat {age} ms ago: restart it if this lasts"
                 ),
-                Event::Alive(pid) => {
-                    tracing::info!("%DATAPLANE-5-ALIVE: process {pid}: the heartbeat goes on")
-                }
+                Event::Alive(pid) => tracing::info!("%DATAPLANE-5-ALIVE: process {pid}: heartbeat recovered"),
             }
         }
-        self.outdated |= self.sender.is_outdated();
-        if self.outdated && now_ns >= self.refresh_at {
-            self.outdated = false;
-            self.refresh_at = now_ns + REFRESH.as_nanos() as u64;
-            self.sender.refresh();
-        }
-        self.look_at_objects(now_ns);
-        self.poll_feeds(now_ns);
+        self.poll_feeds(now);
     }
 
     fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {
@@ -433,53 +456,33 @@ impl Daemon {
                 "%DATAPLANE-4-MISSING: no data plane is attached, nothing is redirected: systemctl start usher-dataplane"
             );
         }
-        if self.retry_at.is_some_and(|at| Instant::now() >= at) {
-            self.retry_at = None;
-            self.all_devices();
-        }
-        self.settle();
-        self.roll_keys();
         self.ask_ike_daemon(ike);
         self.save();
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-    }
-
-    /// Takes note of the kernel's devices as they are now.
-    fn settle(&mut self) {
-        self.sender.refresh();
-        self.listen();
-        let now_ns = monotonic_ns();
-        for key in self.roles.keys().cloned().collect::<Vec<_>>() {
-            self.start_machine(&key, now_ns);
+        // The runner is what must live.
+        if monotonic_ns().saturating_sub(self.hsrp.latest().at_ns) < VIEW_STALE {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
     }
 
-    /// Has the state written where it has changed.
+    /// Has the IKE daemon asked how it is, where a tracked object needs to know. One asks at a time.
+    fn ask_ike_daemon(&self, told: &mpsc::Sender<bool>) {
+        if !self.config.tracks.values().any(|what| *what == config::Tracked::IkeDaemon) {
+            return;
+        }
+        if let Ok(permit) = told.clone().try_reserve_owned() {
+            let socket = self.options.vici.clone();
+            tokio::spawn(async move {
+                permit.send(vici::answers(&socket, IKE_TIMEOUT).await);
+            });
+        }
+    }
+
+    /// Has the cluster's orders written where they have changed.
     fn save(&mut self) {
-        if self.saved.as_ref() != Some(&self.state) {
-            self.saver.save(self.state.clone());
-            self.saved = Some(self.state.clone());
-        }
-    }
-
-    fn device_done(&mut self, done: Done) {
-        let Done { task, result } = done;
-        self.note(result);
-        if self.all_task == Some(task) {
-            self.all_task = None;
-            self.settle();
-            if std::mem::take(&mut self.all_again) {
-                self.all_devices();
-            }
-        }
-        self.task_done(task, monotonic_ns());
-    }
-
-    /// Remembers a refusal of the kernel for another try.
-    fn note(&mut self, done: Result<(), NetError>) {
-        if let Err(error) = done {
-            tracing::error!("%NET-3-DEVICE: {error}; trying again in {} s", RETRY.as_secs());
-            self.retry_at = Some(Instant::now() + RETRY);
+        if self.clusters.saved_orders.as_ref() != Some(&self.state.orders)
+            && self.saver.save(Part::Orders(self.state.orders.clone()))
+        {
+            self.clusters.saved_orders = Some(self.state.orders.clone());
         }
     }
 
@@ -526,12 +529,18 @@ impl Daemon {
             Some(cluster) => tracing::warn!("%CLB-4-DOWN: the cluster is down: {}", cluster.down.join("; ")),
             None => {}
         }
-        let now_ns = monotonic_ns();
-        self.look_at_objects(now_ns);
-        self.configure_roles(now_ns);
-        self.configure_clusters(now_ns);
+        let feeds = self.config.cluster.as_ref().is_some_and(|cluster| cluster.max_session.is_some());
+        let cluster = self.plan.cluster.as_ref().filter(|cluster| feeds && cluster.down.is_empty());
+        let feeds = cluster.map(|cluster| cluster.groups.iter().cloned().collect()).unwrap_or_default();
+        self.hsrp.send(hsrp::Command::Configure(Settings {
+            feeds: Arc::new(feeds),
+            config: Arc::new(self.config.clone()),
+            plan: Arc::new(self.plan.clone()),
+            ports: Arc::new(self.ports.clone()),
+        }));
+        self.configure_clusters(monotonic_ns());
         self.dirty = true;
-        self.all_devices();
+        self.set_devices();
     }
 
     fn assess(&self, config: &Config) -> Plan {
@@ -544,137 +553,55 @@ impl Daemon {
         self.ports.iter().find(|port| port.interface.as_ref() == Some(name))?.exception.as_deref()
     }
 
-    /// The exception device of a group's interface.
-    fn exception_of(&self, plan: &GroupPlan) -> Option<&str> {
-        self.ports.get(plan.port?)?.exception.as_deref()
-    }
-
-    /// The exception device of a group's interface, and the name of the group's macvlan over it.
-    fn device(&self, plan: &GroupPlan) -> Option<(String, String)> {
-        let exception = self.exception_of(plan)?.to_owned();
-        let index = plan.port?;
-        let family = if plan.key.family == Family::V6 { "v6" } else { "" };
-        Some((exception, format!("hsrp{index}-{}{family}", plan.key.group)))
-    }
-
-    /// Has all devices brought into the state that configuration and roles ask for. One such task at a time.
-    fn all_devices(&mut self) {
-        if self.all_task.is_some() {
-            self.all_again = true;
-            return;
-        }
-        let mut plan = DevicePlan::default();
+    /// States the exception devices and the groups' devices that the configuration asks for.
+    fn set_devices(&self) {
+        let mut ports = Vec::new();
         for port in &self.ports {
             let Some(exception) = &port.exception else { continue };
             let known = self.dataplanes.port(exception);
             let name = port.interface.as_ref().filter(|name| self.config.shut_by(name).is_none());
             let interface = name.and_then(|name| self.config.interfaces.get(name));
-            let wanted = Wanted {
-                device: exception.clone(),
+            ports.push(PortDevice {
+                name: exception.clone(),
+                owner: match port {
+                    Port { shared: true, .. } => Owner::Host,
+                    Port { tap: true, .. } => Owner::Usherd,
+                    _ => Owner::Dataplane,
+                },
                 mac: known.as_ref().map(|identity| identity.mac).filter(|mac| *mac != [0; 6]),
                 mtu: Some(known.map_or(port.mtu, |identity| u32::from(identity.mtu)).max(1280)),
                 addresses: interface.map(|interface| interface.addresses().collect()).unwrap_or_default(),
-                shared: port.shared,
-            };
-            plan.ports.push((wanted, port.tap));
+            });
         }
-        for role in self.roles.values() {
-            if let Some((exception, device)) = self.device(&role.plan) {
-                plan.virtuals.push((exception, self.macvlan(role, device)));
-            }
-        }
-        self.all_task = Some(self.devices.give(Work::All(plan)));
+        self.reconciler.set_ports(ports);
+        let settings = Settings { ports: Arc::new(self.ports.clone()), ..Settings::default() };
+        let plans = self.plan.groups.iter().chain(self.view.roles.values().map(|role| &role.plan));
+        let groups: BTreeSet<String> =
+            plans.filter_map(|plan| settings.devices(plan)).map(|(_, device)| device).collect();
+        self.reconciler.keep_groups(groups);
     }
 
-    /// Publishes roles, members and slots as they are now.
-    fn publish(&mut self) {
+    /// Has the snapshot follow the cluster.
+    fn send_choices(&mut self, now: u64) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
         let cluster = self.plan.cluster.as_ref();
         let up = cluster.is_some_and(|cluster| cluster.down.is_empty());
-        let in_cluster = |key: &GroupKey| cluster.is_some_and(|cluster| cluster.groups.contains(key));
-        let mut vips = Vec::new();
-        let known = |role: &&hsrp::Role| role.plan.down.is_empty() || role.phase != Phase::Absent;
-        for role in self.roles.values().filter(known) {
-            let state = match role.phase {
-                Phase::Preparing { .. } | Phase::Addressing(_) => VipState::Prepared,
-                Phase::Owned => VipState::Active,
-                // Its lease has ended: this is the fence.
-                Phase::Withdrawing { .. } if role.wedged.is_some() => VipState::Active,
-                Phase::Absent | Phase::Withdrawing { .. } | Phase::Clearing(_) => VipState::Inactive,
-            };
-            let key = role.plan.key.clone();
-            let member = in_cluster(&key) && self.clusters.is_up(&key);
-            let members = if in_cluster(&key) { self.clusters.members(&key) } else { Vec::new() };
-            vips.extend(role.addresses().into_iter().map(|address| VipInput {
-                address,
-                own: role.plan.own,
-                mac: role.mac(),
-                state,
-                redirect_init: member && up && self.config.redirect_init,
-                lease: role.lease as u16,
-                port: role.plan.port.map(|port| port as u16),
-                epoch: role.epoch,
-                key: key.clone(),
-                is_own: false,
-                members: members.clone(),
-            }));
-        }
-        vips.extend(self.own_vips());
-        self.publish_vips(vips);
-    }
-
-    fn publish_vips(&mut self, vips: Vec<VipInput>) {
-        let now_ns = monotonic_ns();
-        self.keep_budgets(&vips, now_ns);
-        let body = publish::body(
-            self.state.hash_key,
-            self.config.cluster.as_ref().map_or(0, config::Cluster::port),
-            now_ns,
-            &vips,
-            &mut self.state.assignments,
-            &mut self.clusters.budgets,
-        );
-        let generation = self.writer.publish(&body);
-        self.dataplanes.keep_clients(&vips);
-        self.published = Published { generation, at_ns: now_ns, vips, body: Some(body) };
-        self.save();
-    }
-
-    /// The end begins: every group gives its role up. When it has to be over, ns.
-    fn give_up(&mut self) -> u64 {
-        let now = monotonic_ns();
-        self.stop_clusters(now);
-        for key in self.roles.keys().cloned().collect::<Vec<_>>() {
-            self.tell(&key, HsrpEvent::Disable, now);
-        }
-        self.roles.values_mut().for_each(|role| role.wedged = None);
-        self.dirty = true;
-        now.saturating_add(STOP_WAIT.as_nanos() as u64)
-    }
-
-    fn has_given_up(&self) -> bool {
-        !self.dirty && self.roles.values().all(|role| role.phase == Phase::Absent && role.held.is_empty())
-    }
-
-    /// After the loop: exception devices stay for the data plane that goes on, unless they are to be cleaned up.
-    async fn finish(mut self) {
-        self.clusters.background.finish().await;
-        self.state.leases.clear();
-        self.save();
-        self.saver.finish();
-        if self.options.cleanup {
-            let parents: Vec<String> = self.ports.iter().filter_map(|port| port.exception.clone()).collect();
-            let taps = self.ports.iter().filter(|port| port.tap).filter_map(|port| port.exception.clone());
-            let task = self.devices.give(Work::Cleanup(parents, taps.collect()));
-            while let Some(done) = self.devices.done().await {
-                if let (Err(error), true) = (&done.result, done.task == task) {
-                    tracing::error!("%NET-3-DEVICE: {error}");
-                }
-                if done.task == task {
-                    break;
-                }
-            }
-        }
-        tracing::info!("%SYS-5-STOP: usherd has stopped");
+        let of_cluster = cluster.into_iter().flat_map(|cluster| &cluster.groups);
+        let groups: BTreeMap<GroupKey, GroupChoice> = of_cluster
+            .map(|key| {
+                let choice = GroupChoice {
+                    members: self.clusters.members(key),
+                    redirect_init: self.clusters.is_up(key) && up && self.config.redirect_init,
+                    paced: self.clusters.is_paced(key, now),
+                    active: self.clusters.is_primary(key),
+                };
+                (key.clone(), choice)
+            })
+            .collect();
+        let clb_port = self.config.cluster.as_ref().map_or(0, config::Cluster::port);
+        self.hsrp.choices.send_replace(Choices { made: true, clb_port, groups, own: self.own_vips() });
     }
 
     fn answer(&mut self, request: &Asking) -> Reply {
@@ -688,15 +615,10 @@ impl Daemon {
         }
         let word = |on| if on { "on" } else { "off" };
         let text = match invocation.command {
-            Command::Failover => {
-                match self.fail_over(invocation.interface.as_ref(), invocation.group.unwrap_or(0)) {
-                    Ok(text) => text,
-                    Err(error) => return Reply::error(error),
-                }
-            }
             Command::Debug(which, on) => {
-                let debug = &mut self.election.debug;
+                let mut debug = self.view.debug;
                 debug.switch(which, on);
+                self.hsrp.send(hsrp::Command::Debug(debug));
                 format!(
                     "HSRP debugging to the log: packets {}, events {}, errors {}\n",
                     word(debug.packets),
@@ -722,7 +644,7 @@ impl Daemon {
                 Err(error) => return Reply::error(error),
             },
             Command::Show(show) => return self.show(show, &invocation, request.request.json),
-            Command::Local(_) | Command::Write => {
+            Command::Failover | Command::Local(_) | Command::Write => {
                 return Reply::error("usherd does not answer this: it is a command of the shell");
             }
         };
@@ -733,45 +655,19 @@ impl Daemon {
     }
 }
 
-/// Waits until a message can be read, and at least `pause`.
-async fn readable(election: &Election, pause: Duration) {
-    if !pause.is_zero() {
-        tokio::time::sleep(pause).await;
-    }
-    std::future::poll_fn(|context| {
-        let mut listening = election.listening.iter();
-        let ready = listening.any(|(_, socket)| socket.poll_readable(context).is_ready())
-            || election.hosts.values().any(|socket| socket.poll_readable(context).is_ready());
-        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-}
+/// Stops the runner when the thread that commands it ends.
+struct StopOnDrop(Handle);
 
-/// Waits until the kernel's devices have changed, or something has happened to the connection of a data plane.
-async fn told(sender: &Sender, dataplanes: &Dataplanes) {
-    std::future::poll_fn(|context| {
-        // Both, so that both wake this task.
-        let changed = sender.poll_outdated(context).is_ready();
-        let ended = dataplanes.poll_ended(context).is_ready();
-        if changed || ended { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.send(hsrp::Command::Stop);
+    }
 }
 
 /// Something to wait with until a descriptor, which must be non-blocking, is readable. tokio's own type for that is
 /// unsafe to make; a socket type over a duplicate of the descriptor waits just as well, and is used for nothing else.
 fn readiness(fd: &impl AsFd) -> std::io::Result<UnixDatagram> {
     UnixDatagram::from_std(fd.as_fd().try_clone_to_owned()?.into())
-}
-
-/// A virtual address as the macvlan carries it: alone, so that it adds no route of its own.
-fn on_macvlan(address: IpAddr) -> Prefix {
-    let length = match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(address) if address.is_unicast_link_local() => 64,
-        IpAddr::V6(_) => 128,
-    };
-    Prefix { address, length }
 }
 
 /// Redirects by gateway, summed over the data planes and the virtual addresses.

@@ -1,7 +1,7 @@
 //! What the daemon knows, as the values that `show` writes.
 
 use super::clb::GroupCluster;
-use super::hsrp::Role;
+use super::hsrp::{Histogram, Role};
 use super::{Daemon, redirects_by_gateway};
 use crate::api::Reply;
 use crate::clb::Member;
@@ -15,6 +15,7 @@ use crate::show::cluster::{
     LoadView, Mark, RefusalView,
 };
 use crate::show::dataplane::{self, DataplaneView, SnapshotView, VipView};
+use crate::show::delays::{self, DelayClass, DelayView};
 use crate::show::redirect::RedirectView;
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
 use crate::show::version::VersionView;
@@ -44,6 +45,7 @@ impl Daemon {
             Show::Standby => {
                 reply(json, &self.standby(invocation, now_ns), |view| standby::full(view, false))
             }
+            Show::StandbyInternal => reply(json, &self.stalls(now_ns), |views| delays::text(views)),
             Show::StandbyAll => {
                 reply(json, &self.standby(invocation, now_ns), |view| standby::full(view, true))
             }
@@ -61,7 +63,7 @@ impl Daemon {
     fn cluster(&self, now_ns: u64) -> Option<ClusterView> {
         let cluster = self.config.cluster.as_ref()?;
         let plan = self.plan.cluster.as_ref()?;
-        let views = self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns);
+        let views = self.dataplanes.views(self.view.instance, self.view.published.generation, now_ns);
         let redirects = redirects_by_gateway(&views);
         let nodes = || self.clusters.groups.values().map(|group| &group.node);
         let up = plan.down.is_empty() && nodes().any(|node| node.is_up());
@@ -223,9 +225,10 @@ impl Daemon {
 
     /// Slots of 1024 that a gateway holds of its family's first virtual address.
     fn share(&self, gateway: IpAddr) -> usize {
-        let mut vips = self.published.vips.iter().filter(|vip| !vip.is_own && !vip.members.is_empty());
+        let mut vips = self.view.published.vips.iter().filter(|vip| !vip.is_own && !vip.members.is_empty());
         let vip = vips.find(|vip| vip.address.is_ipv4() == gateway.is_ipv4());
-        vip.and_then(|vip| Some(self.state.assignments.get(&vip.address)?.share(gateway))).unwrap_or(0)
+        vip.and_then(|vip| Some(self.view.published.assignments.get(&vip.address)?.share(gateway)))
+            .unwrap_or(0)
     }
 
     fn gateway(&self, standing: &Standing<'_>, group: &GroupCluster, least: Option<IpAddr>) -> GatewayView {
@@ -377,7 +380,7 @@ impl Daemon {
     /// A dry run of the data plane's own choice, by the snapshot that it works by.
     fn redirects_for(&self, invocation: &Invocation) -> Result<Vec<RedirectView>, String> {
         let (Some(client), Some(spi_i), Some(body)) =
-            (invocation.address, invocation.spi, &self.published.body)
+            (invocation.address, invocation.spi, &self.view.published.body)
         else {
             return Err("no snapshot has been published yet: ask again in a second".to_owned());
         };
@@ -394,7 +397,7 @@ impl Daemon {
     }
 
     fn dataplane(&self, now_ns: u64) -> DataplaneView {
-        let vips = self.published.vips.iter().map(|vip| VipView {
+        let vips = self.view.published.vips.iter().map(|vip| VipView {
             address: vip.address,
             state: match vip.state {
                 VipState::Inactive => "Inactive",
@@ -406,7 +409,7 @@ impl Daemon {
             epoch: vip.epoch,
             gateways: vip.members.iter().filter(|member| member.usable).count(),
         });
-        let mut attached = self.dataplanes.views(self.writer.instance(), self.published.generation, now_ns);
+        let mut attached = self.dataplanes.views(self.view.instance, self.view.published.generation, now_ns);
         for port in attached.iter_mut().flat_map(|view| &mut view.feedback.ports) {
             let of_vlan = |ours: &&super::Port| ours.exception.as_deref() == Some(&port.identity.exception);
             let ours = self.ports.iter().find(of_vlan).filter(|_| port.identity.vlan != 0);
@@ -416,9 +419,9 @@ impl Daemon {
         }
         DataplaneView {
             snapshot: SnapshotView {
-                instance: format!("{:016x}", self.writer.instance()),
-                generation: self.published.generation,
-                published_ago_ms: now_ns.saturating_sub(self.published.at_ns) / 1_000_000,
+                instance: format!("{:016x}", self.view.instance),
+                generation: self.view.published.generation,
+                published_ago_ms: now_ns.saturating_sub(self.view.published.at_ns) / 1_000_000,
                 vips: vips.collect(),
             },
             attached,
@@ -431,7 +434,27 @@ impl Daemon {
             invocation.group.is_none_or(|group| group == key.group)
                 && invocation.interface.as_ref().is_none_or(|name| *name == key.interface)
         };
-        self.roles.values().filter(asked).map(|role| self.standby_of(role, now_ns)).collect()
+        self.view.roles.values().filter(asked).map(|role| self.standby_of(role, now_ns)).collect()
+    }
+
+    fn stalls(&self, now_ns: u64) -> Vec<DelayView> {
+        let stalls = &self.view.stalls;
+        let view = |name: &'static str, histogram: &Histogram| {
+            let (longest, at) = histogram.longest();
+            DelayView {
+                name,
+                longest_us: longest.as_micros() as u64,
+                longest_ago_s: (at > 0).then(|| now_ns.saturating_sub(at) / 1_000_000_000),
+                classes: histogram
+                    .classes()
+                    .map(|(below, count)| DelayClass {
+                        below_us: below.map(|below| below.as_micros() as u64),
+                        count,
+                    })
+                    .collect(),
+            }
+        };
+        vec![view("timer", &stalls.late), view("turn", &stalls.turn)]
     }
 
     fn standby_of(&self, role: &Role, now_ns: u64) -> StandbyView {
@@ -451,6 +474,7 @@ impl Daemon {
         if reasons.is_empty() && machine.is_none() {
             reasons.push("its interface has no device or no address yet".to_owned());
         }
+        reasons.extend(role.fault.clone());
         if reasons.is_empty() && !role.dataplane {
             reasons.push(
                 "no data plane carries its frames: systemctl start usher-dataplane, or look at the link"
@@ -458,7 +482,7 @@ impl Daemon {
             );
         }
         let port = plan.port.unwrap_or(usize::MAX);
-        let on_port = self.election.refused.range((port, "")..).take_while(|((at, _), _)| *at == port);
+        let on_port = self.view.refused.range((port, "")..).take_while(|((at, _), _)| *at == port);
         StandbyView {
             interface: plan.key.interface.to_string(),
             interface_short: plan.key.interface.short(),
@@ -491,7 +515,7 @@ impl Daemon {
                 .iter()
                 .map(|(object, effect)| TrackView {
                     object: *object,
-                    up: self.election.down.get(object).is_some_and(|down| !down),
+                    up: self.view.tracks.get(object).is_some_and(|down| !down),
                     decrement: match effect {
                         TrackEffect::Decrement(by) => Some(*by),
                         TrackEffect::Shutdown => None,

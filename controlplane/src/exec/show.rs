@@ -35,6 +35,8 @@ pub enum Show {
     StandbyBrief,
     /// `show standby all`: with what was refused
     StandbyAll,
+    /// `show standby internal`: how late the HSRP thread was
+    StandbyInternal,
     /// `show tech-support`
     TechSupport,
     /// `show version`
@@ -77,6 +79,7 @@ pub(super) const TABLE: &[Row] = &[
         Show::StandbyBrief,
         "the HSRP groups, one line per group",
     ),
+    view("show standby internal", Show::StandbyInternal, "delays of the HSRP thread"),
     view(
         "show standby all [GROUP|IFNAME [GROUP]]",
         Show::StandbyAll,

@@ -4,15 +4,12 @@
 //! the interface's own address as its source. What is heard comes through the kernel, which checks it.
 
 use super::packet::{MAX_LEN, PacketError, TRAFFIC_CLASS, Transport};
-use nix::errno::Errno;
-use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, bind, recv, recvmsg, sendto, socket,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrStorage, recvmsg,
+    sendto, socket,
 };
 use platform::wire::{checksum, ethernet, ipv4, ipv6, udp};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -22,8 +19,6 @@ use tokio::net::UdpSocket;
 
 /// Room for hellos that wait while the loop is busy, in bytes.
 const RECEIVE_BUFFER: usize = 256 << 10;
-/// Changes of the kernel's devices that are taken note of at once.
-const MOST_CHANGES: usize = 1024;
 
 /// Hears one multicast group on one device.
 #[derive(Debug)]
@@ -44,12 +39,6 @@ pub struct Heard {
     pub hop_limit: u8,
     /// Bytes in the buffer; [`MAX_LEN`] + 1: too long
     pub len: usize,
-}
-
-/// The index of a device, where it exists.
-#[must_use]
-pub fn index_of(device: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(device).ok()
 }
 
 impl Listening {
@@ -166,131 +155,44 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8; MAX_LEN + 1]) -> std::io::Resul
     })
 }
 
-/// The kernel's word that a device or an address has changed (rtnetlink(7)).
-#[derive(Debug)]
-struct Changes {
-    /// Only a name for a socket that tokio watches: it is a netlink socket
-    socket: UdpSocket,
-}
-
-impl Changes {
-    fn subscribe() -> std::io::Result<Changes> {
-        // RTMGRP_LINK, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h): IPv4 addresses are the configuration's.
-        const GROUPS: u32 = 0x1 | 0x100;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
-        Ok(Changes { socket: UdpSocket::from_std(socket.into())? })
-    }
-
-    /// Whether something has changed since the last call.
-    fn any(&self) -> bool {
-        // What has changed is looked up: of a message only its being there counts, and one that was lost, or any other
-        // error, counts as well.
-        let mut start = [0u8; 16];
-        let mut next = || match recv(self.socket.as_raw_fd(), &mut start, MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EAGAIN) => Err(std::io::ErrorKind::WouldBlock.into()),
-            _ => Ok(()),
-        };
-        (0..MOST_CHANGES).take_while(|_| self.socket.try_io(Interest::READABLE, &mut next).is_ok()).count()
-            > 0
-    }
-}
-
-/// Sends whole frames from named devices.
+/// Sends whole frames.
 #[derive(Debug)]
 pub struct Sender {
     socket: OwnedFd,
-    changes: Changes,
-    devices: BTreeMap<String, LinkAddr>,
-    link_locals: BTreeMap<String, Ipv6Addr>,
-    running: BTreeSet<String>,
 }
 
 impl Sender {
     /// Opens the socket.
     ///
-    /// To be called in a tokio runtime.
-    ///
     /// # Errors
     /// Without CAP_NET_RAW.
     pub fn open() -> std::io::Result<Sender> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
-        Ok(Sender {
-            socket,
-            changes: Changes::subscribe()?,
-            devices: BTreeMap::new(),
-            link_locals: BTreeMap::new(),
-            running: BTreeSet::new(),
-        })
+        Ok(Sender { socket: socket(AddressFamily::Packet, SockType::Raw, flags, None)? })
     }
 
-    /// Whether the kernel's devices have changed since this was asked last.
-    #[must_use]
-    pub fn is_outdated(&self) -> bool {
-        self.changes.any()
-    }
-
-    /// Waits until they have.
-    pub fn poll_outdated(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.changes.socket.poll_recv_ready(context).map(|_| ())
-    }
-
-    /// Looks at the kernel's devices anew: indices, MACs and addresses may have changed.
-    pub fn refresh(&mut self) {
-        let Ok(all) = nix::ifaddrs::getifaddrs() else { return };
-        self.devices.clear();
-        self.link_locals.clear();
-        self.running.clear();
-        for one in all {
-            if one.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING) {
-                self.running.insert(one.interface_name.clone());
-            }
-            let Some(address) = one.address else { continue };
-            if let Some(link) = address.as_link_addr() {
-                self.devices.insert(one.interface_name, *link);
-            } else if let Some(v6) = address.as_sockaddr_in6().filter(|v6| v6.ip().is_unicast_link_local()) {
-                // The lowest, so that the choice does not depend on the kernel's order.
-                let lowest = self.link_locals.entry(one.interface_name).or_insert(v6.ip());
-                *lowest = v6.ip().min(*lowest);
-            }
-        }
-    }
-
-    /// The link-local address of a device.
-    #[must_use]
-    pub fn link_local(&self, device: &str) -> Option<Ipv6Addr> {
-        self.link_locals.get(device).copied()
-    }
-
-    /// Whether a device is up and somebody carries its frames.
-    #[must_use]
-    pub fn is_running(&self, device: &str) -> bool {
-        self.running.contains(device)
-    }
-
-    /// The MAC of a device.
-    #[must_use]
-    pub fn mac(&self, device: &str) -> Option<[u8; 6]> {
-        self.devices.get(device)?.addr()
-    }
-
-    /// Sends a payload from `device` with this source MAC and address.
+    /// Sends a payload from the device of packet address `to` with this source MAC and address.
     ///
     /// # Errors
     /// When the device is not there or its queue is full: the kernel never makes this wait.
     pub fn send(
         &self,
-        device: &str,
+        to: &LinkAddr,
         transport: Transport,
         mac: [u8; 6],
         source: IpAddr,
         payload: &[u8],
     ) -> std::io::Result<()> {
-        let to = self.devices.get(device).ok_or(std::io::ErrorKind::NotFound)?;
         let frame = frame(transport, mac, source, payload).map_err(std::io::Error::other)?;
-        sendto(self.socket.as_raw_fd(), &frame, to, MsgFlags::MSG_DONTWAIT)?;
+        self.send_frame(to, &frame)
+    }
+
+    /// Sends a frame from the device of packet address `to`.
+    ///
+    /// # Errors
+    /// When the device is not there or its queue is full: the kernel never makes this wait.
+    pub fn send_frame(&self, to: &LinkAddr, frame: &[u8]) -> std::io::Result<()> {
+        sendto(self.socket.as_raw_fd(), frame, to, MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
 }

@@ -12,6 +12,8 @@
 //!   hellos within a lease.
 //! - **Preempting in two steps.** After a coup the machine is Active at once, but owns the address when the router
 //!   that it displaces has resigned, or when that one's last hello is no longer valid (it may have died just then).
+//! - **Event g while it owns the address.** It resigns as in event j: if the coup of the preempting router was lost, the
+//!   hello behind it is the first word of it, and the preempting router waits for the resign.
 //! - **Speak, active timer expired.** The table has no cell that ever uses it; here Standby without an active router
 //!   becomes Active at once (the timer is a condition, not a moment).
 //! - **Two standbys.** Who displaces a lower standby takes over two hello times later at the earliest: the displaced
@@ -20,234 +22,46 @@
 //!   timer gets half a hello time of grace, no preempting for one hello time, no taking over for two.
 //! - **Resign after a coup** says state Speak, every other one Active. A standby that hears the former first leaves
 //!   the coup's sender one hello time to be heard before it takes the role itself.
+//! - **Timers.** Configured ones win over those of the active router (RFC 2281 section 5.1); what overrides any setting,
+//!   as IOS puts it, is the hold time in the active router's hello: it decides how long that hello is valid.
+//! - **Bounded hold times.** A hello is valid for at most three of one's own hold times (configured, or 10 s), longer only
+//!   if its sender has been valid for as long before or has been heard at the pace that it claims. So one forged hello
+//!   leaves the group without a server for three hold times at most, and a router with slower timers is heard out.
+//! - **Learned addresses** are taken when the caller has checked and probed them ([`Action::Probe`], [`Event::Probed`]).
+//! - **Resigns played back.** A router that has resigned and yet says hello as active has not resigned: HSRP has no sequence
+//!   numbers, not even under MD5, so that anyone on the link can play its old resign back. For a minute its resigns
+//!   count only when the next hello is missing.
 //! - Speak and Standby are announced by a hello at once. Resign counts only from the router held for the active.
 
-use super::message::{Message, Opcode, Received, State};
+mod config;
+mod event;
+mod note;
+mod receive;
+
+use super::message::{Message, Opcode, State};
+pub use config::{Config, DEFAULT_TIMERS, PreemptDelay, Timers, TrackEffect};
+pub use event::{Action, Event};
+pub use note::Note;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
-/// Used while nothing is configured or learned (RFC 2281 section 5.1).
-pub const DEFAULT_TIMERS: Timers = Timers { hello: Duration::from_secs(3), hold: Duration::from_secs(10) };
 /// No hello is valid for longer, whatever it says: the longest hold time that can be configured.
 const LONGEST_HOLD: u64 = 255 * SECOND;
+/// A hello is valid for this many of one's own hold times at most, unless its sender has earned more.
+const TRUSTED_HOLDS: u64 = 3;
+/// A hello is valid for this many of its sender's own intervals, as far as they were seen: as the default times are.
+const TRUSTED_INTERVALS: u64 = 4;
 /// Gratuitous ARPs after the first, counted from the gain.
 const ANNOUNCEMENTS: [u64; 2] = [2 * SECOND, 4 * SECOND];
 /// The same complaint is made again after this.
-const COMPLAINT_PAUSE: u64 = 30 * SECOND;
-
-/// Hello and hold time, always together: an active router must not mix learned and configured ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// Between two hellos
-    pub hello: Duration,
-    /// A hello is valid for this long; more than `hello`
-    pub hold: Duration,
-}
-
-/// `preempt delay ...`, each 0-3600 s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PreemptDelay {
-    /// A lower active router must have been heard for this long
-    pub minimum: Duration,
-    /// Not before this has passed since the first start after a reload
-    pub reload: Duration,
-    /// Waits at most this long for [`Event::Synced`]
-    pub sync: Duration,
-}
-
-/// What an object that is down does to the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrackEffect {
-    /// Lowers the priority (not below 0), 1-255
-    Decrement(u8),
-    /// Puts the group into Init
-    Shutdown,
-}
-
-/// Everything that is configured of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// 1 or 2
-    pub version: u8,
-    /// 0-255 in version 1, 0-4095 in version 2
-    pub group: u16,
-    /// The interface's address that hellos leave from: IPv4 primary, or IPv6 link-local
-    pub own: IpAddr,
-    /// Version 2: the interface's MAC; version 1: zero
-    pub identifier: [u8; 6],
-    /// None: learned from the active router
-    pub virtual_ip: Option<IpAddr>,
-    /// Without tracking
-    pub priority: u8,
-    /// None: an active router of lower priority is left alone
-    pub preempt: Option<PreemptDelay>,
-    /// None: learned from the active router
-    pub timers: Option<Timers>,
-    /// `standby delay minimum`: in Init after the interface comes up
-    pub delay_minimum: Duration,
-    /// `standby delay reload`: the same for the first time after a reload
-    pub delay_reload: Duration,
-    /// Object number and effect
-    pub tracks: Vec<(u16, TrackEffect)>,
-    /// The lease while no other router is known
-    pub lone_lease: Duration,
-}
-
-impl Config {
-    /// The defaults of IOS for a group on an interface with this address; the virtual address is to be learned.
-    #[must_use]
-    pub fn new(version: u8, group: u16, own: IpAddr) -> Config {
-        Config {
-            version,
-            group,
-            own,
-            identifier: [0; 6],
-            virtual_ip: None,
-            priority: 100,
-            preempt: None,
-            timers: None,
-            delay_minimum: Duration::ZERO,
-            delay_reload: Duration::ZERO,
-            tracks: Vec::new(),
-            lone_lease: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What happens to a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The interface is up and the group configured on it (event a); `reload`: for the first time since the start
-    Enable {
-        /// `reload` delays apply, not `minimum`
-        reload: bool,
-    },
-    /// The group ends: interface down, unconfigured, SIGTERM (event b)
-    Disable,
-    /// New configuration; the role is kept unless version, group, own address or the lack of an address change
-    Configure(Config),
-    /// An authenticated message of this group
-    Received(Received),
-    /// Time has passed
-    Tick,
-    /// The data plane is dead, wedged or without link
-    DataplaneDown,
-    /// It has acknowledged a generation and has link
-    DataplaneUp,
-    /// A tracked object went down or came up; unknown objects are remembered
-    Track {
-        /// Its number
-        object: u16,
-        /// Whether it is down
-        down: bool,
-    },
-    /// Whether clients of the role are ready for it (`preempt delay sync`); taken as ready at the start
-    Synced(bool),
-    /// The operator asks to resign to the standby router
-    Failover,
-    /// Instead of `Enable`, by a daemon that was active when it died: its lease runs until then
-    Resume {
-        /// End of the lease, ns
-        until: u64,
-    },
-    /// Announce the addresses anew if they are owned (the data plane came back)
-    AnnounceAgain,
-}
-
-/// What the caller has to do, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Multicast this. From the virtual MAC only while the address is owned ([`Group::owns`])
-    Send(Message),
-    /// The state is now this
-    Become(State),
-    /// Take the address: prepared, filter, address, publish active
-    GainVirtual,
-    /// Give it up: publish inactive, wait for workers, address and filter off
-    LoseVirtual,
-    /// The configured address changed while it is owned
-    UpdateVirtual,
-    /// Send gratuitous ARPs or neighbour advertisements
-    Announce,
-    /// The active router says that this is the virtual address
-    LearnVirtual(IpAddr),
-    /// Set the lease word; `until` 0 ends it
-    Lease {
-        /// ns; 0: it has ended
-        until: u64,
-        /// Fence when it ends; otherwise requests pass to the kernel
-        peer_known: bool,
-    },
-    /// Tell the operator
-    Log(Note),
-}
-
-/// What an operator wants to know beside the changes of state. The kinds a peer can cause come at most every 30 s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// Another router sends from this node's address
-    DuplicateAddress(IpAddr),
-    /// The active router at `source` announces another virtual address
-    BadVirtualAddress {
-        /// Who
-        source: IpAddr,
-        /// What it announces
-        theirs: IpAddr,
-    },
-    /// A hello whose hold time is not longer than its hello time
-    BadTimers(IpAddr),
-    /// The lease ran out while this node was stalled: it gives the role up
-    LeaseLapsed {
-        /// For how long the lease had ended, ns
-        late: u64,
-    },
-    /// Not called for so long (ns) that hellos may be waiting
-    Stalled {
-        /// Since the call before, ns
-        silence: u64,
-    },
-    /// Failover is only possible on the active router
-    FailoverNotActive,
-    /// Failover needs a standby router
-    FailoverNoStandby,
-}
-
-impl std::fmt::Display for Note {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Note::DuplicateAddress(ip) => {
-                write!(f, "duplicate address {ip}: another router uses it; change one of the two")
-            }
-            Note::BadVirtualAddress { source, theirs } => write!(
-                f,
-                "active router {source} has virtual address {theirs}: configure the same address on both"
-            ),
-            Note::BadTimers(ip) => write!(
-                f,
-                "hello of {ip} is not valid longer than until the next one: raise its hold time with `timers`"
-            ),
-            Note::LeaseLapsed { late } => write!(
-                f,
-                "no hello could be sent in time, the lease ended {} ms ago: resigned; look for what stalled usherd",
-                late / MILLISECOND
-            ),
-            Note::Stalled { silence } => write!(
-                f,
-                "stalled for {} ms: hearing peers out before going on; look for what stalled usherd",
-                silence / MILLISECOND
-            ),
-            Note::FailoverNotActive => {
-                f.write_str("failover refused: this router is not active; give the command on the active one")
-            }
-            Note::FailoverNoStandby => {
-                f.write_str("failover refused: no standby router is known; start one, or shut the group down")
-            }
-        }
-    }
-}
+pub const COMPLAINT_INTERVAL: u64 = 30 * SECOND;
+/// An address that was refused is probed again after this.
+const PROBE_INTERVAL: u64 = 30 * SECOND;
+/// A router whose resign was not its own is doubted for this long.
+const DOUBT: u64 = 60 * SECOND;
 
 /// Another router as it was last heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,6 +76,30 @@ pub struct Peer {
     pub expires: u64,
 }
 
+/// The last hello of a router, which bounds how long its next one is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heard {
+    source: IpAddr,
+    at: u64,
+    hold: u64,
+}
+
+/// The last virtual address that was to be learned and is not in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probe {
+    address: IpAddr,
+    at: u64,
+    refused: bool,
+}
+
+impl Probe {
+    /// Whether `address` may be probed now: one at a time, and one that was refused may be free later.
+    fn allows(&self, address: IpAddr, now: u64) -> bool {
+        let other = self.refused && self.address != address;
+        now >= self.at.saturating_add(if other { SECOND } else { PROBE_INTERVAL })
+    }
+}
+
 /// One group.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -273,6 +111,7 @@ pub struct Group {
     down: BTreeSet<u16>,
     learned_timers: Option<Timers>,
     learned_ip: Option<IpAddr>,
+    probe: Option<Probe>,
     active_timer: Option<u64>,
     standby_timer: Option<u64>,
     hello_timer: Option<u64>,
@@ -283,6 +122,12 @@ pub struct Group {
     listening: bool,
     active: Option<Peer>,
     standby: Option<Peer>,
+    /// The last hello of an active and of a standby router, however old
+    heard: [Option<Heard>; 2],
+    /// The active router that has resigned, and how long a hello of it proves the resign false
+    resigned: Option<(IpAddr, u64)>,
+    /// A resign of this router is not acted on before a hello of it is missing, until then
+    doubted: Option<(IpAddr, u64)>,
     peers_until: u64,
     wish_since: Option<u64>,
     reload_until: u64,
@@ -306,7 +151,7 @@ pub struct Group {
     last_call: u64,
     changes: u64,
     changed: u64,
-    complaints: [Option<u64>; 3],
+    complaints: [Option<u64>; Note::COMPLAINTS],
 }
 
 fn ns(duration: Duration) -> u64 {
@@ -330,6 +175,7 @@ impl Group {
             down: BTreeSet::new(),
             learned_timers: None,
             learned_ip: None,
+            probe: None,
             active_timer: None,
             standby_timer: None,
             hello_timer: None,
@@ -338,6 +184,9 @@ impl Group {
             listening: false,
             active: None,
             standby: None,
+            heard: [None; 2],
+            resigned: None,
+            doubted: None,
             peers_until: 0,
             wish_since: None,
             reload_until: 0,
@@ -356,7 +205,7 @@ impl Group {
             last_call: now,
             changes: 0,
             changed: now,
-            complaints: [None; 3],
+            complaints: [None; Note::COMPLAINTS],
         }
     }
 
@@ -437,6 +286,13 @@ impl Group {
         now < self.peers_until
     }
 
+    /// Whether `failover` holds preempting back: until this router is active again, or its priority or `preempt`
+    /// changes.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.handed_over
+    }
+
     /// When a lower active router will be displaced, if nothing changes.
     #[must_use]
     pub fn preempt_at(&self) -> Option<u64> {
@@ -466,17 +322,11 @@ impl Group {
     /// Takes one event. `now` never goes back.
     pub fn handle(&mut self, event: Event, now: u64) -> Vec<Action> {
         let mut out = Vec::new();
-        if let Some(end) = self.claim_end().filter(|end| *end <= now) {
-            out.push(Action::Log(Note::LeaseLapsed { late: now - end }));
-            if self.peer_known(now) || !self.owns {
-                self.resign(State::Listen, now, &mut out);
-            } else {
-                // Nobody to hand over to, but somebody may have come up meanwhile: says hello first.
-                self.let_go(&mut out);
-                self.send_hello(now, &mut out);
-                self.gain_at = Some(self.after_two_hellos(now));
-                self.gain_by = now.saturating_add(self.hold().saturating_mul(2));
-            }
+        // Time in which the clock stood still has passed for the peers all the same.
+        let paused = if let Event::Paused { length } = event { length } else { 0 };
+        if let Some(end) = self.claim_end().filter(|end| *end <= now.saturating_add(paused)) {
+            out.push(Action::Log(Note::LeaseLapsed { late: now.saturating_add(paused) - end }));
+            self.lapse(now, &mut out);
         }
         self.forgive(now, &mut out);
         match event {
@@ -503,6 +353,10 @@ impl Group {
             }
             Event::DataplaneUp => {
                 let was = std::mem::replace(&mut self.dataplane, true);
+                if !was {
+                    let delay = now.saturating_add(ns(self.config.delay_minimum));
+                    self.start_not_before = self.start_not_before.max(delay);
+                }
                 if !was && self.runnable() {
                     self.listening = true;
                     self.start_both(now);
@@ -510,20 +364,57 @@ impl Group {
                 }
             }
             Event::Track { object, down } => {
+                let before = self.priority();
                 if down {
                     self.down.insert(object);
                 } else {
                     self.down.remove(&object);
                 }
                 self.run(now, &mut out);
+                if self.hello_timer.is_some() && self.priority() != before {
+                    self.send_hello(now, &mut out);
+                }
             }
             Event::Synced(synced) => self.synced = synced,
             Event::Failover => self.failover(now, &mut out),
             Event::Resume { until } => self.resume(until, now, &mut out),
             Event::AnnounceAgain => self.announce(now, &mut out),
+            Event::Probed { address, free } => self.probed(address, free, now, &mut out),
+            Event::Paused { length } => self.paused(length, now, &mut out),
         }
         self.last_call = now;
         out
+    }
+
+    /// The lease has ended before the next hello: gives the role up.
+    fn lapse(&mut self, now: u64, out: &mut Vec<Action>) {
+        if self.peer_known(now) || !self.owns {
+            self.resign(State::Listen, now, out);
+        } else {
+            // Nobody to hand over to, but somebody may have come up meanwhile: says hello first.
+            self.let_go(out);
+            self.send_hello(now, out);
+            self.gain_at = Some(self.after_two_hellos(now));
+            self.gain_by = now.saturating_add(self.hold().saturating_mul(2));
+        }
+    }
+
+    /// The whole machine stood still, and the monotonic clock with it. A lease that ended meanwhile is treated before
+    /// this. One that did not is renewed, since its end has moved for the peers; a peer that has taken over answers the
+    /// hello with its coup. Any other router listens for a hold time before it acts.
+    fn paused(&mut self, length: u64, now: u64, out: &mut Vec<Action>) {
+        if self.state == State::Active || length == 0 {
+            if self.hello_timer.is_some() {
+                self.send_hello(now, out);
+            }
+            return;
+        }
+        let heard_out = now.saturating_add(self.hold());
+        self.preempt_not_before = self.preempt_not_before.max(heard_out);
+        self.takeover_not_before = self.takeover_not_before.max(heard_out);
+        for timer in [&mut self.active_timer, &mut self.standby_timer] {
+            *timer = timer.map(|at| at.max(heard_out));
+        }
     }
 
     /// When an active router that has not said hello must take itself for replaced.
@@ -610,6 +501,7 @@ impl Group {
         self.active_timer = None;
         self.standby_timer = None;
         self.learned_ip = None;
+        self.probe = None;
         self.active = None;
         self.standby = None;
         self.handed_over = false;
@@ -627,13 +519,14 @@ impl Group {
         let owned = self.owns;
         self.let_go(out);
         if owned {
-            out.push(Action::Send(Message { state: said, ..self.message(Opcode::Resign) }));
+            self.send(Message { state: said, ..self.message(Opcode::Resign) }, out);
         }
     }
 
     fn let_go(&mut self, out: &mut Vec<Action>) {
         self.gain_at = None;
         self.gain_from = [None; 2];
+        self.resigned = None;
         self.announcements = [None; 2];
         if std::mem::take(&mut self.owns) {
             let peer_known = self.lease.1;
@@ -696,8 +589,12 @@ impl Group {
         }
     }
 
+    fn send(&self, message: Message, out: &mut Vec<Action>) {
+        out.push(Action::Send { message, source: self.config.own });
+    }
+
     fn send_hello(&mut self, now: u64, out: &mut Vec<Action>) {
-        out.push(Action::Send(self.message(Opcode::Hello)));
+        self.send(self.message(Opcode::Hello), out);
         self.last_hello = now;
         self.hello_timer = Some(now.saturating_add(self.interval()));
         self.renew(now, out);
@@ -750,7 +647,7 @@ impl Group {
 
     /// Displaces the lower active router `from` (events g and h with preempt, RFC 2281 section 5.4).
     fn preempt(&mut self, from: Peer, now: u64, out: &mut Vec<Action>) {
-        out.push(Action::Send(self.message(Opcode::Coup)));
+        self.send(self.message(Opcode::Coup), out);
         self.active_timer = None;
         self.start_standby(now);
         self.active = None;
@@ -870,195 +767,10 @@ impl Group {
     }
 
     fn complain(&mut self, note: Note, now: u64, out: &mut Vec<Action>) {
-        let kind = match note {
-            Note::DuplicateAddress(_) => 0,
-            Note::BadVirtualAddress { .. } => 1,
-            _ => 2,
-        };
-        if self.complaints[kind].is_none_or(|last| now.saturating_sub(last) >= COMPLAINT_PAUSE) {
-            self.complaints[kind] = Some(now);
+        let Some(last) = note.complaint().and_then(|kind| self.complaints.get_mut(kind)) else { return };
+        if last.is_none_or(|last| now.saturating_sub(last) >= COMPLAINT_INTERVAL) {
+            *last = Some(now);
             out.push(Action::Log(note));
-        }
-    }
-
-    fn receive(&mut self, received: &Received, now: u64, out: &mut Vec<Action>) {
-        let Received { message, source } = received;
-        let source = *source;
-        let config = &self.config;
-        let ours = message.version == config.version && message.group == config.group;
-        if !ours || source.is_ipv4() != config.own.is_ipv4() {
-            return;
-        }
-        if source == config.own {
-            self.complain(Note::DuplicateAddress(source), now, out);
-            return;
-        }
-        let hello = message.opcode == Opcode::Hello;
-        let sound = message.hello > Duration::ZERO && message.hold > message.hello;
-        if hello && !sound {
-            self.complain(Note::BadTimers(source), now, out);
-        }
-        // A hello without a hold time is no reason to be without its sender: it counts as one of our own.
-        let hold = if message.hold.is_zero() { self.hold() } else { ns(message.hold).min(LONGEST_HOLD) };
-        let memory = hold.max(self.hold()).saturating_mul(3);
-        self.peers_until = self.peers_until.max(now.saturating_add(memory));
-        if self.owns && !self.lease.1 {
-            self.renew(now, out);
-        }
-        let lower = self.lower(message.priority, source);
-        let peer = Peer { source, priority: message.priority, hold, expires: now.saturating_add(hold) };
-        // A hello of another state would not do: it may be one from before, late.
-        if message.opcode == Opcode::Resign && self.gain_from.contains(&Some(source)) {
-            self.gain(now, out);
-        }
-        match (message.opcode, message.state) {
-            (Opcode::Hello, State::Active) => self.hear_active(peer, lower, sound, message, now, out),
-            (Opcode::Hello, State::Standby) => self.hear_standby(peer, lower, now, out),
-            // Event f.
-            (Opcode::Hello, State::Speak) if !lower => {
-                if matches!(self.state, State::Speak | State::Standby) {
-                    self.start_standby(now);
-                    self.enter(State::Listen, now, out);
-                }
-            }
-            // Event j.
-            (Opcode::Coup, _) if !lower && self.state == State::Active => self.resign(State::Speak, now, out),
-            // Event i.
-            (Opcode::Resign, _) if self.active.is_some_and(|active| active.source == source) => {
-                self.active = None;
-                self.wish_since = None;
-                match self.state {
-                    State::Listen => {
-                        self.start_both(now);
-                        self.enter(State::Speak, now, out);
-                    }
-                    State::Speak => self.active_timer = Some(now.saturating_add(self.hold())),
-                    State::Standby => {
-                        if message.state == State::Speak {
-                            self.takeover_not_before = now.saturating_add(self.hello());
-                        }
-                        self.succeed(now, out);
-                    }
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Events g and h.
-    fn hear_active(
-        &mut self,
-        peer: Peer,
-        lower: bool,
-        sound: bool,
-        message: &Message,
-        now: u64,
-        out: &mut Vec<Action>,
-    ) {
-        match self.state {
-            State::Disabled | State::Init => {
-                if self.listening {
-                    self.active = Some(peer);
-                    self.active_timer = Some(peer.expires);
-                }
-                return;
-            }
-            State::Active if lower => {
-                out.push(Action::Send(self.message(Opcode::Coup)));
-                if self.gain_at.is_some() {
-                    // Another one preempts at the same time, or the displaced one has not heard of it yet.
-                    if self.gain_from[0] != Some(peer.source) {
-                        self.gain_from[1] = Some(peer.source);
-                    }
-                    self.gain_at = Some(peer.expires.min(self.gain_by));
-                }
-                return;
-            }
-            State::Active => {
-                self.let_go(out);
-                self.start_standby(now);
-                self.active_timer = Some(peer.expires);
-                self.active = Some(peer);
-                self.enter(State::Speak, now, out);
-                return;
-            }
-            _ => {}
-        }
-        self.handing_to = None;
-        let may_preempt = lower && self.state != State::Learn && self.config.preempt.is_some();
-        self.wish_since = may_preempt.then(|| self.wish_since.unwrap_or(now));
-        if may_preempt && self.preempt_at().is_some_and(|at| at <= now) {
-            self.preempt(peer, now, out);
-            return;
-        }
-        self.learn(peer.source, sound, message, now, out);
-        // A late hello of a router displaced must not cut short the time of the one that displaced it.
-        let other = self.active.filter(|active| active.source != peer.source && active.expires > now);
-        let expires = peer.expires.max(other.map_or(0, |active| active.expires));
-        let higher = other.filter(|active| (active.priority, active.source) > (peer.priority, peer.source));
-        self.active = Some(higher.unwrap_or(Peer { expires, ..peer }));
-        self.active_timer = Some(expires);
-        if self.standby.is_some_and(|standby| standby.source == peer.source) {
-            self.standby = None;
-        }
-        if self.state == State::Learn && self.virtual_ip().is_some() {
-            self.start_standby(now);
-            self.enter(State::Listen, now, out);
-        } else if self.state == State::Learn {
-            self.active_timer = None;
-        }
-    }
-
-    /// Action E. Times are taken only as a sound pair.
-    fn learn(&mut self, source: IpAddr, sound: bool, message: &Message, now: u64, out: &mut Vec<Action>) {
-        if self.config.timers.is_none() && sound {
-            let hold = message.hold.min(Duration::from_nanos(LONGEST_HOLD));
-            self.learned_timers = Some(Timers { hello: message.hello.min(hold / 2), hold });
-        }
-        let Some(theirs) = message.virtual_ip.filter(|ip| ip.is_ipv4() == source.is_ipv4()) else { return };
-        match self.config.virtual_ip {
-            Some(ip) if ip != theirs => {
-                self.complain(Note::BadVirtualAddress { source, theirs }, now, out);
-            }
-            None if self.learned_ip != Some(theirs) => {
-                self.learned_ip = Some(theirs);
-                out.push(Action::LearnVirtual(theirs));
-            }
-            _ => {}
-        }
-    }
-
-    /// Events k and l.
-    fn hear_standby(&mut self, peer: Peer, lower: bool, now: u64, out: &mut Vec<Action>) {
-        if self.handing_to.is_some_and(|(to, until)| to == peer.source && now < until) {
-            // The resign did not arrive: the standby still stands by.
-            let message = Message { state: State::Active, ..self.message(Opcode::Resign) };
-            out.push(Action::Send(message));
-            return;
-        }
-        if self.state == State::Learn || self.state == State::Init && !self.listening {
-            return;
-        }
-        // Where there is a standby router there is an active one; its hellos may be rarer than this node's hold time.
-        if self.active.is_none() && peer.hold > self.hold() {
-            self.active_timer = self.active_timer.map(|at| at.max(peer.expires));
-        }
-        match (self.state, lower) {
-            (State::Standby, true) => return,
-            (State::Speak, true) => {
-                let not_before = self.after_two_hellos(now);
-                self.become_standby(not_before, now, out);
-                return;
-            }
-            _ => {}
-        }
-        self.standby = Some(peer);
-        self.standby_timer = Some(peer.expires);
-        match (self.state, lower) {
-            (State::Speak | State::Standby, false) => self.enter(State::Listen, now, out),
-            (State::Listen, true) => self.enter(State::Speak, now, out),
-            _ => {}
         }
     }
 

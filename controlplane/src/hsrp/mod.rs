@@ -3,6 +3,7 @@
 //! [`packet`] and [`auth`] are the wire, [`machine`] decides for one group, [`link`] holds the sockets, and the daemon
 //! (`daemon::hsrp`) carries out what the machines ask for.
 
+pub mod address;
 pub mod auth;
 pub mod link;
 pub mod machine;

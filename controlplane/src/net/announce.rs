@@ -1,10 +1,9 @@
 //! What tells the LAN where a virtual address lives now: gratuitous ARP, unsolicited neighbour advertisements, and the
 //! router advertisements of a group's virtual link-local address.
 
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
+use nix::sys::socket::LinkAddr;
 use platform::wire::{checksum, ethernet, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -17,45 +16,17 @@ pub const ROUTER_INITIAL_INTERVAL: Duration = Duration::from_secs(16);
 /// How long hosts keep the virtual router (AdvDefaultLifetime, section 6.2.1)
 pub const ROUTER_LIFETIME: Duration = Duration::from_secs(1800);
 
-/// Announces `addresses` from `device`, whose MAC is `mac`.
-///
-/// # Errors
-/// When the device does not exist or the kernel does not take the frames.
-pub fn announce(device: &str, mac: [u8; 6], addresses: &[IpAddr]) -> std::io::Result<()> {
-    let frames = addresses.iter().map(|address| match address {
-        IpAddr::V4(address) => gratuitous_arp(mac, *address).to_vec(),
-        IpAddr::V6(address) => neighbour_advertisement(mac, *address).to_vec(),
-    });
-    send(device, frames)
-}
-
-/// Advertises the router `address`, a virtual link-local one, from `device`, whose MAC is `mac`: with
-/// [`ROUTER_LIFETIME`] while active, with zero once before the resign. Not after it: the next active router advertises
-/// the very same address, and its word must be the last that hosts hear.
-///
-/// # Errors
-/// When the device does not exist or the kernel does not take the frame.
-pub fn advertise_router(
-    device: &str,
-    mac: [u8; 6],
-    address: Ipv6Addr,
-    lifetime: Duration,
-) -> std::io::Result<()> {
-    send(device, [router_advertisement(mac, address, lifetime).to_vec()])
-}
-
-fn send(device: &str, frames: impl IntoIterator<Item = Vec<u8>>) -> std::io::Result<()> {
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    let to = link_address(device)?;
-    for frame in frames {
-        sendto(socket.as_raw_fd(), &frame, &to, MsgFlags::MSG_DONTWAIT)?;
+/// The frame that announces `address` as that of a station with `mac`.
+#[must_use]
+pub fn announcement(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => gratuitous_arp(mac, address).to_vec(),
+        IpAddr::V6(address) => neighbour_advertisement(mac, address).to_vec(),
     }
-    Ok(())
 }
 
 /// The packet address of a device; the kernel lists them with the interface addresses.
-fn link_address(device: &str) -> std::io::Result<LinkAddr> {
+pub(super) fn link_address(device: &str) -> std::io::Result<LinkAddr> {
     nix::ifaddrs::getifaddrs()?
         .filter(|interface| interface.interface_name == device)
         .find_map(|interface| interface.address?.as_link_addr().copied())
@@ -177,11 +148,5 @@ mod tests {
         let last =
             router_advertisement([0, 5, 0x73, 0xa0, 0x0a, 0xbc], virtual_link_local(0xabc), Duration::ZERO);
         assert_eq!(last[60..62], [0, 0], "the last one");
-    }
-
-    #[test]
-    fn a_missing_device_is_named() {
-        let error = announce("nosuchdev0", [0; 6], &[]).unwrap_err();
-        assert!(error.to_string().contains("nosuchdev0"), "{error}");
     }
 }

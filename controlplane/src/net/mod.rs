@@ -11,6 +11,7 @@ mod compare;
 mod engine;
 mod events;
 pub mod links;
+pub mod probe;
 pub mod reconciler;
 mod requests;
 mod routes;

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod dataplane;
+pub mod delays;
 pub mod redirect;
 pub mod standby;
 pub mod version;

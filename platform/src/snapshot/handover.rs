@@ -23,7 +23,7 @@ use super::error::SnapshotError;
 use super::feedback::Feedback;
 use super::feedback_reader::FeedbackReader;
 use super::reader::Reader;
-use super::writer::Writer;
+use super::writer::{Share, Writer};
 
 /// Version of the messages.
 pub const VERSION: u32 = 1;
@@ -292,6 +292,11 @@ impl Listener {
     /// Waits for a data plane and finishes the handover, all within `timeout`; `None`: nobody came.
     pub fn accept(&self, writer: &Writer, timeout: Duration) -> Result<Option<Peer>, HandoverError> {
         let deadline = Deadline::after(timeout);
+        let share = writer.share().map_err(|error| HandoverError::Socket {
+            path: self.path.clone(),
+            step: "duplicate the descriptor",
+            source: Errno::from_io_error(&error).unwrap_or(Errno::MFILE),
+        })?;
         let mut pending = loop {
             match deadline.wait(&self.socket, DATAPLANE) {
                 Ok(()) => {}
@@ -304,7 +309,7 @@ impl Listener {
         };
         loop {
             deadline.wait(&pending, DATAPLANE)?;
-            match pending.try_finish(writer)? {
+            match pending.try_finish(&share)? {
                 Progress::Done(peer) => return Ok(Some(peer)),
                 Progress::NotYet(still) => pending = still,
             }
@@ -358,7 +363,7 @@ pub enum Progress {
 impl Pending {
     /// Finishes the handover if the message is there. Does not wait. An error is told to the peer where it is the peer's
     /// fault, and ends the connection.
-    pub fn try_finish(self, writer: &Writer) -> Result<Progress, HandoverError> {
+    pub fn try_finish(self, share: &Share) -> Result<Progress, HandoverError> {
         let socket = self.socket;
         let result = receive(&socket, DATAPLANE).and_then(|received| {
             let Some((message, fd)) = received else { return Ok(None) };
@@ -371,10 +376,10 @@ impl Pending {
                 let answer = Message {
                     usher: USHERD.into(),
                     version: Some(VERSION.into()),
-                    instance: Some(format!("{:016x}", writer.instance())),
+                    instance: Some(format!("{:016x}", share.instance)),
                     ..Message::default()
                 };
-                send(&socket, &answer, Some(writer.fd()))
+                send(&socket, &answer, Some(share.fd.as_fd()))
                     .map_err(|_| HandoverError::Closed { peer: DATAPLANE })?;
                 Ok(Progress::Done(Peer { feedback, pid, connection: Connection { socket } }))
             }

@@ -35,4 +35,4 @@ pub use feedback::{
 pub use feedback_reader::{CounterView, FeedbackReader, FeedbackView, PortView, StageView, WorkerView};
 pub use members::{MemberState, MemberStatus, Members};
 pub use reader::{Copy, Lease, Reader, Refresh};
-pub use writer::Writer;
+pub use writer::{Share, Writer};

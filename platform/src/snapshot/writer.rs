@@ -47,6 +47,12 @@ pub struct Writer {
     generation: u64,
 }
 
+/// The memory as it is handed to a data plane: its descriptor and instance id.
+pub struct Share {
+    pub(super) fd: OwnedFd,
+    pub(super) instance: u64,
+}
+
 impl Writer {
     /// Makes the memory: generation 0 (nothing published), no lease, a random instance id. Fails only when the kernel
     /// refuses 170 KiB.
@@ -68,6 +74,14 @@ impl Writer {
     /// The descriptor to hand over; its holder can map it for reading only.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// What a handover needs of this memory, for a thread that does not publish.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn share(&self) -> std::io::Result<Share> {
+        Ok(Share { fd: self.fd.try_clone()?, instance: self.instance })
     }
 
     /// Makes `body` the newest generation and gives its number, from 1. Waits for nobody; takes some microseconds.

@@ -6,7 +6,7 @@ use super::GroupCluster;
 use crate::clb::node::{Event, Role};
 use crate::clb::{Member, Origin};
 use crate::hsrp::OWN_LEASE;
-use crate::publish::{Assignment, VipInput, assign};
+use crate::publish::VipInput;
 use crate::types::GroupKey;
 use platform::snapshot::VipState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ impl Daemon {
     pub(super) fn count_sent(&mut self, key: &GroupKey, clients: &BTreeMap<Destination, u64>, now: u64) {
         let of_group = |vip: &&VipInput| vip.key == *key && !vip.is_own;
         let vips: BTreeSet<IpAddr> =
-            self.published.vips.iter().filter(of_group).map(|vip| vip.address).collect();
+            self.view.published.vips.iter().filter(of_group).map(|vip| vip.address).collect();
         let mut totals: BTreeMap<IpAddr, u64> = BTreeMap::new();
         for ((_, gateway), count) in clients.iter().filter(|((vip, _), _)| vips.contains(vip)) {
             *totals.entry(*gateway).or_default() += count;
@@ -36,7 +36,7 @@ impl Daemon {
         }
     }
 
-    /// Makes the choice, and has it published where it moves a slot or a gateway.
+    /// Makes the choice. The publisher publishes it where it moves a slot or a gateway.
     pub(in crate::daemon) fn choose(&mut self, key: &GroupKey, now: u64) {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let standings = group.node.standings(now);
@@ -55,27 +55,8 @@ impl Daemon {
                 })
             })
             .collect();
-        let flags = |members: &[Member]| -> Vec<(IpAddr, bool)> {
-            members.iter().map(|member| (member.address, member.usable)).collect()
-        };
-        let moved = flags(&group.members) != flags(&members);
-        let primary = group.node.role() == Role::Primary;
-        let paced = group.is_paced(now);
         group.members = members;
-        if moved {
-            self.dirty = true;
-            return;
-        }
-        let members = self.clusters.groups.get(key).map(|group| group.members.clone()).unwrap_or_default();
-        for vip in self.published.vips.iter().filter(|vip| vip.key == *key && (primary || vip.is_own)) {
-            let current =
-                self.state.assignments.get(&vip.address).cloned().unwrap_or_else(Assignment::default);
-            let mut left = match self.clusters.budgets.get_mut(&vip.address) {
-                Some(budget) if paced => budget.left(now),
-                _ => platform::snapshot::SLOTS,
-            };
-            self.dirty |= assign(&current, &members, &mut left).slots != current.slots;
-        }
+        self.dirty = true;
     }
 
     /// Own addresses whose requests are shed to other members.
@@ -85,9 +66,9 @@ impl Daemon {
         };
         let mut vips: Vec<VipInput> = Vec::new();
         for (key, group) in self.clusters.groups.iter().filter(|(_, group)| sheds(group)) {
-            let Some(role) = self.roles.get(key) else { continue };
+            let Some(role) = self.view.roles.get(key) else { continue };
             let own = group.node.settings().own;
-            let mac = self.exception(&key.interface).and_then(|exception| self.sender.mac(exception));
+            let mac = self.exception(&key.interface).and_then(|exception| self.links.borrow().mac(exception));
             let Some(mac) = mac.filter(|_| vips.iter().all(|vip| vip.address != own)) else { continue };
             vips.push(VipInput {
                 address: own,
@@ -100,25 +81,10 @@ impl Daemon {
                 epoch: 0,
                 key: key.clone(),
                 is_own: true,
+                pending: false,
                 members: group.members.clone(),
             });
         }
         vips
-    }
-
-    /// Budgets for the addresses that are published: moves are held back where members report their load.
-    pub(in crate::daemon) fn keep_budgets(&mut self, vips: &[VipInput], now: u64) {
-        let settled =
-            |vip: &&VipInput| self.clusters.groups.get(&vip.key).is_some_and(|group| group.is_paced(now));
-        let paced: BTreeSet<IpAddr> = vips
-            .iter()
-            .filter(|vip| vip.members.iter().any(|member| member.origin == Origin::Reported))
-            .filter(settled)
-            .map(|vip| vip.address)
-            .collect();
-        self.clusters.budgets.retain(|address, _| paced.contains(address));
-        for address in paced {
-            self.clusters.budgets.entry(address).or_default();
-        }
     }
 }

@@ -127,7 +127,7 @@ impl Daemon {
     fn feed_event(&mut self, key: &GroupKey, event: FeedEvent, now: u64) {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let mut count = |name| *group.counts.entry(name).or_default() += 1;
-        if self.clusters.debug && self.election.limits.allow("CLB-7-DEBUG", &key.to_string(), 200, now) {
+        if self.clusters.debug && self.limits.allow("CLB-7-DEBUG", &key.to_string(), 200, now) {
             tracing::info!("CLB: {key}: {event:?}");
         }
         let event = match event {
@@ -152,7 +152,7 @@ impl Daemon {
             FeedEvent::MemberDown { peer, reason } => {
                 count("members_disconnected");
                 group.on_other_key.remove(&peer);
-                if self.election.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
+                if self.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
                     tracing::info!("%CLB-5-FEED: {key}: member {peer} is no longer connected: {reason}");
                 }
                 // Only a goodbye is an end: who merely loses its connection has holdtime to come back.
@@ -177,7 +177,7 @@ impl Daemon {
                 }
                 // The connection itself has told of a fault.
                 let ordinary = !reason.is_fault();
-                if ordinary && self.election.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
+                if ordinary && self.limits.allow("CLB-5-FEED", &key.to_string(), LOG_LIMIT, now) {
                     tracing::info!("%CLB-5-FEED: {key}: the connection to the primary has ended: {reason}");
                 }
                 Event::PrimaryDown
@@ -202,7 +202,8 @@ impl Daemon {
     /// The cluster's address for members, and this node's.
     pub(in crate::daemon) fn feed_endpoint(&self, key: &GroupKey) -> Option<(SocketAddr, IpAddr)> {
         let cluster = self.config.cluster.as_ref()?;
-        let address = self.roles.get(key)?.addresses().into_iter().find(|address| !is_link_local(address))?;
+        let address =
+            self.view.roles.get(key)?.addresses().into_iter().find(|address| !is_link_local(address))?;
         Some((SocketAddr::new(address, cluster.port()), self.plan.group(key)?.own?))
     }
 
@@ -213,7 +214,7 @@ impl Daemon {
         match keys.into_iter().map(|key| Secret::new(&key.0)).collect() {
             Ok(secrets) => Some(secrets),
             Err(error) => {
-                if self.election.limits.allow("CLB-3-KEY", "", 1, now) {
+                if self.limits.allow("CLB-3-KEY", "", 1, now) {
                     tracing::error!(
                         "%CLB-3-KEY: the cluster key cannot be used: {error}; the load feed stays closed"
                     );
@@ -281,7 +282,7 @@ impl Daemon {
             Ok(server) => group.server = Some(server),
             Err(error) => {
                 group.listen_at = now + LISTEN_RETRY;
-                if self.election.limits.allow("CLB-3-LISTEN", &key.to_string(), 1, now) {
+                if self.limits.allow("CLB-3-LISTEN", &key.to_string(), 1, now) {
                     tracing::error!("%CLB-3-LISTEN: {key}: {error}; trying again every second");
                 }
             }

@@ -5,19 +5,17 @@ mod choice;
 mod feed;
 mod orders;
 
-use super::Daemon;
+use super::{Daemon, hsrp};
 use crate::clb::feed::{Client, FeedEvent, Server};
 use crate::clb::load::Rules;
 use crate::clb::node::{Action, Event, Log, Node, Role, Settings};
 use crate::clb::{self, Member};
 use crate::config::health::GroupPlan;
 use crate::config::{self, Cluster, LoadSource, Selection, StaticGateway};
-use crate::hsrp::OWN_LEASE;
 use crate::hsrp::message::State;
 use crate::load::drain::{self, Drain, Progress};
 use crate::load::probe::{Probe, ProbeSpec, ProbeState};
 use crate::load::{Counts, Reading, Source, SourceSpec};
-use crate::publish::MoveBudget;
 use crate::types::GroupKey;
 use feed::{FeedParameters, Outbox, QUEUE_LENGTH};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +28,6 @@ use tokio::sync::mpsc;
 pub(in crate::daemon) const CHOICE_INTERVAL: u64 = 25_000_000;
 /// A source has this long for its first answer before the node calls itself unhealthy, ns.
 const FIRST_ANSWER: u64 = 1_500_000_000;
-/// Requests to an own address are shed for so long after this node's last sign of life, ns.
-const SHED_LEASE: u64 = 10_000_000_000;
 /// A primary that has started waits at least this long for its members before slots move slowly, ns.
 const START_UP: u64 = 3_000_000_000;
 /// The thread that talks to others rests so long before it waits for more: of 63 members that report ten times a second
@@ -139,7 +135,8 @@ pub struct Clusters {
     drain: Option<Drain>,
     /// The problem of the drain that was logged last
     drain_problem: Option<String>,
-    pub(in crate::daemon) budgets: BTreeMap<IpAddr, MoveBudget>,
+    /// The orders that the state file has
+    pub(in crate::daemon) saved_orders: Option<BTreeMap<String, crate::clb::orders::Orders>>,
     pub(in crate::daemon) turn_at: u64,
     incarnation: u64,
     /// `debug crypto ikev2 cluster`
@@ -160,7 +157,7 @@ impl Clusters {
             probes: BTreeMap::new(),
             drain: None,
             drain_problem: None,
-            budgets: BTreeMap::new(),
+            saved_orders: None,
             turn_at: 0,
             incarnation: since.as_millis() as u64,
             debug: false,
@@ -171,6 +168,16 @@ impl Clusters {
     pub(in crate::daemon) fn members(&self, key: &GroupKey) -> Vec<Member> {
         let group = self.groups.get(key).filter(|group| group.node.role() == Role::Primary);
         group.map(|group| group.members.clone()).unwrap_or_default()
+    }
+
+    /// Whether this node acts as primary of a group, or the group has no node that could.
+    pub(in crate::daemon) fn is_primary(&self, key: &GroupKey) -> bool {
+        self.groups.get(key).is_none_or(|group| group.node.hsrp() == Role::Primary)
+    }
+
+    /// Whether slots of this group move slowly.
+    pub(in crate::daemon) fn is_paced(&self, key: &GroupKey, now: u64) -> bool {
+        self.groups.get(key).is_some_and(|group| group.is_paced(now))
     }
 
     /// Whether clients of this group's virtual address are redirected.
@@ -341,7 +348,7 @@ impl Daemon {
     fn leave_cluster(&mut self, key: &GroupKey, now: u64) {
         self.cluster_event(key, Event::Stop, now);
         self.clusters.groups.remove(key);
-        self.synced(key, true, now);
+        self.hsrp.send(hsrp::Command::Synced(key.clone(), true));
     }
 
     /// Starts the load source, anew where the configuration or the cores that poll have changed.
@@ -404,11 +411,12 @@ impl Daemon {
             .groups
             .iter()
             .filter_map(|(key, group)| {
-                let hsrp = self.roles.get(key)?;
-                let role = match hsrp.state() {
+                let group_role = self.view.roles.get(key)?;
+                let role = match group_role.state() {
                     State::Active => Role::Primary,
                     State::Standby | State::Speak | State::Listen => {
-                        let active = hsrp.machine.as_ref().and_then(crate::hsrp::machine::Group::active);
+                        let active =
+                            group_role.machine.as_ref().and_then(crate::hsrp::machine::Group::active);
                         Role::Secondary(active.map(|peer| peer.source))
                     }
                     State::Disabled | State::Init | State::Learn => Role::None,
@@ -431,7 +439,6 @@ impl Daemon {
         if self.clusters.groups.is_empty() {
             return;
         }
-        self.writer.set_lease(OWN_LEASE, now + SHED_LEASE, false);
         let keys: Vec<GroupKey> = self.clusters.groups.keys().cloned().collect();
         let reading = self.read_source(now);
         let probes: Vec<(IpAddr, bool)> = self
@@ -470,7 +477,7 @@ impl Daemon {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let ready = !feeds || !group.node.runs() || group.node.is_synced(now);
         if group.synced.replace(ready) != Some(ready) {
-            self.synced(key, ready, now);
+            self.hsrp.send(hsrp::Command::Synced(key.clone(), ready));
         }
     }
 
@@ -481,7 +488,7 @@ impl Daemon {
             return;
         }
         if let Some(problem) = &problem
-            && self.election.limits.allow("CLB-4-DRAIN", "drain", LOG_LIMIT, now)
+            && self.limits.allow("CLB-4-DRAIN", "drain", LOG_LIMIT, now)
         {
             tracing::warn!("%CLB-4-DRAIN: {problem}");
         }
@@ -590,7 +597,7 @@ impl Daemon {
         if let Some(group) = self.clusters.groups.get_mut(key).filter(|_| !name.is_empty()) {
             *group.counts.entry(name).or_default() += 1;
         }
-        if self.election.limits.allow(kind, &key.to_string(), LOG_LIMIT, now) {
+        if self.limits.allow(kind, &key.to_string(), LOG_LIMIT, now) {
             match kind.as_bytes()[4] {
                 b'0'..=b'3' => tracing::error!("%{kind}: {key}: {text}"),
                 b'4' => tracing::warn!("%{kind}: {key}: {text}"),

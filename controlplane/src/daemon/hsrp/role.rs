@@ -8,7 +8,7 @@ use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::Transport;
 use crate::hsrp::router::Advertiser;
 use crate::hsrp::{DELAY_MINIMUM, DELAY_RELOAD, virtual_mac};
-use crate::types::{Family, GroupKey, virtual_link_local};
+use crate::types::{Family, GroupKey, is_link_local, virtual_link_local};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub enum Phase {
 }
 
 /// One group of this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Role {
     /// What it is configured to be
     pub plan: GroupPlan,
@@ -59,7 +59,7 @@ pub struct Role {
     /// Where the addresses are
     pub phase: Phase,
     /// Messages that leave when the addresses have been given up
-    pub held: Vec<Message>,
+    pub held: Vec<(Message, IpAddr)>,
     /// Announcements are due as soon as the addresses are here
     pub announce: bool,
     /// The router advertisements of an IPv6 group while its addresses are here
@@ -72,8 +72,16 @@ pub struct Role {
     pub grace: bool,
     /// What uses the role is ready for it (`preempt delay sync`)
     pub synced: bool,
-    /// The machine was last told that a data plane carries its frames
+    /// A data plane carries its frames
+    pub carried: bool,
+    /// The machine was last told that a data plane carries its frames and its devices are right
     pub dataplane: bool,
+    /// Ticket of the last request about its macvlan
+    pub ticket: u64,
+    /// Why its devices cannot carry the role: what the kernel refused
+    pub fault: Option<String>,
+    /// The machine has been told that the group may run
+    pub enabled: bool,
     /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
     /// [`u64::MAX`]: it has not moved yet), so that they do not leave when it wakes
     pub wedged: Option<u64>,
@@ -100,7 +108,11 @@ impl Role {
             reload: false,
             grace: false,
             synced: true,
+            carried: true,
             dataplane: true,
+            ticket: 0,
+            fault: None,
+            enabled: false,
             wedged: None,
             refused: BTreeMap::new(),
         }
@@ -154,9 +166,29 @@ impl Role {
             .collect()
     }
 
+    /// The virtual link-local address of an IPv6 group, which its routers elect on and advertise: the configured one, else
+    /// the one that follows from its number.
+    #[must_use]
+    pub fn link_local(&self) -> Option<IpAddr> {
+        elected_address(&self.plan).filter(|_| self.plan.key.family == Family::V6)
+    }
+
     /// Counts a message that was not taken.
     pub fn refuse(&mut self, reason: &'static str) {
         *self.refused.entry(reason).or_default() += 1;
+    }
+}
+
+/// The virtual address that the routers of a group agree on; none where it is to be learned. Over IPv6 it is the
+/// link-local one.
+fn elected_address(plan: &GroupPlan) -> Option<IpAddr> {
+    match plan.key.family {
+        Family::V4 if plan.learns => None,
+        Family::V4 => plan.addresses.first().copied(),
+        Family::V6 => {
+            let configured = plan.addresses.iter().copied().find(is_link_local);
+            configured.or_else(|| Some(virtual_link_local(plan.key.group).into()))
+        }
     }
 }
 
@@ -173,12 +205,7 @@ pub fn machine_config(plan: &GroupPlan, own: IpAddr, mac: [u8; 6]) -> machine::C
         group: plan.key.group,
         own,
         identifier: if plan.version == 2 { mac } else { [0; 6] },
-        virtual_ip: match plan.key.family {
-            Family::V4 if plan.learns => None,
-            Family::V4 => plan.addresses.first().copied(),
-            // IPv6 groups agree on the link-local one, which follows from the group's number.
-            Family::V6 => Some(virtual_link_local(plan.key.group).into()),
-        },
+        virtual_ip: elected_address(plan),
         priority: plan.priority,
         preempt: settings.preempt.map(|preempt| PreemptDelay {
             minimum: seconds(preempt.minimum),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::hsrp::message::Received;
 use std::net::Ipv4Addr;
 
 const T: u64 = 1001 * SECOND;
@@ -33,6 +34,10 @@ fn says(opcode: Opcode, state: State, (host, priority): (u8, u32)) -> Event {
         identifier: [0; 6],
     };
     Event::Received(Received { message, source: ip(host) })
+}
+
+fn probed(address: IpAddr, free: bool) -> Event {
+    Event::Probed { address, free }
 }
 
 fn hello(state: State, from: (u8, u32)) -> Event {
@@ -78,12 +83,13 @@ fn told(group: &mut Group, event: Event, now: u64) -> String {
     let mut words: Vec<String> = Vec::new();
     for action in group.handle(event, now) {
         match action {
-            Action::Send(message) => words.push(format!("{:?}", message.opcode).to_lowercase()),
+            Action::Send { message, .. } => words.push(format!("{:?}", message.opcode).to_lowercase()),
             Action::Become(state) => words.push(format!(">{state}")),
             Action::GainVirtual => words.push("gain".into()),
             Action::LoseVirtual => words.push("lose".into()),
             Action::UpdateVirtual => words.push("update".into()),
             Action::Announce => words.push("announce".into()),
+            Action::Probe(ip) => words.push(format!("probe {ip}")),
             Action::LearnVirtual(ip) => words.push(format!("learn {ip}")),
             Action::Lease { until: 0, .. } => words.push("fence".into()),
             Action::Lease { .. } => {}
@@ -104,9 +110,10 @@ fn told(group: &mut Group, event: Event, now: u64) -> String {
 #[test]
 fn every_cell_of_the_state_table() {
     let take = ">Active hello gain announce A-";
-    let learn = "learn 10.0.0.100 >Listen A+20 B+10";
+    let learn = "probe 10.0.0.100";
     let speak = ">Speak hello A+10 B+10";
     let coup = "coup >Active hello A- B+10";
+    let two = "coup AnotherActive(10.0.0.1)";
     let quit = "fence lose resign >Speak hello A+10 B+10";
     // Columns: Initial, Learn, Listen, Speak, Standby, Active.
     let table: &[(&str, [&str; 6])] = &[
@@ -117,9 +124,9 @@ fn every_cell_of_the_state_table() {
         ("e", ["", "", "", "hello", "hello", "hello"]),
         ("f", ["", "", "", ">Listen B+10", ">Listen B+10", ""]),
         ("f lower", ["", "", "", "", "", ""]),
-        ("g", ["", learn, "A+20", "A+20", "A+20", "fence lose >Speak hello A+20 B+10"]),
-        ("h", ["", learn, "A+20", "A+20", "A+20", "coup"]),
-        ("h preempt", ["", learn, coup, coup, coup, "coup"]),
+        ("g", ["", learn, "A+20", "A+20", "A+20", "fence lose resign >Speak hello A+20 B+10"]),
+        ("h", ["", learn, "A+20", "A+20", "A+20", two]),
+        ("h preempt", ["", learn, coup, coup, coup, two]),
         ("i", ["", "", speak, "A+10", take, ""]),
         ("i not the active", ["", "", "", "", "", ""]),
         ("j", ["", "", "", "", "", quit]),
@@ -185,8 +192,10 @@ fn every_cell_of_the_state_table() {
 fn a_group_without_an_address_starts_in_learn_and_forgets_what_it_learned_when_it_ends() {
     let mut group = Group::new(Config { virtual_ip: None, ..config() }, 0);
     assert_eq!(told(&mut group, Event::Enable { reload: true }, 0), ">Learn");
-    let learned = told(&mut group, hello(State::Active, HIGHER), SECOND);
-    assert_eq!(learned, "learn 10.0.0.100 >Listen A+20 B+20");
+    assert_eq!(told(&mut group, hello(State::Active, HIGHER), SECOND), "probe 10.0.0.100");
+    assert_eq!(group.virtual_ip(), None);
+    let learned = told(&mut group, probed(VIP, true), 2 * SECOND);
+    assert_eq!(learned, "learn 10.0.0.100 >Listen A+19 B+20");
     assert_eq!(group.timers(), Timers { hello: seconds(6), hold: seconds(20) });
     assert_eq!(group.virtual_ip(), Some(VIP));
     group.handle(Event::Disable, 2 * SECOND);
@@ -195,9 +204,9 @@ fn a_group_without_an_address_starts_in_learn_and_forgets_what_it_learned_when_i
 
 #[test]
 fn equal_priority_is_decided_by_the_address() {
-    for (host, expected) in [(9, "fence lose >Speak hello A+20 B+10"), (1, "coup")] {
+    for (host, expected) in [(9, "fence lose resign >Speak hello A+20 B+10"), (1, "AnotherActive")] {
         let mut group = group_in(State::Active, config());
-        assert_eq!(told(&mut group, hello(State::Active, (host, 100)), T), expected);
+        assert!(told(&mut group, hello(State::Active, (host, 100)), T).contains(expected));
     }
 }
 
@@ -348,9 +357,9 @@ fn tracking_lowers_the_priority_or_shuts_the_group() {
         let told = told(&mut group, Event::Track { object, down }, T);
         (told, group.priority())
     };
-    assert_eq!(track(1, true), (String::new(), 70));
-    assert_eq!(track(2, true), (String::new(), 0));
-    assert_eq!(track(2, false), (String::new(), 70));
+    assert_eq!(track(1, true), ("hello".into(), 70), "peers hear of it at once, as of a changed priority");
+    assert_eq!(track(2, true), ("hello".into(), 0));
+    assert_eq!(track(2, false), ("hello".into(), 70));
     assert_eq!(track(4, true), (String::new(), 70));
     assert_eq!(track(3, true), ("fence lose resign >Init".into(), 70));
     assert_eq!(track(3, false), (">Listen A+10 B+10".into(), 70));
@@ -394,7 +403,10 @@ fn a_daemon_back_within_its_lease_goes_on_and_settles_with_whoever_is_active() {
     let (mut group, told_early) = resume(T);
     assert_eq!(told_early, ">Active hello gain announce");
     assert_eq!(group.lease(), (T + 7 * SECOND, true), "somebody may be there: fence");
-    assert_eq!(told(&mut group, hello(State::Active, HIGHER), T + 1), "fence lose >Speak hello A+20 B+10");
+    assert_eq!(
+        told(&mut group, hello(State::Active, HIGHER), T + 1),
+        "fence lose resign >Speak hello A+20 B+10"
+    );
     assert_eq!(resume(1007 * SECOND).1, ">Listen A+10 B+10");
 }
 
@@ -409,7 +421,8 @@ fn hostile_and_odd_hellos_do_no_harm() {
     let own = Note::DuplicateAddress(ip(5));
     assert_eq!(with(|r| r.source = ip(5)).0, format!("{own:?}"));
     assert_eq!(with(|r| r.message.hold = Duration::ZERO).0, format!("{:?} A+10", Note::BadTimers(ip(9))));
-    assert_eq!(with(|r| r.message.hold = Duration::from_secs(4_000_000)).0, "A+255");
+    let long = Note::LongHold { source: ip(9), claimed: 4_000_000 * SECOND, counted: 30 * SECOND };
+    assert_eq!(with(|r| r.message.hold = Duration::from_secs(4_000_000)).0, format!("{long:?} A+30"));
     assert_eq!(with(|r| r.message.group = 8).0, "");
     assert_eq!(with(|r| r.message.version = 2).0, "");
     assert_eq!(with(|r| r.source = "fe80::1".parse().unwrap()).0, "");
@@ -433,4 +446,221 @@ fn hold_under_three_hellos_makes_the_active_say_hello_more_often() {
         assert_eq!(group.state(), State::Active);
     }
     assert_eq!(group.next_hello().unwrap() - group.last_hello, SECOND);
+}
+
+/// What was sent, with its source.
+fn sent(actions: &[Action]) -> Vec<(Opcode, State, IpAddr)> {
+    let sent = actions.iter().filter_map(|action| match action {
+        Action::Send { message, source } => Some((message.opcode, message.state, *source)),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn a_router_that_lets_go_of_the_address_resigns_even_if_the_coup_was_lost() {
+    // The preempting one's hello is the first that this one hears of it.
+    let mut old = group_in(State::Active, config());
+    let out = old.handle(hello(State::Active, HIGHER), T);
+    assert!(sent(&out).contains(&(Opcode::Resign, State::Speak, ip(5))), "{out:?}");
+    // Not yet the owner: there is nothing to resign.
+    let preempting = Config { preempt: Some(PreemptDelay::default()), ..config() };
+    let mut second = group_in(State::Listen, preempting);
+    second.handle(hello(State::Active, LOWER), T);
+    let out = second.handle(hello(State::Active, HIGHER), T + 1);
+    assert!(sent(&out).iter().all(|(opcode, ..)| *opcode != Opcode::Resign), "{out:?}");
+}
+
+#[test]
+fn a_resign_leaves_from_the_address_that_said_the_hellos_before() {
+    let mut group = group_in(State::Active, config());
+    let out = group.handle(Event::Configure(Config { own: ip(6), ..config() }), T);
+    assert_eq!(sent(&out), [(Opcode::Resign, State::Active, ip(5))]);
+    run(&mut group, T + 20 * SECOND);
+    let out = group.handle(Event::Configure(Config { own: ip(6), priority: 7, ..config() }), T + 20 * SECOND);
+    assert_eq!(sent(&out), [(Opcode::Hello, State::Active, ip(6))]);
+}
+
+#[test]
+fn standby_delay_minimum_holds_whenever_the_data_plane_or_the_link_comes_back() {
+    let delays = Config { delay_minimum: seconds(120), ..config() };
+    let mut group = group_in(State::Active, config());
+    group.handle(Event::Configure(Config { timers: Some(DEFAULT_TIMERS), ..delays }), T);
+    group.handle(Event::DataplaneDown, T);
+    group.handle(Event::DataplaneUp, T + SECOND);
+    run(&mut group, T + 121 * SECOND - 1);
+    assert_eq!(group.state(), State::Init);
+    run(&mut group, T + 121 * SECOND);
+    assert_ne!(group.state(), State::Init);
+    // A shorter one than the hold time that is listened through changes nothing, nor does one that goes on.
+    let mut group = group_in(State::Active, config());
+    let short = Config { delay_minimum: seconds(3), timers: Some(DEFAULT_TIMERS), ..config() };
+    group.handle(Event::Configure(short), T);
+    group.handle(Event::DataplaneUp, T);
+    assert_eq!(group.state(), State::Active);
+    group.handle(Event::DataplaneDown, T);
+    group.handle(Event::DataplaneUp, T);
+    assert_eq!(group.next_deadline(), Some(T + 10 * SECOND));
+}
+
+/// A hello with these times.
+fn timed(state: State, from: (u8, u32), hello: Duration, hold: Duration) -> Event {
+    let Event::Received(mut received) = says(Opcode::Hello, state, from) else { unreachable!() };
+    (received.message.hello, received.message.hold) = (hello, hold);
+    Event::Received(received)
+}
+
+#[test]
+fn one_forged_hello_costs_three_hold_times_at_most() {
+    let years = Duration::from_millis(u64::from(u32::MAX));
+    for state in [State::Active, State::Standby] {
+        for timers in [None, Some(DEFAULT_TIMERS)] {
+            let mut group = group_in(State::Active, config());
+            group.handle(Event::Configure(Config { timers, ..config() }), T);
+            group.handle(timed(state, (9, 255), seconds(1), years), T);
+            let gone = |group: &Group| group.active().is_none() && group.standby().is_none();
+            assert!(!gone(&group));
+            run(&mut group, T + 30 * SECOND);
+            assert!(gone(&group), "{state} {timers:?}");
+            run(&mut group, T + 50 * SECOND);
+            assert!(group.owns(), "{state} {timers:?}");
+        }
+    }
+    // In the name of a router that is known, too.
+    let mut group = group_in(State::Active, config());
+    group.handle(timed(State::Standby, LOWER, seconds(3), seconds(10)), T);
+    group.handle(timed(State::Active, (LOWER.0, 255), seconds(1), years), T + SECOND);
+    run(&mut group, T + 51 * SECOND);
+    assert!(group.owns());
+}
+
+#[test]
+fn a_router_of_slower_timers_is_heard_out_once_its_pace_is_known() {
+    let fast = Timers { hello: Duration::from_millis(50), hold: Duration::from_millis(150) };
+    let mut group = group_in(State::Standby, config());
+    // Its hellos were valid for 20 s before this one's timers became fast.
+    group.handle(hello(State::Active, HIGHER), T);
+    group.handle(Event::Configure(Config { timers: Some(fast), ..config() }), T);
+    group.handle(hello(State::Active, HIGHER), T + SECOND);
+    assert_eq!(group.active().map(|peer| peer.hold), Some(20 * SECOND));
+    // One of 3 s and 10 s, not known before: the second hello shows its pace.
+    let mut group = group_in(State::Standby, config());
+    group.handle(Event::Configure(Config { timers: Some(fast), ..config() }), T);
+    let slow = || timed(State::Active, (8, 200), seconds(3), seconds(10));
+    for (at, hold) in [(0, 450), (3, 10_000), (6, 10_000), (9, 10_000)] {
+        group.handle(slow(), T + at * SECOND);
+        assert_eq!(group.heard[0].map(|heard| heard.hold), Some(hold * MILLISECOND), "at {at} s");
+    }
+}
+
+#[test]
+fn an_address_is_learned_when_it_was_probed_and_is_free() {
+    let learns = || group_in(State::Learn, config());
+    let told_by = |address: IpAddr| {
+        let Event::Received(mut received) = hello(State::Active, HIGHER) else { unreachable!() };
+        received.message.virtual_ip = Some(address);
+        Event::Received(received)
+    };
+    let mut group = learns();
+    assert_eq!(told(&mut group, told_by(VIP), T), "probe 10.0.0.100");
+    assert_eq!(told(&mut group, told_by(VIP), T + SECOND), "", "asked once");
+    assert_eq!(told(&mut group, probed(ip(66), true), T + SECOND), "", "nobody asked for this one");
+    assert_eq!(told(&mut group, probed(VIP, false), T + SECOND), "");
+    assert_eq!((group.state(), group.virtual_ip()), (State::Learn, None));
+    assert_eq!(told(&mut group, told_by(VIP), T + 29 * SECOND), "", "refused");
+    assert_eq!(told(&mut group, told_by(ip(101)), T + 29 * SECOND), "probe 10.0.0.101", "another one");
+    assert_eq!(told(&mut group, told_by(ip(102)), T + 29 * SECOND), "", "one at a time");
+    assert_eq!(
+        told(&mut group, probed(ip(101), true), T + 30 * SECOND),
+        "learn 10.0.0.101 >Listen A+19 B+10"
+    );
+    // Another address is probed while the first is kept.
+    assert_eq!(told(&mut group, told_by(VIP), T + 31 * SECOND), "probe 10.0.0.100 A+20");
+    assert_eq!(group.virtual_ip(), Some(ip(101)));
+    assert_eq!(told(&mut group, probed(VIP, true), T + 31 * SECOND), "learn 10.0.0.100");
+    // An answer that comes when the group has ended, or has an address of its own, is too late.
+    for event in [Event::Disable, Event::Configure(config())] {
+        let mut group = learns();
+        group.handle(told_by(ip(77)), T);
+        group.handle(event, T);
+        assert_eq!(told(&mut group, probed(ip(77), true), T), "");
+        assert_ne!(group.virtual_ip(), Some(ip(77)));
+    }
+}
+
+#[test]
+fn resigns_played_back_cost_the_role_once_a_minute() {
+    let resign = || says(Opcode::Resign, State::Active, HIGHER);
+    let mut group = group_in(State::Standby, config());
+    group.handle(hello(State::Active, HIGHER), T);
+    assert!(told(&mut group, resign(), T).contains(">Active"));
+    // The true active router goes on: its coup and its hello say so.
+    group.handle(says(Opcode::Coup, State::Active, HIGHER), T + 1);
+    let back = told(&mut group, hello(State::Active, HIGHER), T + 2);
+    assert!(back.contains("FalseResign"), "{back}");
+    run(&mut group, T + 10 * SECOND);
+    group.handle(hello(State::Active, HIGHER), T + 10 * SECOND);
+    run(&mut group, T + 11 * SECOND);
+    assert_eq!(group.state(), State::Standby);
+    for step in 1..40 {
+        let now = T + 11 * SECOND + step * SECOND / 10;
+        group.handle(resign(), now);
+        run(&mut group, now);
+        if step % 30 == 0 {
+            group.handle(hello(State::Active, HIGHER), now);
+        }
+        assert_eq!(group.state(), State::Standby, "step {step}");
+    }
+    // A true one is followed by no hello: 7.5 s, its hello time and a quarter, not the 20 s of its hold time.
+    let start = T + 16 * SECOND;
+    group.handle(hello(State::Active, HIGHER), start);
+    group.handle(resign(), start);
+    run(&mut group, start + 8 * SECOND);
+    assert_eq!(group.state(), State::Active);
+}
+
+#[test]
+fn a_router_that_hands_the_role_over_and_takes_it_back_is_not_doubted() {
+    let mut group = group_in(State::Standby, config());
+    group.handle(hello(State::Active, HIGHER), T);
+    group.handle(says(Opcode::Resign, State::Active, HIGHER), T);
+    assert_eq!(group.state(), State::Active);
+    group.handle(says(Opcode::Coup, State::Listen, HIGHER), T + SECOND);
+    let back = told(&mut group, hello(State::Active, HIGHER), T + SECOND + 1);
+    assert!(!back.contains("FalseResign"), "{back}");
+    group.handle(Event::Tick, T + 2 * SECOND);
+    assert_eq!(group.doubted, None);
+}
+
+#[test]
+fn a_machine_that_stood_still_fences_first_and_listens() {
+    let paused = |length: u64| Event::Paused { length };
+    // The lease has 7 s: a pause that ended it counts, one that did not is answered by a hello.
+    let with_peer = || {
+        let mut group = group_in(State::Active, config());
+        group.handle(hello(State::Standby, LOWER), T);
+        group
+    };
+    let told_of = |mut group: Group, length| told(&mut group, paused(length), T + SECOND);
+    assert_eq!(told_of(with_peer(), 2 * SECOND), "hello");
+    let lapsed = told_of(with_peer(), 3600 * SECOND);
+    assert!(lapsed.contains("fence lose resign >Listen A+10 B+10"), "{lapsed}");
+    let alone = told_of(group_in(State::Active, config()), 3600 * SECOND);
+    assert!(alone.contains("fence lose hello"), "{alone}");
+    assert_eq!(told_of(with_peer(), 0), "hello");
+    // Any other router listens for a hold time before it acts.
+    for state in [State::Listen, State::Speak, State::Standby] {
+        let mut group = group_in(state, config());
+        group.handle(paused(3600 * SECOND), T);
+        run(&mut group, T + 10 * SECOND - 1);
+        assert_eq!(group.state(), state);
+    }
+    assert_eq!(told(&mut group_in(State::Init, config()), paused(SECOND), T), "");
+}
+
+#[test]
+fn another_active_router_is_named() {
+    let mut group = group_in(State::Active, config());
+    assert_eq!(told(&mut group, hello(State::Active, LOWER), T), "coup AnotherActive(10.0.0.1)");
+    assert_eq!(told(&mut group, hello(State::Active, LOWER), T + SECOND), "coup", "rate limited");
 }

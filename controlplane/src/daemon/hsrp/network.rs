@@ -1,0 +1,451 @@
+//! Messages in and out, and the sockets for them.
+
+use super::runner::{FEW_LINES, Runner};
+use super::{Phase, Role};
+use crate::config::Interface;
+use crate::hsrp::address::{check_learned, check_source};
+use crate::hsrp::link::{Listening, Solicitations};
+use crate::hsrp::machine::Event;
+use crate::hsrp::message::Message;
+use crate::hsrp::packet::{self, MAX_LEN, Transport};
+use crate::hsrp::router::is_solicitation;
+use crate::net::{announce, probe};
+use crate::show::standby::dotted_mac;
+use crate::types::{GroupKey, Prefix};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Messages read from one socket before anything else has its turn.
+const BUDGET: usize = 64;
+/// Between two readings of the sockets: a flood costs no more turns than this allows.
+const READ_INTERVAL: Duration = Duration::from_millis(1);
+/// A group that gives its addresses up holds no more messages back than this.
+const MAX_HELD: usize = 8;
+
+/// A socket to be open: for messages of the groups on a port, or for hosts that ask an IPv6 group for a router.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Messages(usize, Transport),
+    Hosts(GroupKey),
+}
+
+#[derive(Debug)]
+pub(super) enum Open {
+    Messages(Listening),
+    Hosts(Solicitations),
+}
+
+impl Open {
+    fn device(&self) -> &(String, u32) {
+        match self {
+            Open::Messages(socket) => &socket.device,
+            Open::Hosts(socket) => &socket.device,
+        }
+    }
+
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Open::Messages(socket) => socket.poll_readable(context),
+            Open::Hosts(socket) => socket.poll_readable(context),
+        }
+    }
+}
+
+/// The sockets. Joining and leaving a multicast group takes the kernel's RTNL, so they are opened and closed by a thread
+/// beside the loop.
+#[derive(Default)]
+pub(super) struct Listeners {
+    open: BTreeMap<Place, Open>,
+    opening: BTreeSet<Place>,
+}
+
+impl Listeners {
+    /// Waits until a message can be read, and at least `pause`.
+    pub(super) async fn readable(&self, pause: Duration) {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        std::future::poll_fn(|context| {
+            let ready = self.open.values().any(|socket| socket.poll_readable(context).is_ready());
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// What a thread beside the loop has done for it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A probe for a virtual address: the MAC of another host that has it
+    Probed(GroupKey, IpAddr, std::io::Result<Option<[u8; 6]>>),
+    /// A socket
+    Opened(Place, String, std::io::Result<Open>),
+}
+
+impl Runner {
+    /// Sends a message, or holds it back while the addresses are being given up, so that a resign says no less than the
+    /// truth.
+    pub(super) fn post(&mut self, key: &GroupKey, message: Message, source: IpAddr, now: u64) {
+        let Some(role) = self.roles.get_mut(key) else { return };
+        // Without a data plane that carries the port's frames nothing leaves; and from the queue of one that stands
+        // still it would leave when that one wakes, and be a lie by then.
+        if !role.carried || role.wedged.is_some() {
+            return;
+        }
+        if matches!(role.phase, Phase::Withdrawing { .. } | Phase::Clearing(_)) {
+            if role.held.len() == MAX_HELD {
+                role.held.remove(0);
+            }
+            role.held.push((message, source));
+            return;
+        }
+        self.send(key, &message, source, now);
+    }
+
+    /// Sends a message from `source`: the interface may have another address by now than when it was held back.
+    pub(super) fn send(&mut self, key: &GroupKey, message: &Message, source: IpAddr, now: u64) {
+        let Some(role) = self.roles.get(key) else { return };
+        let (Some(machine), Some(transport)) = (&role.machine, role.transport()) else { return };
+        let Some((exception, macvlan)) = self.settings.devices(&role.plan) else { return };
+        let payload = match packet::emit(message, &role.auth, source) {
+            Ok(payload) => payload,
+            Err(error) => {
+                if self.may_log("HSRP-3-MESSAGE", key, FEW_LINES, now) {
+                    tracing::error!("%HSRP-3-MESSAGE: {key}: cannot be sent: {error}");
+                }
+                return;
+            }
+        };
+        let (device, mac) = match machine.owns() {
+            true => (macvlan, role.mac()),
+            false => (exception.clone(), self.links.mac(&exception).unwrap_or_default()),
+        };
+        let out = |device: &str| {
+            let to = self.links.packet(device).ok_or(std::io::ErrorKind::NotFound)?;
+            self.sender.send(&to, transport, mac, source, &payload)
+        };
+        let sent = out(&device);
+        // A macvlan that is only just being made: the hello must leave all the same.
+        let again = sent.is_err().then(|| out(&exception));
+        if self.debug.packets && self.debug_line(now) {
+            tracing::info!("HSRP: {key} {} out from {device}", line(message));
+        }
+        if let Err(error) = sent
+            && again.is_some_and(|again| again.is_err())
+            && self.may_log("HSRP-4-SEND", key, FEW_LINES, now)
+        {
+            tracing::warn!("%HSRP-4-SEND: {key}: {device}: {error}: see `ip link show {exception}`");
+        }
+    }
+
+    /// Has the sockets that are missing opened, and those that are not wanted closed.
+    pub(super) fn listen(&mut self) {
+        let mut wanted: BTreeMap<Place, String> = BTreeMap::new();
+        for role in self.roles.values().filter(|role| role.plan.down.is_empty()) {
+            let (Some(transport), Some((exception, macvlan)), Some(port)) =
+                (role.transport(), self.settings.devices(&role.plan), role.plan.port)
+            else {
+                continue;
+            };
+            // The other version of IPv4 too, to tell the operator of a router that speaks it.
+            let other = match transport {
+                Transport::V1 => Some(Transport::V2),
+                Transport::V2 => Some(Transport::V1),
+                Transport::V2Ipv6 => None,
+            };
+            for transport in [Some(transport), other].into_iter().flatten() {
+                wanted.insert(Place::Messages(port, transport), exception.clone());
+            }
+            if role.router.is_some() {
+                wanted.insert(Place::Hosts(role.plan.key.clone()), macvlan);
+            }
+        }
+        let links = &self.links;
+        let right = |place: &Place, open: &Open| {
+            let (name, index) = open.device();
+            wanted.get(place) == Some(name) && links.index(name) == Some(*index)
+        };
+        let old: Vec<Open> = self
+            .listeners
+            .open
+            .extract_if(.., |place, open| !right(place, open))
+            .map(|(_, open)| open)
+            .collect();
+        if !old.is_empty() {
+            tokio::task::spawn_blocking(move || drop(old));
+        }
+        for (place, device) in wanted {
+            let known = self.listeners.open.contains_key(&place) || self.listeners.opening.contains(&place);
+            // One that failed is tried again with the next look, four times a second.
+            if known || self.links.index(&device).is_none() {
+                continue;
+            }
+            self.listeners.opening.insert(place.clone());
+            let outcomes = self.outcomes.0.clone();
+            tokio::task::spawn_blocking(move || {
+                let open = match &place {
+                    Place::Messages(_, transport) => Listening::open(*transport, &device).map(Open::Messages),
+                    Place::Hosts(_) => Solicitations::open(&device).map(Open::Hosts),
+                };
+                // The loop may have ended.
+                let _ = outcomes.blocking_send(Outcome::Opened(place, device, open));
+            });
+        }
+    }
+
+    /// Takes what a thread beside the loop has done.
+    pub(super) fn outcome(&mut self, outcome: Outcome, now: u64) {
+        match outcome {
+            Outcome::Probed(key, address, holder) => self.probed(&key, address, holder, now),
+            Outcome::Opened(place, device, open) => {
+                self.listeners.opening.remove(&place);
+                match open {
+                    Ok(open) => drop(self.listeners.open.insert(place, open)),
+                    Err(error) => self.not_opened(&place, &device, &error, now),
+                }
+            }
+        }
+    }
+
+    fn not_opened(&mut self, place: &Place, device: &str, error: &std::io::Error, now: u64) {
+        match place {
+            Place::Messages(_, transport) => {
+                if self.limits.allow("HSRP-3-SOCKET", device, FEW_LINES, now) {
+                    tracing::error!(
+                        "%HSRP-3-SOCKET: {device}: port {}: {error}: no election is possible there; trying again",
+                        transport.port()
+                    );
+                }
+            }
+            Place::Hosts(key) => {
+                if self.may_log("HSRP-4-HOSTS", key, FEW_LINES, now) {
+                    tracing::warn!(
+                        "%HSRP-4-HOSTS: {key}: {device}: {error}: hosts that ask for a router wait for the next \
+                         advertisement; trying again"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Reads what has come, within bounds.
+    pub(super) fn receive(&mut self, now: u64) {
+        let mut buffer = [0; MAX_LEN + 1];
+        let open = std::mem::take(&mut self.listeners.open);
+        let mut read = 0;
+        for (place, socket) in &open {
+            for _ in 0..BUDGET {
+                let heard = match socket {
+                    Open::Messages(socket) => socket.read(&mut buffer),
+                    Open::Hosts(socket) => socket.read(&mut buffer),
+                };
+                let Some(heard) = heard else { break };
+                read += 1;
+                let payload = &buffer[..heard.len.min(MAX_LEN + 1)];
+                match place {
+                    Place::Messages(port, transport) => {
+                        self.receive_message(*port, *transport, heard.source, heard.hop_limit, payload, now);
+                    }
+                    Place::Hosts(key) => {
+                        let payload = &payload[..payload.len().min(MAX_LEN)];
+                        if let IpAddr::V6(source) = heard.source
+                            && is_solicitation(payload, source, heard.hop_limit)
+                            && let Some(router) =
+                                self.roles.get_mut(key).and_then(|role| role.router.as_mut())
+                        {
+                            // No two clocks agree to the nanosecond: their phase is as good as a random number.
+                            router.solicited(now, now);
+                        }
+                    }
+                }
+            }
+        }
+        self.listeners.open = open;
+        if read > 0 {
+            self.read_at = now.saturating_add(READ_INTERVAL.as_nanos() as u64);
+        }
+    }
+
+    fn receive_message(
+        &mut self,
+        port: usize,
+        transport: Transport,
+        source: IpAddr,
+        hop_limit: u8,
+        payload: &[u8],
+        now: u64,
+    ) {
+        let checked = transport.check(source, hop_limit);
+        // Only a router of the link, by an address of its own, has a part in its elections.
+        if checked.is_ok()
+            && let Err(error) = check_source(source, self.subnets(port), self.virtuals(port, None))
+        {
+            *self.refused.entry((port, error.name())).or_default() += 1;
+            if self.debug.errors && self.debug_line(now) {
+                tracing::info!("HSRP: source address {source} {error}");
+            }
+            return;
+        }
+        let parsed = checked.and_then(|()| packet::parse(payload, transport));
+        let settings = self.settings.clone();
+        let Some((interface, configured)) = settings.interface(port) else { return };
+        let version = configured.map_or(1, Interface::version);
+        if transport.version() != version {
+            *self.refused.entry((port, "other-version")).or_default() += 1;
+            let place = settings.ports[port].exception.as_deref().unwrap_or_default();
+            if parsed.is_ok() && self.limits.allow("HSRP-4-VERSION", place, FEW_LINES, now) {
+                tracing::warn!(
+                    "%HSRP-4-VERSION: {interface}: {source} speaks version {}, this node version {version}: neither \
+                     hears the other; enter the same `standby version` on both",
+                    transport.version()
+                );
+            }
+            return;
+        }
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                *self.refused.entry((port, error.name())).or_default() += 1;
+                if self.debug.errors && self.debug_line(now) {
+                    tracing::info!("HSRP: from {source} on {interface}: {error}");
+                }
+                return;
+            }
+        };
+        let key =
+            GroupKey { interface: interface.clone(), group: parsed.group(), family: transport.family() };
+        let Some(role) = self.roles.get_mut(&key).filter(|role| role.machine.is_some()) else {
+            *self.refused.entry((port, "unknown-group")).or_default() += 1;
+            return;
+        };
+        match parsed.authenticate(&role.auth, source, now) {
+            Ok(received) => {
+                if self.debug.packets && self.debug_line(now) {
+                    tracing::info!("HSRP: {key} {} in from {source}", line(&received.message));
+                }
+                self.handle(&key, Event::Received(received), now);
+            }
+            Err(error) => {
+                role.refuse(error.name());
+                if self.debug.errors && self.debug_line(now) {
+                    tracing::info!("HSRP: {key} from {source}: {error}");
+                } else if self.may_log("HSRP-4-BADAUTH", &key, FEW_LINES, now) {
+                    tracing::warn!("%HSRP-4-BADAUTH: {key}: from {source}: {error}");
+                }
+            }
+        }
+    }
+
+    /// The subnets of the interface on a port.
+    fn subnets(&self, port: usize) -> impl Iterator<Item = Prefix> {
+        let interface = self.settings.interface(port).and_then(|(_, interface)| interface);
+        interface.into_iter().flat_map(Interface::addresses)
+    }
+
+    /// The virtual addresses of the groups on a port, but for those of the group `except`.
+    fn virtuals(&self, port: usize, except: Option<&GroupKey>) -> impl Iterator<Item = IpAddr> {
+        let on_port = move |role: &&Role| role.plan.port == Some(port) && Some(&role.plan.key) != except;
+        self.roles
+            .values()
+            .filter(on_port)
+            .flat_map(|role| role.addresses().into_iter().chain(role.link_local()))
+    }
+
+    /// Checks a virtual address that is to be learned, and has the link probed for another host that has it.
+    pub(super) fn probe(&mut self, key: &GroupKey, address: IpAddr, now: u64) {
+        let Some(role) = self.roles.get(key) else { return };
+        let (Some(port), Some((exception, _))) = (role.plan.port, self.settings.devices(&role.plan)) else {
+            return;
+        };
+        let peers = role.machine.iter().flat_map(|machine| [machine.active(), machine.standby()]);
+        let routers = peers.flatten().map(|peer| peer.source);
+        let own = self.settings.config.own_addresses();
+        let checked =
+            check_learned(address, self.subnets(port), own, self.virtuals(port, Some(key)), routers);
+        let (mac, outcomes, of) = (role.mac(), self.outcomes.0.clone(), key.clone());
+        match (checked, address) {
+            (Ok(()), IpAddr::V4(host)) => drop(tokio::task::spawn_blocking(move || {
+                let holder = probe::holder(&exception, host, mac);
+                // The loop may have ended.
+                let _ = outcomes.blocking_send(Outcome::Probed(of, address, holder));
+            })),
+            (Err(error), _) => self.not_learned(key, address, &error.to_string(), now),
+            (Ok(()), IpAddr::V6(_)) => {}
+        }
+    }
+
+    /// Gives a group the outcome of its probe.
+    fn probed(
+        &mut self,
+        key: &GroupKey,
+        address: IpAddr,
+        holder: std::io::Result<Option<[u8; 6]>>,
+        now: u64,
+    ) {
+        match holder {
+            Ok(None) => drop(self.handle(key, Event::Probed { address, free: true }, now)),
+            Ok(Some(mac)) => {
+                let reason = format!("is in use by the host with MAC {}", dotted_mac(mac));
+                self.not_learned(key, address, &reason, now);
+            }
+            Err(error) => self.not_learned(key, address, &format!("cannot be probed: {error}"), now),
+        }
+    }
+
+    fn not_learned(&mut self, key: &GroupKey, address: IpAddr, reason: &str, now: u64) {
+        if self.may_log("HSRP-4-NOTLEARNED", key, FEW_LINES, now) {
+            tracing::warn!(
+                "%HSRP-4-NOTLEARNED: {key}: virtual address {address} of the active router {reason}: not learned; \
+                 check that router, or enter `standby {} ip ADDRESS`",
+                key.group
+            );
+        }
+        self.handle(key, Event::Probed { address, free: false }, now);
+    }
+
+    /// Announces a group's addresses from its macvlan.
+    pub(super) fn announce(&mut self, key: &GroupKey) {
+        let Some(role) = self.roles.get(key) else { return };
+        let mut addresses = role.addresses();
+        addresses.extend(role.link_local().filter(|link_local| !role.addresses().contains(link_local)));
+        let frames = addresses.into_iter().map(|address| announce::announcement(role.mac(), address));
+        self.send_frames(key, frames.collect());
+    }
+
+    /// The last advertisement, before the resign: the next router advertises the same address and is to have the last
+    /// word.
+    pub(super) fn last_advertisement(&mut self, key: &GroupKey) {
+        let Some(role) = self.roles.get_mut(key) else { return };
+        let (was_router, reachable) = (role.router.take().is_some(), role.carried);
+        if was_router && reachable {
+            self.advertise(key, Duration::ZERO);
+        }
+    }
+
+    pub(super) fn advertise(&mut self, key: &GroupKey, lifetime: Duration) {
+        let Some(role) = self.roles.get(key) else { return };
+        let Some(IpAddr::V6(address)) = role.link_local() else { return };
+        let frame = announce::router_advertisement(role.mac(), address, lifetime).to_vec();
+        self.send_frames(key, vec![frame]);
+    }
+
+    fn send_frames(&mut self, key: &GroupKey, frames: Vec<Vec<u8>>) {
+        let Some((_, device)) = self.roles.get(key).and_then(|role| self.settings.devices(&role.plan)) else {
+            return;
+        };
+        let to = self.links.packet(&device).ok_or(std::io::Error::from(std::io::ErrorKind::NotFound));
+        let sent = to.and_then(|to| frames.iter().try_for_each(|frame| self.sender.send_frame(&to, frame)));
+        if let Err(error) = sent
+            && self.may_log("HSRP-4-ANNOUNCE", key, FEW_LINES, platform::clock::monotonic_ns())
+        {
+            tracing::warn!("%HSRP-4-ANNOUNCE: {key}: {device}: {error}: see `ip link show {device}`");
+        }
+    }
+}
+
+fn line(message: &Message) -> String {
+    let Message { opcode, state, priority, hello, hold, .. } = message;
+    format!("{opcode:?} {} pri {priority} hello {hello:?} hold {hold:?}", state.name())
+}
