@@ -324,7 +324,7 @@ fn announcements() -> Vec<Sent> {
         ),
         sent(
             "router advertisement",
-            &announce::router_advertisement(mac6, link_local, announce::ROUTER_LIFETIME),
+            &announce::router_advertisement(mac6, link_local, Duration::from_secs(1800)),
             &router("1800"),
         ),
         sent(

@@ -49,10 +49,39 @@ fn a_key_string_is_changed_on_the_standby_first_and_the_old_one_ends_with_its_ti
     lan.wait("the second key has ended", |lan| refuses(lan, 1));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(950), "{took:?}");
-    // None at all.
-    lan.members[0].configure(&key(1, "delta timeout 0"));
-    lan.members[1].configure(&key(2, "delta timeout 0"));
-    lan.wait("one of them", |lan| lan.members[0].answers() != lan.members[1].answers());
+}
+
+#[test]
+fn without_a_timeout_a_new_key_counts_at_once_and_show_standby_says_what_is_heard() {
+    let key =
+        |node: u8, key: &str| config(node, &format!(" standby 1 authentication md5 key-string {key}\n"));
+    let (lan, _) = elected([key(1, "alpha"), key(2, "alpha")]);
+    let show = |index: usize| lan.members[index].node.show("show standby");
+    assert!(show(0).contains("  Authentication MD5, key-string\n"), "{}", show(0));
+    lan.members[1].configure(&key(2, "wrong"));
+    // Three hold times later the two do not hear each other.
+    lan.wait("two active ones", |lan| lan.members[0].answers() && lan.members[1].answers());
+    assert!(lan.members[1].node.log().contains("routers with the one before are not heard any more"));
+    for (index, other) in [(0, "10.0.0.2"), (1, "10.0.0.1")] {
+        lan.wait("plain show standby names the other", |lan| {
+            let text = lan.members[index].node.show("show standby");
+            text.contains(&format!("the last from {other}, which says that it is active,"))
+                && text.contains("wrong MD5 digest")
+        });
+        assert!(lan.members[index].node.show("show standby brief").contains("wrong MD5 digest"));
+    }
+    // A timeout counts down.
+    lan.members[0].configure(&key(1, "beta timeout 30"));
+    lan.wait("the count", |lan| {
+        let text = lan.members[0].node.show("show standby");
+        text.contains("  Authentication MD5, key-string, timeout 30 secs\n    Old key accepted for another 2")
+    });
+    assert!(lan.members[0].node.log().contains("the key before is accepted for another 30 s"));
+    let json = String::from_utf8(lan.members[0].node.usher("--json show standby").stdout).unwrap();
+    assert!(
+        json.contains("\"authentication_timeout_s\": 30") && json.contains("\"old_key_ms\": 2"),
+        "{json}"
+    );
 }
 
 #[test]

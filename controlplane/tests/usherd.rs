@@ -144,7 +144,7 @@ fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
     let usherd = node.start(&[]);
     std::thread::sleep(Duration::from_millis(500));
     assert!(node.addresses("hsrp0-1").is_empty(), "no role without a data plane");
-    assert!(node.show("show standby brief").contains("no data plane carries its frames"));
+    assert!(node.show("show standby brief").contains("data plane not running"));
     let before = node.show("show running-config");
 
     node.configure(&CONFIG.replace("no shutdown", "no shutdwon"));
@@ -245,11 +245,14 @@ fn whatever_is_wrong_at_the_start_ends_in_one_message_and_leaves_nothing() {
 
 #[test]
 fn a_foreign_device_of_our_name_keeps_its_group_in_init_and_no_other() {
-    let config = CONFIG.replace(" standby 1 name", " standby 2 ip 10.0.0.200\n standby 1 name");
+    let config = CONFIG.replace(
+        " standby 1 name",
+        " standby 2 ip 10.0.0.200\n standby 2 timers msec 50 msec 150\n standby 1 name",
+    );
     let node = Node::new(PROFILE, &config);
     let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
     let usherd = node.start(&[]);
-    until("active", || node.show("show standby brief").matches(" Active ").count() == 3);
+    until("active", || node.show("show standby").matches("State is Active").count() == 3);
     drop(usherd);
     node.ip("link del hsrp0-1");
     node.ip("link add hsrp0-1 type veth peer name other");

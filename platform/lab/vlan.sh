@@ -175,7 +175,7 @@ story "A data plane that numbers its VLANs otherwise carries none of them"
 kill_wait dataplane-n2 TERM
 sed -i 's/^vlans = .*/vlans = [200, 100]/' "$RUN/n2/profile.toml"
 dataplane_start n2
-told() { grep -q '%DATAPLANE-4-PROFILE: .*exc0.200, exc0.100 stand elsewhere in its profile' "$RUN/usherd-n2.log"; }
+told() { grep -q '%DATAPLANE-4-PROFILE: .*port exc0.200, exc0.100 differs between the profiles' "$RUN/usherd-n2.log"; }
 need 20 "usherd to say so" told
 carried() { [ "$(state_of n2 1)" != Init ]; }
 need 10 "n2 in group 1, which is on the port itself" carried

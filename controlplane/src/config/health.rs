@@ -1,7 +1,7 @@
 //! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
 //! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
 
-use super::model::{Cluster, Config, Group, Interface, Interval, StandbyDelay};
+use super::model::{Cluster, Config, Group, Interface, Interval, RouterAdvertisements, StandbyDelay};
 use crate::hsrp::DELAY_MINIMUM;
 use crate::hsrp::OWN_LEASE;
 use crate::hsrp::machine::DEFAULT_TIMERS;
@@ -36,6 +36,8 @@ pub struct GroupPlan {
     pub settings: Group,
     /// `standby delay` of the interface
     pub delay: StandbyDelay,
+    /// `ipv6 nd ra` of the interface
+    pub ra: RouterAdvertisements,
     /// Index of the data plane's port, where a profile binds the interface
     pub port: Option<usize>,
     /// The keys of its key chain, where it has one
@@ -195,11 +197,19 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
             group.ip.flatten().into_iter().chain(group.ip_secondary.clone()).map(IpAddr::V4).collect()
         }
         Family::V6 => {
-            let link_local = group.ipv6_autoconfig.then(|| virtual_link_local(*number).into());
+            let explicit = group.ipv6.iter().any(|p| is_link_local(&p.address));
+            let autoconfig = group.ipv6_autoconfig && !explicit;
+            let link_local = autoconfig.then(|| virtual_link_local(*number).into());
             group.ipv6.iter().map(|p| p.address).chain(link_local).collect()
         }
     };
     let mut down = Vec::new();
+    if let [_, second, ..] = addresses.iter().filter(|address| is_link_local(address)).collect::<Vec<_>>()[..]
+    {
+        down.push(format!(
+            "group {number} has one link-local virtual address: take {second} out with `no standby {number} ipv6`"
+        ));
+    }
     let (word, line) = match family {
         Family::V4 => ("IPv4", "ip address ADDRESS MASK"),
         Family::V6 => ("IPv6", "ipv6 address ADDRESS/LENGTH"),
@@ -207,14 +217,8 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
     if !interface.addresses().any(|p| Family::of(p.address) == *family) {
         down.push(format!("{name} has no {word} address: add `{line}` under it"));
     }
-    if interface.version() == 1 {
-        if *family == Family::V6 {
-            down.push(format!("group {number} is IPv6 and version 1 has none: enter `standby version 2`"));
-        } else if *number > 255 {
-            down.push(format!(
-                "group {number} is beyond 255, the last of version 1: enter `standby version 2`"
-            ));
-        }
+    if interface.version() == 1 && *family == Family::V6 {
+        down.push(format!("group {number} is IPv6 and version 1 has none: enter `standby version 2`"));
     }
     let learns = *family == Family::V4 && group.ip == Some(None);
     if learns {
@@ -260,6 +264,7 @@ fn group_plan(interface: &Interface, group: &Group, key: GroupKey, warnings: &mu
         learns,
         settings: group.clone(),
         delay: interface.standby_delay,
+        ra: interface.ra,
         port: None,
         chain: None,
         down,

@@ -87,6 +87,8 @@ pub struct Interface {
     pub ip_secondary: Vec<Prefix>,
     /// `ipv6 address A/LEN`
     pub ipv6: Vec<Prefix>,
+    /// `ipv6 nd ra ...`
+    pub ra: RouterAdvertisements,
     /// `standby version {1|2}`; `None` is the default, 1
     pub standby_version: Option<u8>,
     /// `standby delay [minimum S] [reload S]`
@@ -113,6 +115,25 @@ impl Interface {
         let family = || self.addresses().filter(|p| p.address.is_ipv4() == address.is_ipv4());
         family().find(|p| p.covers(address)).or_else(|| family().next()).map(|p| p.address)
     }
+}
+
+/// `ipv6 nd ra ...`: router advertisements of the virtual link-local addresses while this node is active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouterAdvertisements {
+    /// `lifetime SECONDS`: how long hosts keep the virtual address as a default router. 0, the default: not at all, for
+    /// the address of a load balancer is no router
+    pub lifetime: u16,
+    /// `suppress [all]`
+    pub suppress: Option<Suppress>,
+}
+
+/// Router advertisements that are not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppress {
+    /// `suppress`: those that no host asked for
+    Unsolicited,
+    /// `suppress all`
+    All,
 }
 
 /// `standby delay`, seconds, 0-10000.
@@ -173,8 +194,6 @@ impl Default for Group {
 impl Group {
     /// The lease limit when `lease-limit` is not given, in seconds.
     pub const LEASE_LIMIT: u8 = 10;
-    /// For how long the MD5 key before is accepted when `timeout` is not given, in seconds.
-    pub const OLD_KEY: u16 = 300;
     /// The priority of a group that sets none.
     pub const PRIORITY: u8 = 100;
     /// What a tracked object takes off the priority when `decrement` is not given.

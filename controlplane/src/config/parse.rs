@@ -576,6 +576,14 @@ impl Builder {
     /// The group that the line names, made when it is new.
     pub(super) fn group(&mut self, m: &Matched) -> Result<&mut Group, Fault> {
         let number = super::commands::group_number(m);
+        if number > 255 && self.interface()?.version() == 1 {
+            return Err(Fault::at(
+                "GROUP",
+                format!(
+                    "group {number} is beyond 255, the last of version 1: enter `standby version 2` first"
+                ),
+            ));
+        }
         self.touch_group(number);
         Ok(self.interface()?.groups.entry(number).or_default())
     }

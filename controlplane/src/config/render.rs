@@ -2,7 +2,7 @@
 
 use super::model::{
     Cluster, Config, Dpd, Group, IndexedKey, Interface, KeyringPeer, LoadSource, Method, Probe, Profile,
-    Selection, Tracked,
+    Selection, Suppress, Tracked,
 };
 use crate::hsrp::machine::TrackEffect;
 use crate::types::{Authentication, Secret};
@@ -254,6 +254,13 @@ fn interface(interface: &Interface, keys: Keys) -> Vec<String> {
         interface.ip_secondary.iter().map(|p| format!("ip address {} {} secondary", p.address, p.mask())),
     );
     lines.extend(interface.ipv6.iter().map(|p| format!("ipv6 address {p}")));
+    if interface.ra.lifetime > 0 {
+        lines.push(format!("ipv6 nd ra lifetime {}", interface.ra.lifetime));
+    }
+    lines.extend(interface.ra.suppress.map(|suppress| match suppress {
+        Suppress::Unsolicited => "ipv6 nd ra suppress".to_owned(),
+        Suppress::All => "ipv6 nd ra suppress all".to_owned(),
+    }));
     lines.extend(interface.standby_version.map(|version| format!("standby version {version}")));
     let delay = interface.standby_delay;
     if delay.minimum.is_some() || delay.reload.is_some() {

@@ -234,7 +234,12 @@ fn what_cannot_run_is_kept_down_and_named() {
     };
     let interface = "interface Te0/0/0\n ip address 10.0.0.1 255.255.255.0\n";
     for (text, reason) in [
-        (format!("{interface} standby 300 ip 10.0.0.9"), "enter `standby version 2`"),
+        (
+            "interface Te0/0/0\n ipv6 address 2001:db8::1/64\n standby version 2\n standby 1 ipv6 fe80::1\n \
+             standby 1 ipv6 fe80::2"
+                .to_owned(),
+            "take fe80::2 out",
+        ),
         (format!("{interface} standby 1 priority 7"), "add `standby 1 ip ADDRESS`"),
         (format!("{interface} standby 1 ip 10.0.0.1"), "10.0.0.1 is an address of an interface"),
         (format!("{interface} standby 1 ip 10.0.0.9\n standby 2 ip 10.0.0.9"), "of another group already"),
@@ -411,6 +416,14 @@ fn what_would_bite_the_operator_is_refused() {
         ("standby 1 prioritty 100", "\"prioritty\" is not understood here"),
         ("standby 1 priority 256", "256 is out of range"),
         ("standby 4096 ip 10.0.0.9", "4096 is out of range"),
+        (
+            "standby 256 ip 10.0.0.9",
+            "group 256 is beyond 255, the last of version 1: enter `standby version 2` first",
+        ),
+        ("standby 300 priority 7", "group 300 is beyond 255"),
+        ("standby 300 ipv6 fe80::1", "group 300 is beyond 255"),
+        ("ipv6 nd ra lifetime 199", "199 s is shorter than the 200 s between two advertisements"),
+        ("ipv6 nd ra lifetime 9001", "9001 is out of range"),
         ("standby 1 ip 224.0.0.9", "not a host's address"),
         ("standby 1 timers 10 5", "must be longer than the hello time"),
         ("standby 1 timers msec 10 5", "10 ms is out of range: it is 15 to 999"),
@@ -426,6 +439,10 @@ fn what_would_bite_the_operator_is_refused() {
         let shown = error(&format!("{interface} {line}\n"));
         assert!(shown.contains(message), "{line}: {shown}");
         assert!(shown.starts_with("usher.conf:3:"), "{shown}");
+    }
+    for line in ["standby version 1", "no standby version"] {
+        let shown = error(&format!("{interface} standby version 2\n standby 300 ip 10.0.0.9\n {line}\n"));
+        assert!(shown.contains("remove group 300 first, `no standby 300`"), "{shown}");
     }
     let long = format!("hostname {}\n", "x".repeat(2000));
     assert!(error(&long).contains("longer than 1000 characters"));
@@ -708,7 +725,8 @@ prop_compose! {
         ip in proptest::option::of((1u8..=254, 8u8..=30)), secondary in proptest::option::of(1u8..=6),
         v6 in proptest::collection::btree_set(1u16..99, 0..3), version in proptest::option::of(1u8..=2),
         delay in (proptest::option::of(0u16..=10000), proptest::option::of(0u16..=10000)),
-        groups in proptest::collection::btree_map(0u16..=4095, group(), 0..3),
+        ra in (prop_oneof![Just(0u16), 200u16..=9000], proptest::option::of(any::<bool>())),
+        groups in proptest::collection::btree_map(prop_oneof![0u16..=255, 0u16..=4095], group(), 0..3),
     ) -> Interface {
         let ip = ip.map(|(third, length)| Prefix { address: IpAddr::from([10, 1, third, 1]), length });
         Interface {
@@ -718,7 +736,12 @@ prop_compose! {
             ip,
             ip_secondary: secondary.filter(|_| ip.is_some()).map(|h| Prefix { address: IpAddr::from([10, 2, 0, h]), length: 29 }).into_iter().collect(),
             ipv6: v6.into_iter().map(|h| Prefix { address: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, h]), length: 48 }).collect(),
-            standby_version: version,
+            ra: RouterAdvertisements {
+                lifetime: ra.0,
+                suppress: ra.1.map(|all| if all { Suppress::All } else { Suppress::Unsolicited }),
+            },
+            // Version 1 ends at 255.
+            standby_version: if groups.keys().any(|group| *group > 255) { Some(2) } else { version },
             standby_delay: StandbyDelay { minimum: delay.0, reload: delay.1 },
             groups,
         }
@@ -894,7 +917,12 @@ proptest! {
             outer.truncate(line.len() - line.trim_start().len());
             // `shutdown` and `no shutdown` undo each other; the cluster goes with its last line.
             if !line.trim_start().starts_with("no ") {
-                undone.push(format!("{}\nno {}\n", outer.join("\n"), line.trim_start()));
+                let line = line.trim_start();
+                undone.push(format!("{}\nno {line}\n", outer.join("\n")));
+                // As on IOS this takes the delays away, and preempting stays.
+                if let Some((preempt, _)) = line.split_once(" delay").filter(|(line, _)| line.ends_with("preempt")) {
+                    undone.push(format!("{}\nno {preempt}\n", outer.join("\n")));
+                }
             }
             outer.push(line);
         }
@@ -951,4 +979,89 @@ fn the_addresses_of_members_are_listed() {
     assert_eq!(members(" member 192.0.2.2\n member 2001:db8::2\n member 192.0.2.2\n"), 2);
     assert_eq!(members(" member 192.0.2.2\n member 192.0.2.3\n no member 192.0.2.2\n"), 1);
     assert_eq!(members(" member 192.0.2.2\n no member\n"), 0);
+}
+
+/// The lines of group 1 and the interface after `lines` under an interface, as `show running-config` has them.
+fn rendered(lines: &[&str]) -> Vec<String> {
+    let text = format!("interface Te0/0/0\n{}\n", lines.join("\n"));
+    let config = loaded(&text).config;
+    let wanted = |line: &&str| ["standby", "ipv6 nd"].iter().any(|word| line.trim().starts_with(word));
+    let text = render(&config, Keys::Masked);
+    text.lines().filter(wanted).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn delays_are_merged_line_by_line_and_taken_out_by_name() {
+    for (lines, expected) in [
+        (
+            vec!["standby 1 preempt delay minimum 5", "standby 1 preempt"],
+            vec!["standby 1 preempt delay minimum 5"],
+        ),
+        (
+            vec![
+                "standby 1 preempt",
+                "standby 1 preempt delay minimum 5",
+                "standby 1 preempt delay reload 60 sync 9",
+            ],
+            vec!["standby 1 preempt delay minimum 5 reload 60 sync 9"],
+        ),
+        (
+            vec!["standby 1 preempt delay minimum 5 reload 60", "standby 1 preempt delay minimum 7"],
+            vec!["standby 1 preempt delay minimum 7 reload 60"],
+        ),
+        (
+            vec!["standby 1 preempt delay minimum 5 reload 60", "no standby 1 preempt delay minimum"],
+            vec!["standby 1 preempt delay reload 60"],
+        ),
+        (
+            vec!["standby 1 preempt delay minimum 5 reload 60", "no standby 1 preempt delay reload 60"],
+            vec!["standby 1 preempt delay minimum 5"],
+        ),
+        (
+            vec!["standby 1 preempt delay minimum 5 reload 60", "no standby 1 preempt delay"],
+            vec!["standby 1 preempt"],
+        ),
+        (vec!["standby 1 ip 10.0.0.9", "no standby 1 preempt delay"], vec!["standby 1 ip 10.0.0.9"]),
+        (
+            vec!["standby 1 ip 10.0.0.9", "standby 1 preempt delay sync 5", "no standby 1 preempt"],
+            vec!["standby 1 ip 10.0.0.9"],
+        ),
+        (vec!["standby delay minimum 5", "standby delay reload 9"], vec!["standby delay minimum 5 reload 9"]),
+        (
+            vec!["standby delay minimum 5 reload 9", "no standby delay minimum"],
+            vec!["standby delay reload 9"],
+        ),
+        (
+            vec!["standby delay minimum 5 reload 9", "no standby delay reload 9"],
+            vec!["standby delay minimum 5"],
+        ),
+        (vec!["standby delay minimum 5 reload 9", "no standby delay"], vec![]),
+    ] {
+        let mut got = rendered(&lines);
+        // The line that keeps a group without any other.
+        got.retain(|line| line != "standby 1 priority 100");
+        assert_eq!(got, expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn router_advertisements_are_asked_for() {
+    assert_eq!(rendered(&["standby version 2"]), ["standby version 2"]);
+    assert_eq!(rendered(&["ipv6 nd ra lifetime 1800"]), ["ipv6 nd ra lifetime 1800"]);
+    assert!(rendered(&["ipv6 nd ra lifetime 1800", "no ipv6 nd ra lifetime"]).is_empty());
+    assert!(rendered(&["ipv6 nd ra lifetime 0"]).is_empty(), "the default");
+    assert_eq!(rendered(&["ipv6 nd ra suppress all"]), ["ipv6 nd ra suppress all"]);
+    assert_eq!(rendered(&["ipv6 nd ra suppress all", "ipv6 nd ra suppress"]), ["ipv6 nd ra suppress"]);
+    assert!(rendered(&["ipv6 nd ra suppress", "no ipv6 nd ra suppress"]).is_empty());
+}
+
+#[test]
+fn an_explicit_link_local_address_is_the_one_of_the_group() {
+    let text = "interface Te0/0/0\n ipv6 address 2001:db8::1/64\n standby version 2\n standby 1 ipv6 autoconfig\n \
+                standby 1 ipv6 FE80::1\n standby 1 ipv6 2001:db8::100/64\n";
+    let loaded = loaded(text);
+    assert!(loaded.remarks.is_empty(), "{:?}", loaded.remarks);
+    let plan = assess(&loaded.config, None);
+    let addresses: Vec<String> = plan.groups[0].addresses.iter().map(|a| a.to_string()).collect();
+    assert_eq!((addresses.join(" ").as_str(), plan.groups[0].down.len()), ("fe80::1 2001:db8::100", 0));
 }

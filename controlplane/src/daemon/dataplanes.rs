@@ -76,11 +76,11 @@ pub struct Dataplanes {
 }
 
 impl Dataplanes {
-    /// Adds one; false when there are too many. The snapshot names ports by their numbers: of one that numbers them otherwise
-    /// than `ours`, the exception devices by number, only those count that both have.
-    pub fn add(&mut self, peer: Arc<Peer>, ours: &[Option<&str>], now_ns: u64) -> bool {
+    /// Adds one; none when there are too many. The snapshot names ports by their numbers: of one that numbers them otherwise
+    /// than `ours`, the exception devices by number, only those count that both have. Returns the others.
+    pub fn add(&mut self, peer: Arc<Peer>, ours: &[Option<&str>], now_ns: u64) -> Option<Vec<String>> {
         if self.all.len() >= MOST {
-            return false;
+            return None;
         }
         let ports = peer.feedback.read().ports;
         let theirs = ports.into_iter().map(|port| port.identity.exception);
@@ -90,14 +90,6 @@ impl Dataplanes {
             if !name.is_empty() && ours.get(number).copied().flatten() != Some(name.as_str()) {
                 strange.push(std::mem::take(name));
             }
-        }
-        if !strange.is_empty() {
-            tracing::warn!(
-                "%DATAPLANE-4-PROFILE: process {}: {} stand elsewhere in its profile, or not in that of usherd, and groups \
-                 there stay down: give both the same and restart them",
-                peer.pid,
-                strange.join(", ")
-            );
         }
         self.all.insert(
             0,
@@ -114,7 +106,7 @@ impl Dataplanes {
         );
         // What it had counted before is no news.
         self.all[0].count_clients(&mut self.clients);
-        true
+        Some(strange)
     }
 
     /// Whether none is attached.

@@ -415,11 +415,18 @@ impl Daemon {
         let peer = Arc::new(peer);
         let (pid, workers, ports) = (peer.pid, peer.feedback.workers(), peer.feedback.ports());
         let ours: Vec<Option<&str>> = self.ports.iter().map(|port| port.exception.as_deref()).collect();
-        if !self.dataplanes.add(peer.clone(), &ours, monotonic_ns()) {
+        let Some(strange) = self.dataplanes.add(peer.clone(), &ours, monotonic_ns()) else {
             tracing::warn!(
                 "%DATAPLANE-4-REFUSED: process {pid}: four are attached already: stop those not needed"
             );
             return;
+        };
+        if !strange.is_empty() {
+            tracing::warn!(
+                "%DATAPLANE-4-PROFILE: process {pid}: port {} differs between the profiles of usherd and \
+                 usher-dataplane; groups on it stay down; use one profile and restart both",
+                strange.join(", ")
+            );
         }
         self.reminded = None;
         self.hsrp.send(hsrp::Command::Attach(peer));

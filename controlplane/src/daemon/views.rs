@@ -1,14 +1,15 @@
 //! What the daemon knows, as the values that `show` writes.
 
 use super::clb::GroupCluster;
-use super::hsrp::{Histogram, Role};
+use super::hsrp::{Histogram, Refused, Role};
 use super::{Daemon, redirects_by_gateway};
 use crate::api::Reply;
 use crate::clb::Member;
 use crate::clb::node::{self, Standing};
+use crate::config::health::ClusterPlan;
 use crate::config::{Authentication, Keys, is_link_local, render};
 use crate::exec::{self, Command, Invocation, Show};
-use crate::hsrp::machine::{DEFAULT_TIMERS, Group, Peer, TrackEffect};
+use crate::hsrp::machine::{COMPLAINT_INTERVAL, DEFAULT_TIMERS, Group, Peer, TrackEffect};
 use crate::load::probe::ProbeState;
 use crate::show::cluster::{
     self, ClusterRole, ClusterView, CounterView, DrainView, GatewayRole, GatewayView, GroupRoleView,
@@ -80,9 +81,11 @@ impl Daemon {
         let role = ranked.first().map_or(ClusterRole::None, |(role, ..)| *role);
         let groups = ranked.iter().filter_map(|(role, key, _)| {
             let plan = self.plan.group(key)?;
-            let addresses =
-                plan.addresses.iter().copied().filter(|address| !is_link_local(address)).collect();
-            Some(GroupRoleView { name: plan.name.clone(), addresses, role: *role })
+            Some(GroupRoleView {
+                name: plan.name.clone(),
+                addresses: self.virtual_addresses(key),
+                role: *role,
+            })
         });
         let groups = groups.collect();
         let mut reasons = plan.down.clone();
@@ -166,7 +169,7 @@ impl Daemon {
                 ClusterRole::Secondary => node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000),
                 ClusterRole::None => None,
             }),
-            cluster_ip: self.plan.cluster_addresses().collect(),
+            cluster_ip: self.cluster_addresses(plan),
             groups,
             hold_time_ms: cluster.holdtime(),
             overload_limit: cluster.overload_limit(),
@@ -219,8 +222,20 @@ impl Daemon {
         notes
     }
 
+    /// The virtual addresses of a group, configured or learned; not those that are link-local.
+    fn virtual_addresses(&self, key: &GroupKey) -> Vec<IpAddr> {
+        let addresses = self.view.roles.get(key).map(Role::addresses).unwrap_or_default();
+        addresses.into_iter().filter(|address| !is_link_local(address)).collect()
+    }
+
+    /// The cluster's virtual addresses, in the order of its groups.
+    fn cluster_addresses(&self, cluster: &ClusterPlan) -> Vec<IpAddr> {
+        let up = |key: &&GroupKey| self.plan.group(key).is_some_and(|plan| plan.down.is_empty());
+        cluster.groups.iter().filter(up).flat_map(|key| self.virtual_addresses(key)).collect()
+    }
+
     fn is_virtual(&self, address: IpAddr) -> bool {
-        self.plan.groups.iter().any(|group| group.addresses.contains(&address))
+        self.view.roles.values().any(|role| role.addresses().contains(&address))
     }
 
     /// Slots of 1024 that a gateway holds of its family's first virtual address.
@@ -476,10 +491,7 @@ impl Daemon {
         }
         reasons.extend(role.fault.clone());
         if reasons.is_empty() && !role.dataplane {
-            reasons.push(
-                "no data plane carries its frames: systemctl start usher-dataplane, or look at the link"
-                    .to_owned(),
-            );
+            reasons.extend(role.missing.as_ref().map(ToString::to_string));
         }
         let port = plan.port.unwrap_or(usize::MAX);
         let on_port = self.view.refused.range((port, "")..).take_while(|((at, _), _)| *at == port);
@@ -502,12 +514,18 @@ impl Daemon {
                 Authentication::Md5(..) => "MD5, key-string",
                 Authentication::KeyChain(_) => "MD5, key-chain",
             }),
+            authentication_timeout_s: match &settings.authentication {
+                Some(Authentication::Md5(_, timeout)) => *timeout,
+                _ => None,
+            },
+            old_key_ms: role.auth.old_until(now_ns).map(until),
             priority: machine.map_or(u32::from(plan.priority), Group::priority),
             configured_priority: plan.priority,
             preempt: plan.preempt,
             preempt_delay: settings
                 .preempt
                 .map_or([None; 3], |delay| [delay.minimum, delay.reload, delay.sync]),
+            preempt_held_back: plan.preempt && machine.is_some_and(Group::holds_back),
             active: machine.and_then(Group::active).map(peer),
             standby: machine.and_then(Group::standby).map(peer),
             tracks: settings
@@ -528,7 +546,35 @@ impl Daemon {
             refused: role.refused.clone(),
             interface_refused: on_port.map(|((_, word), count)| (*word, *count)).collect(),
             reasons,
+            warnings: self.standby_warnings(role, now_ns),
         }
+    }
+
+    /// What was heard of a group lately and is not as it should be.
+    fn standby_warnings(&self, role: &Role, now_ns: u64) -> Vec<String> {
+        // The machine repeats its complaints every 30 s.
+        let lately = |at: u64| now_ns.saturating_sub(at) < COMPLAINT_INTERVAL + COMPLAINT_INTERVAL / 4;
+        let ago = |at: u64| now_ns.saturating_sub(at) / 1_000_000_000;
+        let complaints = role.complaints.values().filter(|(_, at)| lately(*at));
+        let mut warnings: Vec<String> = complaints.map(|(note, _)| note.to_string()).collect();
+        if let Some(Refused { source, active, reason, at }) =
+            role.last_refused.as_ref().filter(|last| lately(last.at))
+        {
+            let active = if *active { ", which says that it is active," } else { "" };
+            let count: u64 = role.refused.values().sum();
+            warnings.push(format!(
+                "{count} messages refused, the last from {source}{active} {} sec ago: {reason}",
+                ago(*at)
+            ));
+        }
+        let other = role.plan.port.and_then(|port| self.view.other_version.get(&port));
+        if let Some((source, version, at)) = other.filter(|(.., at)| lately(*at)) {
+            warnings.push(format!(
+                "{source} speaks version {version}, heard {} sec ago: enter the same `standby version` on both",
+                ago(*at)
+            ));
+        }
+        warnings
     }
 }
 

@@ -13,7 +13,8 @@
 //!
 //! The digest is MD5(key, padding as MD5 pads the key alone, message, key), RFC 1828's keyed MD5, over the whole UDP
 //! payload with the digest itself zero. Nothing in it counts or ages: a frame heard on the LAN can be played back
-//! there by anyone who also takes the sender's address, for as long as the key lives.
+//! there by anyone who also takes the sender's address, for as long as the key lives. See [`super`] for what that
+//! allows and how it is bounded.
 
 use crate::types::Authentication;
 use crate::types::keychain::{ChainKey, KeyChain};
@@ -124,6 +125,12 @@ impl Keys {
     #[must_use]
     pub fn sent(&self) -> u32 {
         self.current.id
+    }
+
+    /// Until when a key from before a change is accepted, ns; none when there is none any more.
+    #[must_use]
+    pub fn old_until(&self, now_ns: u64) -> Option<u64> {
+        self.old.iter().map(|(_, until)| *until).filter(|until| now_ns < *until).max()
     }
 
     /// Keys that count at `now_ns`.
@@ -278,6 +285,15 @@ impl Auth {
                 *self = Auth::Md5(new);
                 true
             }
+        }
+    }
+
+    /// Until when a key from before a change is accepted, ns.
+    #[must_use]
+    pub fn old_until(&self, now_ns: u64) -> Option<u64> {
+        match self {
+            Auth::Md5(keys) => keys.old_until(now_ns),
+            Auth::Text(_) => None,
         }
     }
 

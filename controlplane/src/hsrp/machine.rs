@@ -388,6 +388,7 @@ impl Group {
 
     /// The lease has ended before the next hello: gives the role up.
     fn lapse(&mut self, now: u64, out: &mut Vec<Action>) {
+        self.resigned = None;
         if self.peer_known(now) || !self.owns {
             self.resign(State::Listen, now, out);
         } else {
@@ -502,6 +503,7 @@ impl Group {
         self.standby_timer = None;
         self.learned_ip = None;
         self.probe = None;
+        self.resigned = None;
         self.active = None;
         self.standby = None;
         self.handed_over = false;
@@ -526,7 +528,6 @@ impl Group {
     fn let_go(&mut self, out: &mut Vec<Action>) {
         self.gain_at = None;
         self.gain_from = [None; 2];
-        self.resigned = None;
         self.announcements = [None; 2];
         if std::mem::take(&mut self.owns) {
             let peer_known = self.lease.1;
@@ -779,6 +780,7 @@ impl Group {
             (State::Active, _) if !self.owns => out.push(Action::Log(Note::FailoverNotActive)),
             (State::Active, Some(standby)) => {
                 self.resign(State::Listen, now, out);
+                self.resigned = None;
                 self.handed_over = true;
                 self.handing_to = Some((standby.source, now.saturating_add(self.hold())));
                 self.active = None;

@@ -2,14 +2,26 @@
 //!
 //! [`packet`] and [`auth`] are the wire, [`machine`] decides for one group, [`link`] holds the sockets, and the daemon
 //! (`daemon::hsrp`) carries out what the machines ask for.
+//!
+//! # What HSRP cannot prevent
+//! HSRP has no sequence numbers, not even under MD5. Who can send on the link with a router's source address can play
+//! back what that router once sent, until the key changes:
+//! - Its old **hellos** keep a dead active router alive: the standby waits for as long as they come. Only a change of
+//!   the key ends that (`authentication md5 key-string NEW timeout 0`, or a key chain with short lifetimes).
+//! - Its old **resign** makes the standby active for a moment. The true active router's next hello ends that, is logged as
+//!   `%HSRP-4-REPLAY`, and for a minute a resign of this router counts only when its next hello is missing.
+//! - Without MD5 anyone can also forge hellos. One forged hello is believed for three hold times at most.
+//!
+//! Ports of the link that carry no router belong behind a filter for 224.0.0.2, 224.0.0.102 and ff02::66 on the switch.
 
 pub mod address;
 pub mod auth;
+pub mod clocks;
 pub mod link;
 pub mod machine;
 pub mod message;
 pub mod packet;
-pub mod router;
+pub mod ra;
 
 use crate::types::Family;
 

@@ -13,8 +13,6 @@ const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 pub const ROUTER_INTERVAL: Duration = Duration::from_secs(200);
 /// Between the first three advertisements after gaining the role (MAX_INITIAL_RTR_ADVERT_INTERVAL, section 10)
 pub const ROUTER_INITIAL_INTERVAL: Duration = Duration::from_secs(16);
-/// How long hosts keep the virtual router (AdvDefaultLifetime, section 6.2.1)
-pub const ROUTER_LIFETIME: Duration = Duration::from_secs(1800);
 
 /// The frame that announces `address` as that of a station with `mac`.
 #[must_use]
@@ -132,8 +130,11 @@ mod tests {
 
     #[test]
     fn a_router_advertisement_is_this() {
-        let frame =
-            router_advertisement([0, 5, 0x73, 0xa0, 0x0a, 0xbc], virtual_link_local(0xabc), ROUTER_LIFETIME);
+        let frame = router_advertisement(
+            [0, 5, 0x73, 0xa0, 0x0a, 0xbc],
+            virtual_link_local(0xabc),
+            Duration::from_secs(1800),
+        );
         #[rustfmt::skip]
         let wanted = [
             0x33, 0x33, 0, 0, 0, 1, 0, 5, 0x73, 0xa0, 0x0a, 0xbc, 0x86, 0xdd,

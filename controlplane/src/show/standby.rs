@@ -38,6 +38,10 @@ pub struct StandbyView {
     pub next_hello_ms: Option<u64>,
     /// `MD5, key-string`, `MD5, key-chain`, `text`, or nothing where none is configured
     pub authentication: Option<&'static str>,
+    /// `timeout` of the key, s
+    pub authentication_timeout_s: Option<u16>,
+    /// The key before is accepted for so much longer, ms
+    pub old_key_ms: Option<u64>,
     /// Priority in force
     pub priority: u32,
     /// Priority as configured
@@ -46,6 +50,8 @@ pub struct StandbyView {
     pub preempt: bool,
     /// Its delays: `minimum`, `reload`, `sync`, s
     pub preempt_delay: [Option<u16>; 3],
+    /// `failover` holds preempting back
+    pub preempt_held_back: bool,
     /// The active router, where it is another one
     pub active: Option<PeerView>,
     /// The standby router, where it is another one
@@ -64,6 +70,8 @@ pub struct StandbyView {
     pub interface_refused: BTreeMap<&'static str, u64>,
     /// Why it is down
     pub reasons: Vec<String>,
+    /// What was heard lately and is not as it should be
+    pub warnings: Vec<String>,
 }
 
 /// Another router.
@@ -123,8 +131,8 @@ pub fn full(groups: &[StandbyView], all: bool) -> String {
         let active = group.state == "Active";
         let _ = writeln!(out, "{} - Group {} (version {})", group.interface, group.group, group.version);
         let _ = writeln!(out, "  State is {}", group.state);
-        for reason in &group.reasons {
-            let _ = writeln!(out, "    {reason}");
+        for line in group.reasons.iter().chain(&group.warnings) {
+            let _ = writeln!(out, "    {line}");
         }
         let _ = writeln!(
             out,
@@ -156,7 +164,12 @@ pub fn full(groups: &[StandbyView], all: bool) -> String {
             let _ = writeln!(out, "    Next hello sent in {} secs", fraction(ms));
         }
         if let Some(kind) = group.authentication {
-            let _ = writeln!(out, "  Authentication {kind}");
+            let timeout =
+                group.authentication_timeout_s.map_or(String::new(), |s| format!(", timeout {s} secs"));
+            let _ = writeln!(out, "  Authentication {kind}{timeout}");
+        }
+        if let Some(ms) = group.old_key_ms {
+            let _ = writeln!(out, "    Old key accepted for another {} secs", fraction(ms));
         }
         out.push_str(&preemption(group));
         let _ = writeln!(out, "  Active router is {}", router(group.active.as_ref(), active));
@@ -193,10 +206,14 @@ fn preemption(group: &StandbyView) -> String {
         .zip(group.preempt_delay)
         .filter_map(|(word, delay)| delay.map(|seconds| format!("{word} {seconds} secs")))
         .collect();
-    match delays.is_empty() {
-        true => "  Preemption enabled\n".to_owned(),
-        false => format!("  Preemption enabled, delay {}\n", delays.join(", ")),
+    let delays = if delays.is_empty() { String::new() } else { format!(", delay {}", delays.join(", ")) };
+    let mut out = format!("  Preemption enabled{delays}\n");
+    if group.preempt_held_back {
+        out.push_str(
+            "    Held back after failover until this router is active, or its priority or `preempt` changes\n",
+        );
     }
+    out
 }
 
 fn details(group: &StandbyView) -> String {
@@ -242,8 +259,8 @@ pub fn brief(groups: &[StandbyView]) -> String {
         );
     }
     for group in groups {
-        for reason in &group.reasons {
-            let _ = writeln!(out, "{} Grp {}: {reason}", group.interface_short, group.group);
+        for line in group.reasons.iter().chain(&group.warnings) {
+            let _ = writeln!(out, "{} Grp {}: {line}", group.interface_short, group.group);
         }
     }
     out
@@ -273,10 +290,13 @@ mod tests {
             hold_ms: 1500,
             next_hello_ms: Some(2848),
             authentication: Some("MD5, key-string"),
+            authentication_timeout_s: Some(30),
+            old_key_ms: Some(12_300),
             priority: 100,
             configured_priority: 110,
             preempt: true,
             preempt_delay: [Some(5), None, Some(20)],
+            preempt_held_back: true,
             active: None,
             standby: Some(PeerView {
                 address: "10.0.0.2".parse().unwrap(),
@@ -290,6 +310,7 @@ mod tests {
             interface_refused: BTreeMap::new(),
             name: "vpn".to_owned(),
             reasons: Vec::new(),
+            warnings: vec!["router 10.0.0.3 is active too".to_owned()],
         };
         let down = StandbyView {
             group: 2,
@@ -298,6 +319,7 @@ mod tests {
             preempt: false,
             standby: None,
             reasons: vec!["group 2 has no virtual address: add `standby 2 ip ADDRESS`".to_owned()],
+            warnings: Vec::new(),
             ..active.clone()
         };
         vec![active, down]
@@ -311,6 +333,7 @@ mod tests {
         Interface   Grp  Pri P State   Active          Standby         Virtual IP
         Te0/0/0     1    100 P Active  local           10.0.0.2        10.0.0.100
         Te0/0/0     2    100   Init    unknown         unknown         unknown
+        Te0/0/0 Grp 1: router 10.0.0.3 is active too
         Te0/0/0 Grp 2: group 2 has no virtual address: add `standby 2 ip ADDRESS`
         ");
     }
@@ -320,6 +343,7 @@ mod tests {
         insta::assert_snapshot!(full(&groups()[..1], true), @r#"
         TenGigabitEthernet0/0/0 - Group 1 (version 2)
           State is Active
+            router 10.0.0.3 is active too
             1 state change, last state change 00:01:02
           Virtual IP address is 10.0.0.100
             Secondary virtual IP address 10.0.0.101
@@ -327,8 +351,10 @@ mod tests {
             Local virtual MAC address is 0000.0c9f.f001 (v2 default)
           Hello time 5 sec, hold time 1500 msec
             Next hello sent in 2.848 secs
-          Authentication MD5, key-string
+          Authentication MD5, key-string, timeout 30 secs
+            Old key accepted for another 12.300 secs
           Preemption enabled, delay min 5 secs, sync 20 secs
+            Held back after failover until this router is active, or its priority or `preempt` changes
           Active router is local
           Standby router is 10.0.0.2, priority 100 (expires in 10.624 sec)
           Priority 100 (configured 110)

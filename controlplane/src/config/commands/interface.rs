@@ -1,9 +1,10 @@
 //! `interface` and what belongs to an interface.
 
 use super::{Command, Effect, number, prefix6, row, set};
-use crate::config::model::Interface;
+use crate::config::model::{Interface, Suppress};
 use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
+use crate::net::announce::ROUTER_INTERVAL;
 use crate::types::Prefix;
 use Effect::{Now, Slip};
 use Mode::{Global as G, Interface as I};
@@ -76,7 +77,44 @@ pub(super) const TABLE: &[Command] = &[
         ipv6_address,
     ),
     row(I, "ipv6 address V6", "", Slip, "", |b, m, _| slip_ipv6(b, m, 64)),
+    row(
+        I,
+        "ipv6 nd ra lifetime RALIFETIME",
+        "ipv6 nd ra lifetime [RALIFETIME]",
+        Now,
+        "Lifetime of the virtual address as a default router of hosts; 0, the default: hosts do not use it",
+        ra_lifetime,
+    ),
+    row(
+        I,
+        "ipv6 nd ra suppress [all]",
+        "ipv6 nd ra suppress [all]",
+        Now,
+        "Suppress router advertisements that no host asked for, or all",
+        |b, m, no| {
+            let suppress = if m.has("all") { Suppress::All } else { Suppress::Unsolicited };
+            b.interface()?.ra.suppress = set(no, Some(suppress));
+            Ok(())
+        },
+    ),
 ];
+
+fn ra_lifetime(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    /// Between two advertisements, seconds (MaxRtrAdvInterval): a lifetime MUST be zero or no shorter (RFC 4861 section
+    /// 6.2.1, AdvDefaultLifetime).
+    const SHORTEST: u16 = ROUTER_INTERVAL.as_secs() as u16;
+    let lifetime = set(no, m.number("RALIFETIME")).unwrap_or(0);
+    if (1..SHORTEST).contains(&lifetime) {
+        return Err(Fault::at(
+            "RALIFETIME",
+            format!(
+                "{lifetime} s is shorter than the {SHORTEST} s between two advertisements: enter 0, or {SHORTEST} to 9000"
+            ),
+        ));
+    }
+    b.interface()?.ra.lifetime = lifetime;
+    Ok(())
+}
 
 fn interface(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     let name =

@@ -5,7 +5,7 @@ use crate::config::model::{Group, Interface, Interval, Preempt, StandbyDelay, Ti
 use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
 use crate::hsrp::machine::TrackEffect;
-use crate::types::{Authentication, Prefix, Secret};
+use crate::types::{Authentication, Prefix, Secret, is_link_local};
 use Effect::{Now, Slip};
 use Mode::{Global as G, Interface as I};
 use std::net::IpAddr;
@@ -45,16 +45,30 @@ pub(super) const TABLE: &[Command] = &[
         "version of HSRP; IPv6, groups beyond 255 and milliseconds need 2",
         |b, m, no| {
             b.note_origin("standby version");
-            b.interface()?.standby_version = set(no, m.number("VERSION"));
+            let version = set(no, m.number("VERSION"));
+            let interface = b.interface()?;
+            if version != Some(2) {
+                // What has no line any more is no group.
+                interface.groups.retain(|number, group| *number <= 255 || *group != Group::default());
+                if let Some(number) = interface.groups.keys().find(|number| **number > 255) {
+                    return Err(Fault::at(
+                        "VERSION",
+                        format!(
+                            "version 1 has groups 0 to 255 only: remove group {number} first, `no standby {number}`"
+                        ),
+                    ));
+                }
+            }
+            interface.standby_version = version;
             Ok(())
         },
     ),
     row(
         I,
         "standby delay {minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD}",
-        "standby delay [minimum STARTMIN [reload STARTRELOAD]|reload STARTRELOAD]",
+        "standby delay [minimum [STARTMIN] [reload [STARTRELOAD]]|reload [STARTRELOAD]]",
         Now,
-        "wait after the interface came up, or after the start",
+        "Delay in Init after every time the interface comes up (minimum, 1 s), and after the start (reload, 5 s)",
         standby_delay,
     ),
     row(I, "standby delay mimimum STARTMIN [reload STARTRELOAD]", "", Slip, "", |b, m, no| {
@@ -87,10 +101,12 @@ pub(super) const TABLE: &[Command] = &[
     row(I, "standby [GROUP] ipv6 V6", "", Slip, "", |b, m, _| {
         let address = address(m, "V6")?;
         let group = group_number(m);
-        let interface = b.interface()?;
-        let length = interface.ipv6.iter().find(|p| p.covers(address)).map_or(64, |p| p.length);
-        add(&mut group_of(interface, group).ipv6, Prefix { address, length });
-        b.touch_group(group);
+        let length = b.interface()?.ipv6.iter().find(|p| p.covers(address)).map_or(64, |p| p.length);
+        add(&mut b.group(m)?.ipv6, Prefix { address, length });
+        // IOS writes link-local addresses so.
+        if is_link_local(&address) {
+            return Ok(());
+        }
         let exact = format!("standby {group} ipv6 {address}/{length}");
         b.slip(m.column("V6"), &format!("{address} is taken as {address}/{length}"), &exact);
         Ok(())
@@ -109,20 +125,10 @@ pub(super) const TABLE: &[Command] = &[
     row(
         I,
         "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
-        "standby [GROUP] preempt [LINE]",
+        "standby [GROUP] preempt [delay [minimum [MINIMUM]] [reload [RELOAD]] [sync [SYNC]]]",
         Now,
-        "take the role over from a router of lower priority",
-        |b, m, no| {
-            b.group(m)?.preempt = set(
-                no,
-                Some(Preempt {
-                    minimum: m.number("MINIMUM"),
-                    reload: m.number("RELOAD"),
-                    sync: m.number("SYNC"),
-                }),
-            );
-            Ok(())
-        },
+        "Take the role over from a router of lower priority; a line changes the delays that it names",
+        preempt,
     ),
     row(
         I,
@@ -145,7 +151,7 @@ pub(super) const TABLE: &[Command] = &[
         "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
         "standby [GROUP] authentication md5 [key-string MD5KEY [timeout TIMEOUT]]",
         Now,
-        "key of an MD5 digest over every message",
+        "MD5 key; a new key counts at once, the old one for `timeout` seconds more: change the active router last",
         |b, m, no| {
             authentication(b, m, no, "MD5KEY", |key| Authentication::Md5(key, None))?;
             if let Some(Authentication::Md5(_, timeout)) = &mut b.group(m)?.authentication {
@@ -247,12 +253,38 @@ fn track(b: &mut Builder, m: &Matched, no: bool, what: Option<Tracked>) -> Resul
     Ok(())
 }
 
+/// Lines are merged as on IOS: each changes the delays that it names.
 fn standby_delay(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
-    b.interface()?.standby_delay = if no {
-        StandbyDelay::default()
-    } else {
-        StandbyDelay { minimum: m.number("STARTMIN"), reload: m.number("STARTRELOAD") }
-    };
+    let delay = &mut b.interface()?.standby_delay;
+    let all = no && !m.has("minimum") && !m.has("reload");
+    if all || m.has("minimum") || m.has("mimimum") {
+        delay.minimum = set(no, m.number("STARTMIN"));
+    }
+    if all || m.has("reload") {
+        delay.reload = set(no, m.number("STARTRELOAD"));
+    }
+    Ok(())
+}
+
+/// Lines are merged as on IOS: each changes the delays that it names; `no standby preempt delay` takes them all.
+fn preempt(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
+    let preempt = &mut b.group(m)?.preempt;
+    if no && !m.has("delay") {
+        *preempt = None;
+        return Ok(());
+    }
+    if no && preempt.is_none() {
+        return Ok(());
+    }
+    let Preempt { minimum, reload, sync } = preempt.get_or_insert_default();
+    let all = no && !m.has("minimum") && !m.has("reload") && !m.has("sync");
+    for (word, name, delay) in
+        [("minimum", "MINIMUM", minimum), ("reload", "RELOAD", reload), ("sync", "SYNC", sync)]
+    {
+        if all || m.has(word) {
+            *delay = set(no, m.number(name));
+        }
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ mod runner;
 mod stalls;
 mod tracking;
 
-pub use role::{Phase, Role, Roles};
+pub use role::{Phase, Refused, Role, Roles};
 pub use runner::Runner;
 pub use stalls::{Histogram, Stalls};
 
@@ -24,6 +24,7 @@ use crate::net::reconciler::Report;
 use crate::types::{Family, GroupKey, IfName};
 use platform::snapshot::handover::Peer;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -107,6 +108,8 @@ pub struct View {
     pub roles: Roles,
     /// Messages that no group took, by port and reason
     pub refused: BTreeMap<(usize, &'static str), u64>,
+    /// The last message of the other version, by port: its sender, the version, and when it came, ns
+    pub other_version: BTreeMap<usize, (IpAddr, u8, u64)>,
     /// Tracked objects; true: down
     pub tracks: BTreeMap<u16, bool>,
     /// The snapshot in force

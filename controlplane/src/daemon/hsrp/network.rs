@@ -1,14 +1,14 @@
 //! Messages in and out, and the sockets for them.
 
 use super::runner::{FEW_LINES, Runner};
-use super::{Phase, Role};
+use super::{Phase, Refused, Role};
 use crate::config::Interface;
-use crate::hsrp::address::{check_learned, check_source};
+use crate::hsrp::address::{AddressError, check_learned, check_source};
 use crate::hsrp::link::{Listening, Solicitations};
 use crate::hsrp::machine::Event;
-use crate::hsrp::message::Message;
+use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
-use crate::hsrp::router::is_solicitation;
+use crate::hsrp::ra::is_solicitation;
 use crate::net::{announce, probe};
 use crate::show::standby::dotted_mac;
 use crate::types::{GroupKey, Prefix};
@@ -294,6 +294,9 @@ impl Runner {
         let version = configured.map_or(1, Interface::version);
         if transport.version() != version {
             *self.refused.entry((port, "other-version")).or_default() += 1;
+            if parsed.is_ok() {
+                self.other_version.insert(port, (source, transport.version(), now));
+            }
             let place = settings.ports[port].exception.as_deref().unwrap_or_default();
             if parsed.is_ok() && self.limits.allow("HSRP-4-VERSION", place, FEW_LINES, now) {
                 tracing::warn!(
@@ -320,8 +323,13 @@ impl Runner {
             *self.refused.entry((port, "unknown-group")).or_default() += 1;
             return;
         };
+        let active = parsed.claimed().state == State::Active;
         match parsed.authenticate(&role.auth, source, now) {
             Ok(received) => {
+                if role.machine.as_ref().is_some_and(|machine| machine.config().own == source) {
+                    // The machine names the duplicate.
+                    role.refuse(AddressError::Own.name());
+                }
                 if self.debug.packets && self.debug_line(now) {
                     tracing::info!("HSRP: {key} {} in from {source}", line(&received.message));
                 }
@@ -329,6 +337,7 @@ impl Runner {
             }
             Err(error) => {
                 role.refuse(error.name());
+                role.last_refused = Some(Refused { source, active, reason: error.to_string(), at: now });
                 if self.debug.errors && self.debug_line(now) {
                     tracing::info!("HSRP: {key} from {source}: {error}");
                 } else if self.may_log("HSRP-4-BADAUTH", &key, FEW_LINES, now) {
@@ -418,15 +427,17 @@ impl Runner {
     /// word.
     pub(super) fn last_advertisement(&mut self, key: &GroupKey) {
         let Some(role) = self.roles.get_mut(key) else { return };
-        let (was_router, reachable) = (role.router.take().is_some(), role.carried);
-        if was_router && reachable {
-            self.advertise(key, Duration::ZERO);
+        let heard = role.router.take().is_some() && role.plan.ra.lifetime > 0;
+        if heard && role.carried {
+            self.advertise(key, 0);
         }
     }
 
-    pub(super) fn advertise(&mut self, key: &GroupKey, lifetime: Duration) {
+    /// Advertises an IPv6 group as a router for `lifetime` seconds.
+    pub(super) fn advertise(&mut self, key: &GroupKey, lifetime: u16) {
         let Some(role) = self.roles.get(key) else { return };
         let Some(IpAddr::V6(address)) = role.link_local() else { return };
+        let lifetime = Duration::from_secs(lifetime.into());
         let frame = announce::router_advertisement(role.mac(), address, lifetime).to_vec();
         self.send_frames(key, vec![frame]);
     }

@@ -6,7 +6,8 @@
 use super::super::dataplanes::Taken;
 use super::runner::{FEW_LINES, Runner};
 use super::{Phase, Role};
-use crate::hsrp::router::Advertiser;
+use crate::config::{RouterAdvertisements, Suppress};
+use crate::hsrp::ra::Advertiser;
 use crate::net::NetError;
 use crate::net::reconciler::{GroupDevice, Report};
 use crate::types::{Family, GroupKey, Prefix};
@@ -254,8 +255,7 @@ impl Runner {
                 role.phase = Phase::Owned;
                 role.resumed = false;
                 if key.family == Family::V6 {
-                    role.router = Some(Advertiser::new(now));
-                    self.listen();
+                    self.start_router(key, now);
                 }
             }
             Phase::Clearing(of) if of == ticket => {
@@ -273,6 +273,30 @@ impl Runner {
         }
     }
 
+    /// Puts changed `ipv6 nd ra` lines into force; `before` is what hosts have heard.
+    pub(super) fn change_ra(&mut self, key: &GroupKey, before: RouterAdvertisements, now: u64) {
+        let Some(role) = self.roles.get(key).filter(|role| role.plan.ra != before) else { return };
+        if role.phase != Phase::Owned || key.family != Family::V6 {
+            return;
+        }
+        let withdrawn = before.lifetime > 0 && role.plan.ra.suppress == Some(Suppress::All);
+        if withdrawn && role.router.is_some() {
+            self.advertise(key, 0);
+        }
+        self.start_router(key, now);
+    }
+
+    /// An IPv6 group that has its addresses advertises them as far as `ipv6 nd ra` allows.
+    fn start_router(&mut self, key: &GroupKey, now: u64) {
+        let Some(role) = self.roles.get_mut(key) else { return };
+        role.router = match role.plan.ra.suppress {
+            None => Some(Advertiser::new(now, true)),
+            Some(Suppress::Unsolicited) => Some(Advertiser::new(now, false)),
+            Some(Suppress::All) => None,
+        };
+        self.listen();
+    }
+
     fn announcements(&mut self, keys: &[GroupKey], now: u64) {
         for key in keys {
             let Some(role) = self.roles.get_mut(key).filter(|role| role.phase == Phase::Owned) else {
@@ -280,11 +304,12 @@ impl Runner {
             };
             let announce = std::mem::take(&mut role.announce);
             let advertise = role.router.as_mut().is_some_and(|router| router.due(now));
+            let lifetime = role.plan.ra.lifetime;
             if announce {
                 self.announce(key);
             }
             if advertise {
-                self.advertise(key, crate::net::announce::ROUTER_LIFETIME);
+                self.advertise(key, lifetime);
             }
         }
     }

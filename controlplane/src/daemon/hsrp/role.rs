@@ -1,12 +1,13 @@
 //! One group of this node: its part in the election, and where its virtual addresses are on their way.
 
+use super::tracking::Missing;
 use crate::config::health::GroupPlan;
 use crate::config::{Group as GroupSettings, Interval};
 use crate::hsrp::auth::Auth;
-use crate::hsrp::machine::{self, Group, PreemptDelay, Timers};
+use crate::hsrp::machine::{self, Group, Note, PreemptDelay, Timers};
 use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::Transport;
-use crate::hsrp::router::Advertiser;
+use crate::hsrp::ra::Advertiser;
 use crate::hsrp::{DELAY_MINIMUM, DELAY_RELOAD, virtual_mac};
 use crate::types::{Family, GroupKey, is_link_local, virtual_link_local};
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ pub struct Role {
     pub epoch: u64,
     /// Where the addresses are
     pub phase: Phase,
-    /// Messages that leave when the addresses have been given up
+    /// Messages that leave when the addresses have been given up, each with its source
     pub held: Vec<(Message, IpAddr)>,
     /// Announcements are due as soon as the addresses are here
     pub announce: bool,
@@ -76,6 +77,8 @@ pub struct Role {
     pub carried: bool,
     /// The machine was last told that a data plane carries its frames and its devices are right
     pub dataplane: bool,
+    /// What it lacked to have its frames carried when that ended
+    pub missing: Option<Missing>,
     /// Ticket of the last request about its macvlan
     pub ticket: u64,
     /// Why its devices cannot carry the role: what the kernel refused
@@ -87,6 +90,23 @@ pub struct Role {
     pub wedged: Option<u64>,
     /// Messages that were not taken, by reason
     pub refused: BTreeMap<&'static str, u64>,
+    /// The last of them
+    pub last_refused: Option<Refused>,
+    /// The last complaint of the machine of each kind, by its mnemonic, and when it was made, ns
+    pub complaints: BTreeMap<&'static str, (Note, u64)>,
+}
+
+/// A message that was not taken.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Its sender
+    pub source: IpAddr,
+    /// It said that its sender is active
+    pub active: bool,
+    /// Why it was not taken
+    pub reason: String,
+    /// When it came, ns
+    pub at: u64,
 }
 
 impl Role {
@@ -110,11 +130,14 @@ impl Role {
             synced: true,
             carried: true,
             dataplane: true,
+            missing: Some(Missing::Dataplane),
             ticket: 0,
             fault: None,
             enabled: false,
             wedged: None,
             refused: BTreeMap::new(),
+            last_refused: None,
+            complaints: BTreeMap::new(),
         }
     }
 
@@ -243,5 +266,23 @@ mod tests {
         assert_eq!(config.timers.map(|timers| timers.hold), Some(Duration::from_millis(150)));
         assert_eq!((config.delay_minimum, config.delay_reload), (Duration::ZERO, Duration::from_secs(5)));
         assert_eq!(config.tracks, [(5, machine::TrackEffect::Shutdown)]);
+    }
+
+    #[test]
+    fn ipv6_routers_agree_on_the_explicit_link_local_address_or_on_that_of_the_group() {
+        let elected = |more: &str| {
+            let text = format!(
+                "interface Te0/0/0\n ipv6 address 2001:db8::1/64\n standby version 2\n \
+                 standby 1 ipv6 2001:db8::100/64\n{more}"
+            );
+            let plan = health::assess(&parse(&text).unwrap().config, None).groups.remove(0);
+            let config = machine_config(&plan, "fe80::9".parse().unwrap(), [2; 6]);
+            let role = Role::new(plan, Auth::default(), 0, 0);
+            assert_eq!(role.link_local(), config.virtual_ip);
+            config.virtual_ip.unwrap().to_string()
+        };
+        assert_eq!(elected(""), "fe80::5:73ff:fea0:1");
+        assert_eq!(elected(" standby 1 ipv6 autoconfig\n"), "fe80::5:73ff:fea0:1");
+        assert_eq!(elected(" standby 1 ipv6 FE80::1\n"), "fe80::1");
     }
 }

@@ -10,6 +10,7 @@ use crate::config::health::GroupPlan;
 use crate::exec::Debug;
 use crate::hsrp::OWN_LEASE;
 use crate::hsrp::auth::{Auth, Keys};
+use crate::hsrp::clocks::{Clocks, Jump, Reading};
 use crate::hsrp::link::{Sender, link_local_of};
 use crate::hsrp::machine::{Action, Event, Group, Note};
 use crate::hsrp::message::State;
@@ -61,6 +62,10 @@ pub struct Runner {
     pub(super) listeners: Listeners,
     /// Messages that no group took, by port and reason
     pub(super) refused: BTreeMap<(usize, &'static str), u64>,
+    /// The last message of the other version, by port: its sender, the version, and when it came, ns
+    pub(super) other_version: BTreeMap<usize, (IpAddr, u8, u64)>,
+    /// Whether the whole machine stood still
+    clocks: Clocks,
     /// Tracked objects; true: down
     pub(super) tracks: BTreeMap<u16, bool>,
     /// Whether the IKE daemon answered when it was last asked
@@ -119,6 +124,8 @@ impl Runner {
             sender: Sender::open()?,
             listeners: Listeners::default(),
             refused: BTreeMap::new(),
+            other_version: BTreeMap::new(),
+            clocks: Clocks::default(),
             tracks: BTreeMap::new(),
             ike: true,
             debug: Debug::default(),
@@ -155,6 +162,7 @@ impl Runner {
             if now >= due {
                 self.stalls.late.add(now - due, now);
             }
+            self.watch_clocks(now);
             if now >= self.read_at {
                 self.receive(now);
             }
@@ -290,6 +298,7 @@ impl Runner {
             instance: self.publisher.instance(),
             roles: self.roles.clone(),
             refused: self.refused.clone(),
+            other_version: self.other_version.clone(),
             tracks: self.tracks.clone(),
             published: self.publisher.published().clone(),
             stalls: self.stalls,
@@ -344,6 +353,12 @@ impl Runner {
                     self.drop_if_over(&key);
                 }
             }
+        }
+        let alone = |role: &&Role| !role.synced && !self.settings.feeds.contains(&role.plan.key);
+        let alone: Vec<GroupKey> =
+            self.roles.values().filter(alone).map(|role| role.plan.key.clone()).collect();
+        for key in alone {
+            self.synced(&key, true, now);
         }
         self.create_roles(now);
         self.listen();
@@ -475,18 +490,27 @@ impl Runner {
         if let Some(auth) = auth_of(&plan)
             && role.plan.settings.authentication != plan.settings.authentication
         {
-            let overlap = match &plan.settings.authentication {
+            let timeout = match &plan.settings.authentication {
                 Some(Authentication::Md5(_, Some(timeout))) => *timeout,
-                _ => crate::config::Group::OLD_KEY,
+                _ => 0,
             };
-            let until = now.saturating_add(Duration::from_secs(overlap.into()).as_nanos() as u64);
+            let until = now.saturating_add(Duration::from_secs(timeout.into()).as_nanos() as u64);
             role.auth.replace(auth, now, until);
+            match role.auth.old_until(now) {
+                Some(_) => tracing::info!(
+                    "%HSRP-5-AUTH: {key}: authentication changed; the key before is accepted for another {timeout} s"
+                ),
+                None => tracing::info!(
+                    "%HSRP-5-AUTH: {key}: authentication changed; routers with the one before are not heard any more"
+                ),
+            }
         }
         let changed = role.plan != plan;
-        role.plan = plan;
+        let ra = std::mem::replace(&mut role.plan, plan).ra;
         if is_down {
             role.enabled = false;
         }
+        self.change_ra(key, ra, now);
         // A chain may just have been given its keys.
         self.roll_keys();
         if is_down {
@@ -497,6 +521,29 @@ impl Runner {
         if changed {
             // Secondary addresses are nothing to the machine.
             self.readdress(key);
+        }
+    }
+
+    /// Looks at the clocks before anything else has its turn: a node that stood still with its whole machine fences first.
+    fn watch_clocks(&mut self, now: u64) {
+        let length = match self.clocks.jump(Reading::now()) {
+            None => return,
+            Some(Jump::Paused(length)) => {
+                tracing::warn!(
+                    "%SYS-4-PAUSED: the machine stood still for {} ms; waiting for peers before acting",
+                    length / 1_000_000
+                );
+                length
+            }
+            Some(Jump::WallClock(by)) => {
+                if self.limits.allow("SYS-5-CLOCK", "HSRP", FEW_LINES, now) {
+                    tracing::info!("%SYS-5-CLOCK: the wall clock jumped ahead by {} ms", by / 1_000_000);
+                }
+                0
+            }
+        };
+        for key in self.keys() {
+            self.handle(&key, Event::Paused { length }, now);
         }
     }
 
@@ -554,6 +601,11 @@ impl Runner {
                     let word = note.mnemonic();
                     if self.may_log(word, key, FEW_LINES, now) {
                         tracing::warn!("%{word}: {key}: {note}");
+                    }
+                    if note.complaint().is_some()
+                        && let Some(role) = self.roles.get_mut(key)
+                    {
+                        role.complaints.insert(word, (note, now));
                     }
                     notes.push(note);
                 }
@@ -640,7 +692,10 @@ impl Runner {
                 None if self.roles.get(&key).is_none_or(|role| role.machine.is_none()) => {
                     refused.push(format!("{key}: it is down: see `show standby`"));
                 }
-                None => done.push_str(&format!("{key}: handing over to the standby router\n")),
+                None => done.push_str(&format!(
+                    "{key}: handing over to the standby router; preemption is held back until this router is active \
+                     again, or its priority or `preempt` is changed\n"
+                )),
             }
         }
         if done.is_empty() { Err(refused.join("; ")) } else { Ok(done + &refused.join("\n")) }

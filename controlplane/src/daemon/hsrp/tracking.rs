@@ -5,12 +5,34 @@ use super::super::dataplanes;
 use super::Phase;
 use super::runner::{FEW_LINES, Runner, span};
 use crate::config::Tracked;
+use crate::config::health::GroupPlan;
 use crate::hsrp::machine::Event;
-use crate::types::GroupKey;
+use crate::types::{GroupKey, IfName};
 use std::time::Duration;
 
 /// A data plane that stood still has emptied its queues this long after it moves again.
 const WAKING: Duration = Duration::from_millis(20);
+
+/// What a group lacks to have its frames carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No data plane has its port
+    Dataplane,
+    /// The port has no link
+    Link(IfName),
+    /// The data plane does not move on, or has only just come
+    Progress,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Missing::Dataplane => f.write_str("data plane not running: systemctl start usher-dataplane"),
+            Missing::Link(name) => write!(f, "link of {name} is down: check cable and switch port"),
+            Missing::Progress => f.write_str("data plane stalled or just started: see `show dataplane`"),
+        }
+    }
+}
 
 impl Runner {
     /// Looks whether what the groups need is there: the data plane, and the objects that are tracked.
@@ -65,10 +87,15 @@ impl Runner {
                 }
             }
             // A fault of a device has a line of its own.
-            if !up && !fault && self.may_log("HSRP-4-DATAPLANE", key, FEW_LINES, now) {
-                tracing::warn!(
-                    "%HSRP-4-DATAPLANE: {key}: no data plane carries its frames, or the port has no link"
-                );
+            let missing = self.roles.get(key).filter(|_| !up).map(|role| self.missing(&role.plan));
+            if let Some(role) = self.roles.get_mut(key) {
+                role.missing.clone_from(&missing);
+            }
+            if let Some(missing) = missing
+                && !fault
+                && self.may_log("HSRP-4-DATAPLANE", key, FEW_LINES, now)
+            {
+                tracing::warn!("%HSRP-4-DATAPLANE: {key}: {missing}");
             }
             self.handle(key, if up { Event::DataplaneUp } else { Event::DataplaneDown }, now);
         }
@@ -111,6 +138,16 @@ impl Runner {
             for key in keys {
                 self.handle(key, Event::Track { object, down: false }, now);
             }
+        }
+    }
+
+    /// What a group lacks to have its frames carried.
+    pub(super) fn missing(&self, plan: &GroupPlan) -> Missing {
+        let exception = self.settings.exception_of(plan).unwrap_or_default();
+        match self.planes.running() && self.planes.attached(exception) {
+            true if self.planes.link(exception) && self.has_link(exception) => Missing::Progress,
+            true => Missing::Link(plan.key.interface.clone()),
+            false => Missing::Dataplane,
         }
     }
 

@@ -567,6 +567,7 @@ fn an_address_is_learned_when_it_was_probed_and_is_free() {
     assert_eq!(told(&mut group, probed(ip(66), true), T + SECOND), "", "nobody asked for this one");
     assert_eq!(told(&mut group, probed(VIP, false), T + SECOND), "");
     assert_eq!((group.state(), group.virtual_ip()), (State::Learn, None));
+    group.handle(Event::Tick, T + 29 * SECOND);
     assert_eq!(told(&mut group, told_by(VIP), T + 29 * SECOND), "", "refused");
     assert_eq!(told(&mut group, told_by(ip(101)), T + 29 * SECOND), "probe 10.0.0.101", "another one");
     assert_eq!(told(&mut group, told_by(ip(102)), T + 29 * SECOND), "", "one at a time");

@@ -15,6 +15,8 @@ const INITIAL: u32 = 3;
 /// The schedule of one group while it is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advertiser {
+    /// Unasked, too
+    unsolicited: bool,
     next: u64,
     last: Option<u64>,
     sent: u32,
@@ -25,10 +27,11 @@ fn after(now: u64, pause: Duration) -> u64 {
 }
 
 impl Advertiser {
-    /// The first advertisement is due at once (ns): the role has just been gained.
+    /// The first advertisement is due at once (ns), for the role has just been gained; or when a host asks, where none is
+    /// to be sent `unsolicited`.
     #[must_use]
-    pub fn new(now: u64) -> Advertiser {
-        Advertiser { next: now, last: None, sent: 0 }
+    pub fn new(now: u64, unsolicited: bool) -> Advertiser {
+        Advertiser { unsolicited, next: if unsolicited { now } else { u64::MAX }, last: None, sent: 0 }
     }
 
     /// When the next one is due, ns.
@@ -44,7 +47,8 @@ impl Advertiser {
         }
         self.sent = self.sent.saturating_add(1);
         self.last = Some(now);
-        self.next = after(now, if self.sent < INITIAL { ROUTER_INITIAL_INTERVAL } else { ROUTER_INTERVAL });
+        let pause = if self.sent < INITIAL { ROUTER_INITIAL_INTERVAL } else { ROUTER_INTERVAL };
+        self.next = if self.unsolicited { after(now, pause) } else { u64::MAX };
         true
     }
 
@@ -86,7 +90,7 @@ mod tests {
 
     #[test]
     fn three_leave_soon_after_the_gain_and_the_others_rarely() {
-        let mut advertiser = Advertiser::new(5 * S);
+        let mut advertiser = Advertiser::new(5 * S, true);
         assert!(!advertiser.due(5 * S - 1));
         let mut times = Vec::new();
         for _ in 0..5 {
@@ -98,7 +102,7 @@ mod tests {
 
     #[test]
     fn who_asks_is_answered_within_half_a_second_and_many_cost_one_in_three() {
-        let mut advertiser = Advertiser::new(0);
+        let mut advertiser = Advertiser::new(0, true);
         assert!(advertiser.due(0));
         advertiser.solicited(10 * S, u64::MAX);
         assert!((10 * S..=10 * S + S / 2).contains(&advertiser.next()), "{}", advertiser.next());
@@ -117,8 +121,17 @@ mod tests {
     }
 
     #[test]
+    fn suppressed_ones_are_sent_only_to_hosts_that_ask() {
+        let mut advertiser = Advertiser::new(0, false);
+        assert!(!advertiser.due(1_000_000 * S));
+        advertiser.solicited(1_000_000 * S, 0);
+        assert!(advertiser.due(1_000_000 * S));
+        assert_eq!(advertiser.next(), u64::MAX);
+    }
+
+    #[test]
     fn an_answer_never_puts_off_what_is_due_sooner() {
-        let mut advertiser = Advertiser::new(0);
+        let mut advertiser = Advertiser::new(0, true);
         advertiser.solicited(0, 400_000_000);
         assert!(advertiser.due(0), "the one at the gain");
         advertiser.solicited(15 * S + S * 9 / 10, 400_000_000);
