@@ -91,7 +91,7 @@ equal "clients sent to n3 after its shutdown" 0 "$(to goodbye $A3)"
 printf 'configure terminal\ncrypto ikev2 cluster\nno shutdown\nend\n' | usher_at n3 | indent
 need 20 "n3 to hold slots again" holds n1 $A3 250
 kill -TERM "$(pid_of usherd-n3)"
-need 3 "n1 to hear n3's goodbye" grep -q 'CLB-5-MEMBERLEFT: .*192.0.2.13 leaves: that node leaves the cluster' "$RUN/usherd-n1.log"
+need 3 "n1 to hear n3's goodbye" grep -q 'CLB-5-MEMBERLEFT: .*192.0.2.13 leaves: it leaves the cluster' "$RUN/usherd-n1.log"
 share stopped 60
 equal "clients sent to n3 after SIGTERM" 0 "$(to stopped $A3)"
 usherd_start n3

@@ -9,7 +9,7 @@ OLD=an-old-key-of-the-cluster NEW=the-new-key-of-the-cluster
 make_cluster "${NODES[@]}"
 for node in "${NODES[@]}"; do
     cluster_node "$node"
-    CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 200\n secondary update 200\n holdtime 1500\n load-source fixed half-open 0 ike 100 child 100\n' "$OLD") \
+    CLUSTER_LINES=$(printf ' key %s\n secondary max-session 1000\n secondary hello 200\n secondary update 200\n holdtime 1500\n load-source fixed half-open 0 ike 100 child 100 cpu 10 mem 10\n' "$OLD") \
         cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 300 msec 1200" " standby delay minimum 0 reload 0"
 done
 cluster_start "${NODES[@]}"

@@ -200,6 +200,8 @@ impl Node {
             Event::Drains(orders) => self.order(now, &mut out, |own| Ok(own.merge_drains(&orders))),
             Event::ToMove(sessions) => self.to_move = sessions,
             Event::Stop => self.stopping = true,
+            Event::NodeReport(node, report) => self.table.update_node(node, &report, now),
+            Event::NodeSilent(node) => self.table.node_silent(node, now),
             Event::Tick => self.table.expire(now),
         }
         self.settle(now, &mut out);
@@ -799,7 +801,10 @@ impl Node {
         // It is alive between its own updates, however far apart they are.
         self.table.touch(own, now);
         let alive = self.living(now);
-        out.extend(self.alive.difference(&alive).map(|address| Action::Log(Log::MemberDead(*address))));
+        for address in self.alive.difference(&alive) {
+            out.push(Action::Log(Log::MemberDead(*address)));
+            out.extend(self.table.get(*address).map(|entry| Action::NodeSilent(entry.report.node(*address))));
+        }
         out.extend(alive.difference(&self.alive).map(|address| Action::Log(Log::MemberUp(*address))));
         self.alive = alive;
         let standings = self.standings(now);

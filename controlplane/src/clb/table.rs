@@ -159,6 +159,31 @@ impl Table {
         living.is_some_and(|entry| entry.left.replace(reason).is_none())
     }
 
+    /// A node reported from its address in another group: what holds for the node holds for its address here.
+    pub fn update_node(&mut self, node: IpAddr, report: &Report, now_ns: u64) {
+        let holdtime_ns = self.holdtime_ns;
+        for (address, entry) in &mut self.entries {
+            let of_node = entry.report.node(*address) == node && entry.report.version.0 == report.version.0;
+            if of_node && entry.is_alive(now_ns, holdtime_ns) {
+                let known = &mut entry.report;
+                (known.load, known.health) = (report.load, report.health);
+                (known.draining, known.to_move) = (report.draining, report.to_move);
+            }
+        }
+    }
+
+    /// A node has been silent for holdtime at its address in another group: it is dead here too, unless it was heard here
+    /// within the last half of that time.
+    pub fn node_silent(&mut self, node: IpAddr, now_ns: u64) {
+        let holdtime_ns = self.holdtime_ns;
+        for (address, entry) in &mut self.entries {
+            let silent = now_ns.saturating_sub(entry.heard_ns) >= holdtime_ns / 2;
+            if entry.report.node(*address) == node && silent && entry.is_alive(now_ns, holdtime_ns) {
+                entry.left = Some("it is silent at another of its addresses".to_owned());
+            }
+        }
+    }
+
     /// The member at `address` is forgotten.
     pub fn remove(&mut self, address: IpAddr) -> Option<Entry> {
         self.entries.remove(&address)
@@ -243,6 +268,49 @@ mod tests {
         assert_eq!(table.get(address(1)).and_then(|entry| entry.left.as_deref()), Some("stops"));
         assert_eq!(table.hear(address(1), report(1, 2), 4), Heard::New);
         assert!(table.alive(address(1), 4));
+    }
+
+    #[test]
+    fn what_a_node_reports_from_another_address_holds_here_too() {
+        let here = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        let of_node = |count| Report { node: Some(address(1)), ..report(1, count) };
+        let mut table = Table::new(10, 3 * SECOND);
+        table.hear(here, of_node(1), 0);
+        table.hear(address(2), report(1, 1), 0);
+        let mut full = report(1, 9);
+        full.load.crypto = crate::types::Percent::FULL;
+        full.draining = true;
+        table.update_node(address(1), &full, SECOND);
+        let known = &table.get(here).unwrap().report;
+        assert_eq!(
+            (known.load, known.draining, known.version),
+            (full.load, true, (1, 1)),
+            "and no more than that"
+        );
+        assert_eq!(
+            table.get(address(2)).map(|entry| &entry.report),
+            Some(&report(1, 1)),
+            "of this node alone"
+        );
+        // Another start of the node knows nothing of this one.
+        full.version.0 = 2;
+        full.draining = false;
+        table.update_node(address(1), &full, SECOND);
+        assert!(table.get(here).unwrap().report.draining);
+    }
+
+    #[test]
+    fn a_node_that_died_is_dead_at_all_its_addresses_unless_it_goes_on_speaking() {
+        let here = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        let mut table = Table::new(10, 4 * SECOND);
+        table.hear(here, Report { node: Some(address(1)), ..report(1, 1) }, 0);
+        table.node_silent(address(1), 2 * SECOND - 1);
+        table.node_silent(address(2), 3 * SECOND);
+        assert!(table.alive(here, 3 * SECOND), "heard a moment ago, and another node");
+        table.node_silent(address(1), 3 * SECOND);
+        assert!(!table.alive(here, 3 * SECOND));
+        table.hear(here, report(1, 2), 3 * SECOND);
+        assert!(table.alive(here, 3 * SECOND));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Input and output of a [`Node`](super::Node).
 
 use super::Settings;
+use crate::clb::member::Report;
 use crate::clb::orders::{OrderError, Orders};
 use crate::clb::wire::Message;
 use crate::load::Sample;
@@ -57,6 +58,10 @@ pub enum Event {
     Shutdown(bool),
     /// Drains that another group of this node has learned
     Drains(Orders),
+    /// A report that a node sent from its address in another group: its load and health are the node's
+    NodeReport(IpAddr, Report),
+    /// A node has been silent for holdtime at its address in another group
+    NodeSilent(IpAddr),
     /// The number of sessions of this node that still wait to be moved away
     ToMove(u32),
     /// usherd stops, or the group is taken out of the cluster
@@ -69,25 +74,25 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Leave {
     /// usherd stops, or the cluster is taken out of its configuration
-    #[error("that node leaves the cluster")]
+    #[error("it leaves the cluster")]
     Stop,
     /// `shutdown` of the cluster on a member
-    #[error("the cluster is shut down on that node")]
+    #[error("the cluster is shut down there")]
     Shutdown,
     /// The group cannot run
-    #[error("the HSRP group is down on that node")]
+    #[error("its HSRP group is down")]
     GroupDown,
     /// HSRP has no role for this node
-    #[error("the HSRP group of that node is in Init")]
+    #[error("its HSRP group is in Init")]
     Init,
     /// A secondary became the primary
-    #[error("that node has become the primary")]
+    #[error("it has become the primary")]
     Primary,
     /// Another router is the primary now
     #[error("another router has become active")]
     OtherActive,
     /// `no secondary max-session`
-    #[error("that node reports no load any more")]
+    #[error("it reports no load any more")]
     NoFeed,
 }
 
@@ -110,6 +115,8 @@ pub enum Action {
     Reconnect,
     /// The orders have changed: they outlive a restart, and this node's other groups learn them
     Keep(Orders),
+    /// A member has died: what this node's other groups know of the same node is in doubt
+    NodeSilent(IpAddr),
     /// This node is to move its sessions away, or to stop doing so
     Move(bool),
     /// Something for the log

@@ -120,7 +120,7 @@ impl World {
             Action::Keep(orders) => drop(self.kept.insert(node, orders)),
             Action::Move(on) => drop(self.moving.insert(node, on)),
             Action::Log(log) => self.logs.push((node, log)),
-            Action::Send(..) | Action::Listen | Action::StopListening(_) => {}
+            Action::Send(..) | Action::Listen | Action::StopListening(_) | Action::NodeSilent(_) => {}
         }
     }
 

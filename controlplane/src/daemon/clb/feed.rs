@@ -191,6 +191,11 @@ impl Daemon {
             let group = clusters.groups.get(key).zip(peer);
             group.map(|(group, peer)| group.node.takes(peer, now))
         };
+        if self.clusters.groups.len() > 1
+            && let Event::Member { peer, message: Message::Update(report), .. } = &event
+        {
+            self.in_other_groups(key, &Event::NodeReport(report.node(*peer), report.clone()), now);
+        }
         let before = takes(&self.clusters);
         self.cluster_event(key, event, now);
         // A member that cannot take clients any more gets none from this moment on, not from the next turn on.

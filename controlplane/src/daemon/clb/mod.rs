@@ -555,6 +555,7 @@ impl Daemon {
                     _ => self.connect(key),
                 }
             }
+            Action::NodeSilent(node) => self.in_other_groups(key, &Event::NodeSilent(node), now),
             Action::Keep(orders) => {
                 self.state.orders.insert(key.to_string(), orders.clone());
                 self.dirty = true;

@@ -144,8 +144,13 @@ impl Daemon {
 
     /// Makes the drains that one group knows known to this node's other groups.
     pub(super) fn share_drains(&mut self, from: &GroupKey, orders: &Orders, now: u64) {
+        self.in_other_groups(from, &Event::Drains(orders.clone()), now);
+    }
+
+    /// A node is one member in all groups: what one of them learned is an event for the others.
+    pub(super) fn in_other_groups(&mut self, from: &GroupKey, event: &Event, now: u64) {
         for key in self.clusters.groups.keys().filter(|key| *key != from).cloned().collect::<Vec<_>>() {
-            self.cluster_event(&key, Event::Drains(orders.clone()), now);
+            self.cluster_event(&key, event.clone(), now);
         }
     }
 
