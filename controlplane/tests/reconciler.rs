@@ -13,7 +13,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::process::Command;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ struct Space {
     reports: Arc<Mutex<Vec<(Instant, Report)>>>,
     /// The reconciler's thread
     thread: Arc<AtomicI32>,
+    /// It stands still in its next report
+    still: Arc<AtomicBool>,
     run_dir: tempfile::TempDir,
     tickets: u64,
 }
@@ -48,14 +50,25 @@ impl Space {
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         run("ip link set lo up");
         let run_dir = tempfile::tempdir().unwrap();
-        Space { name, reconciler: None, reports: Arc::default(), thread: Arc::default(), run_dir, tickets: 0 }
+        Space {
+            name,
+            reconciler: None,
+            reports: Arc::default(),
+            thread: Arc::default(),
+            still: Arc::default(),
+            run_dir,
+            tickets: 0,
+        }
     }
 
     fn start(&mut self) {
-        let (reports, thread) = (self.reports.clone(), self.thread.clone());
+        let (reports, thread, still) = (self.reports.clone(), self.thread.clone(), self.still.clone());
         let report = move |report| {
             thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
             reports.lock().unwrap().push((Instant::now(), report));
+            while still.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         };
         self.reconciler = Some(Reconciler::start(self.run_dir.path(), report).unwrap());
     }
@@ -659,6 +672,53 @@ fn nobody_waits_while_the_kernel_is_busy_and_no_change_is_missed() {
         space.wait("all devices to be known", || many(&space.links()) == left);
     }
     assert_eq!(space.group("hsrp0-1", group(&[VIRTUAL])), Ok(()));
+}
+
+/// The kernel drops events for which nobody makes room, and says so once.
+#[test]
+fn events_that_the_kernel_dropped_are_made_up_for() {
+    const MANY: usize = 400;
+    let mut space = owning();
+    run("ip route add default via 10.0.0.254 dev exc0");
+    space.wait("the route to be known", || true);
+    std::thread::sleep(Duration::from_millis(200));
+    let before = state();
+    space.still.store(true, Ordering::Relaxed);
+    space.tickets += 1;
+    space.reconciler().set_group("hsrp0-1".to_owned(), group(&[VIRTUAL]), space.tickets);
+    space.wait("work to be reported", || !run("ip addr show dev hsrp0-1").contains("2001:db8::100"));
+
+    let batch = space.run_dir.path().join("batch");
+    let lines = |verb: &str| -> String {
+        (0..MANY).map(|n| format!("link {verb} many{n} type veth peer name more{n}\n")).collect()
+    };
+    // /proc/net/netlink: socket, protocol, port, groups, receive memory, send memory, dump, locks, drops.
+    let drops = || -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+        let lines = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.filter(|of| of[1] == "0" && of[3] == "00000111").map(|of| of[8].parse::<u64>().unwrap()).sum()
+    };
+    let start = Instant::now();
+    while drops() == 0 {
+        assert!(start.elapsed() < 2 * PATIENCE, "no event was dropped");
+        std::fs::write(&batch, lines("add") + &lines("del").replace(" type veth peer name more", " #"))
+            .unwrap();
+        let output = Command::new("ip").arg("-batch").arg(&batch).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    run("ip addr flush dev exc0");
+    run("ip link del hsrp0-1");
+    space.still.store(false, Ordering::Relaxed);
+    println!("{} events dropped", drops());
+    space.wait("as before, but for the IPv6 address that is wanted no more", || {
+        let now = state();
+        before.iter().filter(|line| !line.contains("2001:db8::100")).all(|line| now.contains(line))
+    });
+    space.wait("the table of links", || {
+        let links = space.links();
+        links.addresses("hsrp0-1") == [prefix(VIRTUAL)]
+            && links.iter().all(|link| !link.name.starts_with("m"))
+    });
 }
 
 #[test]

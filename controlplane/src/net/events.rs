@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// Room for events that wait, bytes.
-const RECEIVE_BUFFER: usize = 4 << 20;
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// The longest datagram that is read; a link with many virtual functions has some ten thousand bytes.
 const LONGEST: usize = 256 << 10;
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
