@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod exec;
+pub mod files;
 pub mod grammar;
 pub mod hsrp;
 mod limits;

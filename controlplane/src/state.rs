@@ -2,14 +2,13 @@
 //! retransmission gets the identical gateway from the next usherd; and the leases, within which it goes on as active.
 
 use crate::clb::orders::{MAX_COUNTER, Orders, Register};
+use crate::files::{self, Survives};
 use crate::publish::Assignment;
 use platform::snapshot::{MAX_GATEWAYS, NO_GATEWAY, SLOTS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -168,11 +167,7 @@ impl State {
                 .collect(),
         };
         let text = serde_json::to_vec(&stored)?;
-        let draft = path.with_extension("new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&text)?;
-        fs::rename(&draft, path)
+        files::replace(path, &text, 0o600, Survives::Process)
     }
 }
 

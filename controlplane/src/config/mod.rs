@@ -11,7 +11,6 @@ pub mod health;
 mod model;
 mod parse;
 mod render;
-pub mod save;
 pub mod secrets;
 pub mod submode;
 #[cfg(test)]

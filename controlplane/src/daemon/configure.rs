@@ -5,10 +5,10 @@ use super::{Daemon, hsrp};
 use crate::api::{ADMINISTRATORS, Code, Configure, Configured, Reply};
 use crate::config::change::{self, Change, Order};
 use crate::config::diff::diff;
-use crate::config::save::save;
 use crate::config::secrets::{Masker, mask};
 use crate::config::{Diagnostic, Keys, Severity, parse, render};
 use crate::exec::{self, Command, Invocation, Local, Show};
+use crate::files::{self, Survives};
 use crate::types::IfName;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,6 +21,11 @@ const MAX_LINES: usize = 2000;
 /// One password is tried at a time, and a wrong one costs this: guessing is slow and takes no processor.
 const WRONG_PASSWORD: Duration = Duration::from_secs(1);
 static PASSWORD: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Mode of a startup configuration that was not there: keys are in it.
+const CONFIG_MODE: u32 = 0o640;
+/// The startup configuration is written once at a time, in the order in which that was asked for.
+static WRITE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 impl Daemon {
     /// Answers a request, at once or, where a disk or a hash is needed, from a thread beside the loop.
@@ -43,8 +48,13 @@ impl Daemon {
             Ok(Command::Write) if asking.may_change => {
                 let (path, text, json) =
                     (self.options.config.clone(), render(&self.config, Keys::Shown), request.json);
-                tokio::task::spawn_blocking(move || {
-                    let reply = match save(&path, &text) {
+                tokio::spawn(async move {
+                    let _turn = WRITE.lock().await;
+                    let file = path.clone();
+                    let save =
+                        move || files::replace(&file, text.as_bytes(), CONFIG_MODE, Survives::PowerLoss);
+                    let saved = tokio::task::spawn_blocking(save).await;
+                    let reply = match saved.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
                         Ok(()) => {
                             tracing::info!(
                                 "%SYS-5-CONFIG_NV: the running configuration is in {}",

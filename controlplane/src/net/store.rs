@@ -1,10 +1,10 @@
 //! What the reconciler keeps in the run directory. It is about the running kernel: it survives the death of usherd, and is
 //! worth nothing after a boot.
 
+use crate::files::{self, Survives};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 /// More than is ever written.
@@ -48,10 +48,7 @@ pub(super) fn load<T: DeserializeOwned + Default>(path: &Path) -> T {
 /// When it cannot be written.
 pub(super) fn save<T: Serialize>(path: &Path, content: &T) -> std::io::Result<()> {
     let text = serde_json::to_vec(&Stored { boot: boot(), content })?;
-    let draft = path.with_extension("draft");
-    let mut file = fs::File::create(&draft)?;
-    file.write_all(&text)?;
-    fs::rename(&draft, path)
+    files::replace(path, &text, 0o600, Survives::Process)
 }
 
 #[cfg(test)]
