@@ -5,8 +5,10 @@ mod common;
 
 use common::{FakeDataplane, Node, PROFILE, Usherd, until};
 use platform::snapshot::VipState;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::process::{Command, Output, Stdio};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Output, Stdio};
 
 const CONFIG: &str = "
 interface Te0/0/0
@@ -55,6 +57,153 @@ fn usher_as(node: &Node, user: u32, group: u32, more: &str, words: &str) -> Outp
         .args(words.split(' '))
         .output()
         .unwrap()
+}
+
+/// A node whose directory and programs ordinary users may use.
+fn node_for_all(config: &str) -> Node {
+    let node = Node::new(PROFILE, config);
+    std::fs::set_permissions(node.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_usher"), node.path("usher")).unwrap();
+    node
+}
+
+/// Starts this program again as somebody else, who holds connections; see [`helper_holds_connections`].
+fn hold_connections(node: &Node, user: u32, count: usize) -> Child {
+    let own = node.path("helper");
+    if !own.exists() {
+        std::fs::copy(std::env::current_exe().unwrap(), &own).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={user}"), "--groups=64001".to_owned()]);
+    command.arg(own).args(["--exact", "helper_holds_connections", "--nocapture"]);
+    command.env("HOLD_SOCKET", node.path("run/usherd.sock")).env("HOLD_COUNT", count.to_string());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("connected")), "the connections are there");
+    child
+}
+
+/// Not a test of its own: connects, and holds the connections until its input ends.
+#[test]
+fn helper_holds_connections() {
+    let Ok(socket) = std::env::var("HOLD_SOCKET") else { return };
+    let count: usize = std::env::var("HOLD_COUNT").unwrap().parse().unwrap();
+    let all: Vec<_> = (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    println!("\nconnected {}", all.len());
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn readers_cannot_lock_administrators_out() {
+    let hash = "$5$saltsalt$daAhTF6GHYZ.SNpCbCUBgMUeouPxKWlT5eTP3TzH249";
+    let node = node_for_all(&format!("{CONFIG}enable secret {hash}\n"));
+    let _usherd = start(&node);
+    let mut idle = hold_connections(&node, 65534, 100);
+    for _ in 0..10 {
+        // Root and an administrator get through, one more connection of that reader does not.
+        node.show("show version");
+        let administrator = usher_as(&node, 1, 1, "--groups=64001", "show version");
+        assert!(administrator.status.success(), "{administrator:?}");
+        let reader = usher_as(&node, 65534, 65534, "--groups=64001", "show version");
+        assert!(error(&reader).contains("connections of this user are open"), "{reader:?}");
+    }
+    drop(idle.stdin.take());
+    let _ = idle.wait();
+
+    // Wrong passwords of a reader, over and over, and the right one of an administrator.
+    std::fs::write(node.path("wrong"), "wrong\n").unwrap();
+    std::fs::write(node.path("right"), "swordfish\n").unwrap();
+    let (wrong, right) = (node.path("wrong"), node.path("right"));
+    let enable = |user, file: &std::path::Path| {
+        usher_as(&node, user, user, "--groups=64001", &format!("--password-file {} enable", file.display()))
+    };
+    std::thread::scope(|scope| {
+        let guessers: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| (0..3).map(|_| enable(65534, &wrong)).collect::<Vec<_>>()))
+            .collect();
+        for _ in 0..5 {
+            let enabled = enable(1, &right);
+            assert!(enabled.status.success(), "{enabled:?}");
+        }
+        for guess in guessers.into_iter().flat_map(|guesser| guesser.join().unwrap()) {
+            assert!(!guess.status.success(), "{guess:?}");
+        }
+    });
+    assert!(node.log().contains("%SYS-4-ENABLE: user nobody (uid 65534) gave a wrong password to enable"));
+    assert!(node.log().contains("%SYS-5-ENABLE: user daemon (uid 1) gave the enable secret"));
+    assert!(!node.log().contains("swordfish"));
+}
+
+#[test]
+fn the_enable_secret_guards_every_way_of_changing_something() {
+    let hash = "$5$saltsalt$daAhTF6GHYZ.SNpCbCUBgMUeouPxKWlT5eTP3TzH249";
+    let node = node_for_all(&format!("{CONFIG}enable secret {hash}\n"));
+    let _usherd = start(&node);
+    std::fs::write(node.path("right"), "swordfish\n").unwrap();
+    std::fs::write(node.path("new.conf"), format!("{CONFIG}hostname R7\nenable secret {hash}\n")).unwrap();
+    let admin = |words: &str| usher_as(&node, 1, 1, "--groups=64001", words);
+    let file = node.path("new.conf").display().to_string();
+    let changes = [
+        "write memory".to_owned(),
+        "clear counters".to_owned(),
+        "standby 1 failover".to_owned(),
+        "debug standby packets".to_owned(),
+        "cluster drain".to_owned(),
+        format!("configure replace {file} force"),
+    ];
+    for words in &changes {
+        let refused = admin(words);
+        assert!(!refused.status.success(), "{words}: {refused:?}");
+        assert!(error(&refused).contains("the enable secret is needed"), "{words}: {refused:?}");
+    }
+    // A batch, where `enable` alone gives nothing, and the socket itself.
+    let batch = |more: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=1", "--regid=1", "--groups=64001"]).arg(node.path("usher"));
+        command.arg("--run-dir").arg(node.path("run")).args(more.split_whitespace());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let text = "enable\nconfigure terminal\nhostname R8\nend\nwrite memory\n";
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let refused = batch("");
+    assert!(error(&refused).contains("the enable secret is needed"), "{refused:?}");
+    assert!(!node.show("show running-config").contains("hostname"), "nothing was changed");
+    // Looking needs no password.
+    assert!(admin("show running-config").status.success());
+    let check = admin(&format!("check {file}"));
+    assert!(String::from_utf8_lossy(&check.stdout).contains("+hostname R7"), "{check:?}");
+
+    // With the password the same commands do what they say, and the log names the user.
+    let right = format!("--password-file {}", node.path("right").display());
+    for words in &changes {
+        let done = admin(&format!("{right} {words}"));
+        assert!(!error(&done).contains("secret"), "{words}: {done:?}");
+    }
+    assert!(node.show("show running-config").contains("hostname R7"));
+    let done = batch(&right);
+    assert!(done.status.success(), "{done:?}");
+    assert!(node.show("show startup-config").contains("hostname R8"));
+    let log = node.log();
+    for line in [
+        "%SYS-5-CONFIG_R: user daemon (uid 1) replaced the running configuration",
+        "user daemon (uid 1) logged command:hostname R8",
+        "%SYS-5-CONFIG_NV: user daemon (uid 1) wrote",
+    ] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    let wrong = admin(&format!("--password-file {} write memory", node.path("new.conf").display()));
+    assert!(error(&wrong).contains("the password is wrong"), "{wrong:?}");
+
+    // Root is exempt: it can replace the file. A reader stays one, whatever they know.
+    assert!(node.usher("write memory").status.success());
+    let reader = usher_as(&node, 65534, 65534, "--groups=64001", &format!("{right} write memory"));
+    assert!(error(&reader).contains("usermod -aG usher-admin"), "{reader:?}");
 }
 
 #[test]

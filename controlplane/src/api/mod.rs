@@ -22,6 +22,37 @@ pub const READERS: &str = "usher";
 /// Members of this group may change something.
 pub const ADMINISTRATORS: &str = "usher-admin";
 
+/// Lines of configuration in one request.
+pub const MAX_LINES: usize = 50_000;
+
+/// Reads lines, and gives up at one too many instead of making room for them.
+fn lines<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Lines;
+
+    impl<'de> serde::de::Visitor<'de> for Lines {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("lines of configuration")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<String>, A::Error> {
+            let mut lines = Vec::new();
+            while let Some(line) = sequence.next_element()? {
+                if lines.len() == MAX_LINES {
+                    return Err(serde::de::Error::custom(format_args!(
+                        "more than {MAX_LINES} lines at once: divide the change"
+                    )));
+                }
+                lines.push(line);
+            }
+            Ok(lines)
+        }
+    }
+
+    deserializer.deserialize_seq(Lines)
+}
+
 fn first_version() -> u32 {
     1
 }
@@ -56,9 +87,10 @@ impl Default for Request {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Configure {
     /// The lines that lead to the submode that they belong to, as the last reply gave them
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lines")]
     pub place: Vec<String>,
-    /// The lines
+    /// The lines, at most [`MAX_LINES`]
+    #[serde(deserialize_with = "lines")]
     pub lines: Vec<String>,
     /// They are a whole configuration, to replace the running one
     #[serde(default)]
@@ -121,7 +153,7 @@ pub struct Reply {
     pub code: Option<Code>,
     /// The result of lines of configuration
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configured: Option<Configured>,
+    pub configured: Option<Box<Configured>>,
 }
 
 impl Reply {

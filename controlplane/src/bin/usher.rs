@@ -53,6 +53,9 @@ struct Arguments {
     /// With check: the platform profile that the configuration is to run with; with platform check: the one to judge
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// File whose first line is the enable secret, for administrators other than root in scripts
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     /// Print the manual page
     #[arg(long)]
     manual: bool,
@@ -62,7 +65,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let Arguments { run_dir, json, profile, manual, command } = Arguments::parse();
+    let Arguments { run_dir, json, profile, password_file, manual, command } = Arguments::parse();
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match &words[..] {
         _ if manual => return print(&manual::page()),
@@ -85,7 +88,7 @@ fn main() -> ExitCode {
         ["complete", ..] => return print(&completion::complete(&command[1..])),
         _ => {}
     }
-    let mut shell = Shell::new(Client::new(&run_dir), json, profile);
+    let mut shell = Shell::new(Client::new(&run_dir), json, profile, password_file);
     if !words.is_empty() {
         return ExitCode::from(shell.line(&words.join(" "), Source::Batch).code());
     }

@@ -38,6 +38,10 @@ pub fn script(shell: &str) -> Option<&'static str> {
 #[must_use]
 pub fn complete(words: &[String]) -> String {
     let line = words.join(" ");
+    if let Some(("platform", rest)) = line.split_once(' ') {
+        let commands = ["check", "show", "suggest"].into_iter().filter(|word| word.starts_with(rest));
+        return commands.map(|word| word.to_owned() + "\n").collect();
+    }
     let mut found: Vec<String> = crate::exec::offers(&line, true)
         .into_iter()
         .filter(|offer| offer.keyword)
@@ -46,7 +50,10 @@ pub fn complete(words: &[String]) -> String {
     if words.len() <= 1 {
         let partial = words.first().map_or("", String::as_str);
         found.extend(
-            ["completion", "manual"].into_iter().filter(|word| word.starts_with(partial)).map(str::to_owned),
+            ["completion", "manual", "platform"]
+                .into_iter()
+                .filter(|word| word.starts_with(partial))
+                .map(str::to_owned),
         );
     }
     found.into_iter().map(|word| word + "\n").collect()
@@ -65,6 +72,9 @@ mod tests {
         assert_eq!(complete(&words("show cr")), "crypto\n");
         assert_eq!(complete(&words("sh cry ik cluster ")), "details\nstats\n");
         assert_eq!(complete(&words("comp")), "completion\n");
+        assert_eq!(complete(&words("plat")), "platform\n");
+        assert_eq!(complete(&words("platform s")), "show\nsuggest\n");
+        assert_eq!(complete(&words("platform check ")), "");
         assert_eq!(complete(&words("nonsense ")), "");
         for shell in SHELLS {
             assert!(script(shell).unwrap().contains("usher complete --"));

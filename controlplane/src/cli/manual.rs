@@ -14,11 +14,15 @@ const WIDTH: usize = 79;
 pub fn page() -> String {
     let mut out = format!(
         ".TH USHER 8 {DATE} \"usher {}\" \"Usher\"\n.SH NAME\nusher \\- the command of the IKEv2 load balancer\n\
-         .SH SYNOPSIS\n.B usher\n[\\-\\-run\\-dir DIR] [\\-\\-json] [COMMAND]\n\
+         .SH SYNOPSIS\n.B usher\n[\\-\\-run\\-dir DIR] [\\-\\-json] [\\-\\-password\\-file FILE] [COMMAND]\n\
          .SH DESCRIPTION\nWithout a command, at a terminal, a shell; with standard input from elsewhere, one command a \
          line, where all lines between\n.B configure terminal\nand\n.B end\nare one change. \
          Words may be abbreviated. In the shell\n.B ?\nshows what may follow and Tab completes it;\n\
          .B | include, exclude, begin, section, count\nwith a regular expression choose lines of an answer.\n\
+         .SH RIGHTS\nMembers of the group usher may read, root and members of usher\\-admin may change something. With\n\
+         .B enable secret\nin the configuration these members have to give that password before they change anything, \
+         in the shell, in a batch and in a single command alike; root is exempt, as it can replace the configuration \
+         file. Where there is no terminal,\n.B \\-\\-password\\-file\nnames a file whose first line is the password.\n\
          .SH EXIT STATUS\n0 when it was done, 1 when it was refused, 2 when it was not understood.\n\
          .SH COMMANDS\n",
         env!("CARGO_PKG_VERSION")
@@ -42,7 +46,7 @@ pub fn page() -> String {
     out.push_str(
         ".SH FILES\n/etc/usher/usher.conf: the configuration.\n.br\n/etc/usher/profile.toml: which port of the machine an \
          interface is, and how it is driven.\n.br\n/run/usher: sockets and state of the daemons.\n.br\n\
-         ~/.usher_history: the shell's history, without lines that hold keys.\n\
+         ~/.usher_history: the shell's history, without lines that hold keys or are not understood.\n\
          .SH SEE ALSO\nusherd \\-\\-help, usher\\-dataplane \\-\\-help, RFC 5685\n",
     );
     wrapped(&out)

@@ -9,7 +9,7 @@ use crate::config::secrets::mask_line;
 use crate::config::{Diagnostic, Severity, change, strip_prompt, submode};
 use crate::exec::{self, Command, Invocation, Local};
 use crate::grammar::{Mismatch, Offer, Reason};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// How a command ended.
@@ -51,6 +51,8 @@ pub struct Shell {
     client: Client,
     json: bool,
     profile: Option<PathBuf>,
+    /// Holds the enable secret, for sessions without a terminal
+    password_file: Option<PathBuf>,
     privileged: bool,
     /// The submode of the configuration; `None` outside of it
     place: Option<Vec<String>>,
@@ -63,13 +65,20 @@ pub struct Shell {
 const HISTORY: usize = 100;
 
 impl Shell {
-    /// A session with the usherd of this client; `json` for every answer; `profile` for `check`.
+    /// A session with the usherd of this client; `json` for every answer; `profile` for `check`; `password_file` with
+    /// the enable secret.
     #[must_use]
-    pub fn new(client: Client, json: bool, profile: Option<PathBuf>) -> Shell {
+    pub fn new(
+        client: Client,
+        json: bool,
+        profile: Option<PathBuf>,
+        password_file: Option<PathBuf>,
+    ) -> Shell {
         Shell {
             client,
             json,
             profile,
+            password_file,
             privileged: true,
             place: None,
             hostname: "Device".to_owned(),
@@ -171,7 +180,7 @@ impl Shell {
 
     /// A block of configuration lines of a batch, `before` lines into it.
     fn change(&mut self, lines: Vec<String>, before: usize) -> Ended {
-        let reply = match self.client.configure(Configure { lines, ..Configure::default() }) {
+        let reply = match self.send_lines(Configure { lines, ..Configure::default() }) {
             Ok(reply) => reply,
             Err(error) => return refused(&error),
         };
@@ -236,7 +245,7 @@ impl Shell {
                 _ => self.local(local, &invocation, source),
             };
         }
-        match self.client.command(command, json) {
+        match self.send(&Request { command: command.to_owned(), json, ..Request::default() }) {
             Err(error) => refused(&error),
             Ok(Reply { error: Some(error), .. }) => refused(&error),
             Ok(Reply { json: Some(json), .. }) => show(self, &format!("{json:#}\n")),
@@ -250,6 +259,7 @@ impl Shell {
         match local {
             Local::Enable => self.enable(source),
             Local::Disable => {
+                self.client.disable();
                 self.privileged = false;
                 Ended::Well
             }
@@ -280,41 +290,65 @@ impl Shell {
     }
 
     fn enable(&mut self, source: Source) -> Ended {
-        let mut request = Request { command: "enable".to_owned(), ..Request::default() };
-        loop {
-            match self.client.ask(&request) {
+        match self.client.command("enable", false) {
+            Err(error) => return refused(&error),
+            Ok(Reply { error: Some(error), .. }) => return refused(&error),
+            Ok(Reply { code: Some(Code::PasswordNeeded), .. }) => match self.give_password() {
+                Ok(()) => {}
+                // A batch may go on: usherd refuses what needs the secret, and root needs none.
+                Err(_) if source == Source::Batch && self.password_file.is_none() => return Ended::Well,
                 Err(error) => return refused(&error),
-                Ok(Reply { error: Some(error), .. }) => return refused(&error),
-                Ok(Reply { code: Some(Code::PasswordNeeded), .. }) => {
-                    if source == Source::Batch {
-                        // Who may write to the socket may change something anyway: the secret is for terminals.
-                        return Ended::Well;
-                    }
-                    match terminal::password("Password: ") {
-                        Some(password) => request.password = Some(password),
-                        None => return refused("no password was given"),
-                    }
-                }
-                Ok(_) => {
-                    self.privileged = true;
-                    return Ended::Well;
-                }
-            }
+            },
+            Ok(_) => {}
         }
+        self.privileged = true;
+        Ended::Well
+    }
+
+    /// Gives usherd the enable secret: of the password file, else as typed at the terminal.
+    fn give_password(&self) -> Result<(), String> {
+        let password = match &self.password_file {
+            Some(path) => password_of(path)?,
+            None if std::io::stdin().is_terminal() => {
+                terminal::password("Password: ").ok_or("no password was given")?
+            }
+            None => {
+                return Err("the enable secret is needed: give it by `--password-file FILE`".to_owned());
+            }
+        };
+        match self.client.enable(password)?.error {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a request; where it needs the enable secret, gives that and sends it again.
+    fn send(&self, request: &Request) -> Result<Reply, String> {
+        let reply = self.client.send(request)?;
+        if reply.code != Some(Code::PasswordNeeded) || reply.error.is_none() {
+            return Ok(reply);
+        }
+        self.give_password()?;
+        self.client.send(request)
+    }
+
+    fn send_lines(&self, configure: Configure) -> Result<Reply, String> {
+        self.send(&Request { configure: Some(configure), ..Request::default() })
     }
 
     /// A line of configuration.
     fn configure(&mut self, line: &str, source: Source) -> Ended {
         let place = self.place.clone().unwrap_or_default();
         let configure = Configure { place, lines: vec![line.to_owned()], ..Configure::default() };
-        let reply = match self.client.configure(configure) {
+        let reply = match self.send_lines(configure) {
             Ok(reply) => reply,
             Err(error) => return refused(&error),
         };
         let failed = reply.error.is_some();
-        let Some(Configured { place, ended, remarks, hostname, .. }) = reply.configured else {
+        let Some(configured) = reply.configured else {
             return refused(&reply.error.unwrap_or_default());
         };
+        let Configured { place, ended, remarks, hostname, .. } = *configured;
         self.place = if ended { None } else { Some(place) };
         self.hostname = hostname.unwrap_or_else(|| "Device".to_owned());
         for remark in &remarks {
@@ -331,7 +365,7 @@ impl Shell {
         };
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let mut configure = Configure { lines, replace: true, dry_run: true, ..Configure::default() };
-        let told = match self.client.configure(configure.clone()) {
+        let told = match self.send_lines(configure.clone()) {
             Ok(reply) => reply,
             Err(error) => return refused(&error),
         };
@@ -357,7 +391,7 @@ impl Shell {
             }
         }
         configure.dry_run = false;
-        match self.client.configure(configure) {
+        match self.send_lines(configure) {
             Err(error) => refused(&error),
             Ok(Reply { error: Some(error), .. }) => refused(&error),
             Ok(Reply { configured, .. }) => {
@@ -478,6 +512,14 @@ fn filter_help(name: &str) -> &'static str {
         "include" => "lines that match",
         _ => "parts whose first line matches",
     }
+}
+
+/// The first line of a password file.
+fn password_of(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!("{}: {error}: name a file whose first line is the enable secret", path.display())
+    })?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 fn refused(message: &str) -> Ended {

@@ -1,27 +1,27 @@
-//! usherd itself: its threads, and the one that owns configuration, cluster and management.
+//! usherd itself: its threads, and the one that owns the running configuration and the cluster.
 //!
 //! | thread | owns | never waits for |
 //! |---|---|---|
 //! | main ([`hsrp`]) | roles, HSRP's sockets and timers, leases, the snapshot | a disk, RTNL, a peer, a client, a log |
-//! | `usherd-control` (here) | configuration, the cluster's nodes, management, data planes' hand-over | RTNL |
+//! | `usherd-control` (here) | the running configuration, the cluster's nodes, data planes' hand-over | RTNL, a client |
+//! | `management` ([`management`]) | the socket: requests, changes of the configuration, passwords, the startup file | |
 //! | `usherd-peers` | the feed's connections, load sources, probes, drains | |
 //! | `usherd-net` ([`crate::net::reconciler`]) | the kernel's devices, addresses, routes and settings | |
 //!
 //! They talk by messages: commands in, events and read-only views out.
 
 mod clb;
-mod configure;
 pub mod dataplanes;
 mod hsrp;
 pub mod management;
 mod publisher;
 mod views;
 
-use crate::api::{self, ADMINISTRATORS, Code, READERS, Reply};
-use crate::config::health::{self, Plan};
-use crate::config::secrets::mask_line;
-use crate::config::{self, Binding, Config, IfName, LoadError, Loaded, Severity};
-use crate::exec::{self, Command};
+use crate::api::{self, READERS, Reply};
+use crate::config::change::Order;
+use crate::config::health::Plan;
+use crate::config::{self, Binding, Config, IfName, LoadError, Loaded};
+use crate::exec::{Command, Invocation};
 use crate::limits::Limits;
 use crate::load::vici;
 use crate::net::NetError;
@@ -32,7 +32,7 @@ use crate::types::GroupKey;
 use clb::Clusters;
 use dataplanes::{Dataplanes, Event};
 use hsrp::{Handle, Settings, View};
-use management::{Asked, Asking};
+use management::{Call, Management, Moved, Prepared, Running};
 use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
 use platform::profile::{Attach, Profile, ProfileError};
@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How often data planes are looked after and the feeds read. That a data plane has ended is told, and waits for nothing.
 const TICK: Duration = Duration::from_millis(10);
@@ -118,13 +118,17 @@ pub struct Port {
     below: Option<String>,
 }
 
-/// The owner of configuration, cluster and management.
+/// The owner of the running configuration and the cluster.
 struct Daemon {
     options: Options,
-    binding: Binding,
+    binding: Arc<Binding>,
     ports: Vec<Port>,
-    config: Config,
-    plan: Plan,
+    config: Arc<Config>,
+    plan: Arc<Plan>,
+    /// Counts the configurations that were put into force
+    revision: u64,
+    /// The running configuration for the management thread
+    running: watch::Sender<Running>,
     clusters: Clusters,
     started: Instant,
     hsrp: Handle,
@@ -150,7 +154,7 @@ struct Daemon {
 /// What kept it from starting. After that it does not end by itself.
 pub fn run(options: Options) -> Result<(), StartError> {
     let profile = Profile::load(&options.profile)?;
-    let binding = Binding::new(&profile);
+    let binding = Arc::new(Binding::new(&profile));
     let ports = ports(&profile);
     let loaded = config::load_for(&options.config, &binding)?;
 
@@ -208,8 +212,10 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let daemon = Daemon {
         binding,
         ports,
-        config: Config::default(),
-        plan: Plan::default(),
+        config: Arc::default(),
+        plan: Arc::default(),
+        revision: 0,
+        running: watch::Sender::default(),
         clusters: Clusters::new().map_err(StartError::Thread)?,
         started: Instant::now(),
         view: hsrp.latest(),
@@ -292,8 +298,8 @@ impl Daemon {
         let stop = StopOnDrop(self.hsrp.clone());
         let runtime = runtime()?;
         let result = runtime.block_on(async {
-            self.log_remarks(&loaded);
-            self.take(loaded.config);
+            management::log_remarks(&self.options.config, &loaded);
+            self.take(Prepared::new(loaded.config, &self.binding, self.ports.len()));
             let path = api::socket(&self.options.run_dir);
             let run_dir = self.options.run_dir.clone();
             let bound = management::bind(&path, READERS);
@@ -313,15 +319,22 @@ impl Daemon {
     async fn serve(
         &mut self,
         listener: Listener,
-        management: tokio::net::UnixListener,
+        management: std::os::unix::net::UnixListener,
     ) -> Result<(), StartError> {
         let on = |kind| signal(kind).map_err(StartError::Signals);
         let (mut term, mut interrupt, mut hangup) =
             (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
         let connections = readiness(&listener).map_err(StartError::Signals)?;
         let (hello, mut hellos) = mpsc::channel::<Pending>(8);
-        let (asked, mut questions) = mpsc::channel::<Asked>(64);
-        tokio::spawn(management::serve(management, ADMINISTRATORS, asked));
+        let (calls, mut requests) = mpsc::channel::<Call>(64);
+        let settings = management::Settings {
+            file: self.options.config.clone(),
+            binding: self.binding.clone(),
+            ports: self.ports.len(),
+            running: self.running.subscribe(),
+            calls,
+        };
+        let management = Management::start(management, settings).map_err(StartError::Thread)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut slow = tokio::time::interval(SLOW_TICK);
@@ -353,7 +366,7 @@ impl Daemon {
                 _ = tick.tick() => self.tick(),
                 () = std::future::poll_fn(|context| self.dataplanes.poll_ended(context)) => self.tick(),
                 _ = slow.tick() => self.slow_tick(&ike),
-                _ = hangup.recv() => self.reload(),
+                _ = hangup.recv() => management.reload(),
                 Some(up) = ike_told.recv() => self.hsrp.send(hsrp::Command::IkeDaemon(up)),
                 Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
@@ -361,9 +374,7 @@ impl Daemon {
                         if Self::accept(&listener, &hello) { Ok(()) } else { Err(std::io::ErrorKind::WouldBlock.into()) }
                     });
                 }
-                Some((request, answer)) = questions.recv() => {
-                    self.respond(&request, answer);
-                }
+                Some(call) = requests.recv() => self.respond(call),
             }
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -493,38 +504,19 @@ impl Daemon {
         }
     }
 
-    fn log_remarks(&self, loaded: &Loaded) {
-        let file = self.options.config.display().to_string();
-        for remark in &loaded.remarks {
-            let text = format!("{file}:{}: {}: {}", remark.line, remark.text.trim(), remark.message);
-            match remark.severity {
-                Severity::Notice => tracing::info!("%CONFIG-6-NOEFFECT: {text}"),
-                _ => tracing::warn!("%CONFIG-4-SLIP: {text}"),
-            }
-        }
-        if let Some(exposed) = config::exposure(&self.options.config, &loaded.config, ADMINISTRATORS) {
-            tracing::warn!("%CONFIG-4-EXPOSED: {file}: {exposed}");
-        }
-    }
-
-    fn reload(&mut self) {
-        match config::load_for(&self.options.config, &self.binding) {
-            Ok(loaded) => {
-                self.log_remarks(&loaded);
-                self.take(loaded.config);
-                tracing::info!("%CONFIG-5-LOADED: {}", self.options.config.display());
-            }
-            Err(error) => tracing::error!("%CONFIG-3-REFUSED: the running configuration stays: {error}"),
-        }
-    }
-
     /// Puts a configuration into force.
-    fn take(&mut self, config: Config) {
-        self.plan = self.assess(&config);
-        for (number, port) in self.ports.iter_mut().enumerate() {
-            port.interface = self.binding.name(&config, number);
+    fn take(&mut self, prepared: Prepared) -> Running {
+        let Prepared { config, plan, interfaces } = prepared;
+        for (port, interface) in self.ports.iter_mut().zip(interfaces) {
+            port.interface = interface;
         }
-        self.config = config;
+        (self.config, self.plan) = (config, plan);
+        self.revision += 1;
+        let before = self.running.send_replace(Running {
+            revision: self.revision,
+            config: self.config.clone(),
+            plan: self.plan.clone(),
+        });
         for warning in &self.plan.warnings {
             tracing::warn!("%CONFIG-4-CHECK: {warning}");
         }
@@ -541,19 +533,14 @@ impl Daemon {
         let feeds = cluster.map(|cluster| cluster.groups.iter().cloned().collect()).unwrap_or_default();
         self.hsrp.send(hsrp::Command::Configure(Settings {
             feeds: Arc::new(feeds),
-            config: Arc::new(self.config.clone()),
-            plan: Arc::new(self.plan.clone()),
+            config: self.config.clone(),
+            plan: self.plan.clone(),
             ports: Arc::new(self.ports.clone()),
         }));
         self.configure_clusters(monotonic_ns());
         self.dirty = true;
         self.set_devices();
-    }
-
-    fn assess(&self, config: &Config) -> Plan {
-        let mut plan = health::assess(config, Some(&|name| self.binding.port(config, name)));
-        plan.warnings.extend(self.binding.warnings(config));
-        plan
+        before
     }
 
     fn exception(&self, name: &IfName) -> Option<&str> {
@@ -611,15 +598,51 @@ impl Daemon {
         self.hsrp.choices.send_replace(Choices { made: true, clb_port, groups, own: self.own_vips() });
     }
 
-    fn answer(&mut self, request: &Asking) -> Reply {
-        let line = &request.request.command;
-        let invocation = match exec::parse(line, true) {
-            Ok(invocation) => invocation,
-            Err(mismatch) => return Reply::refusal(Code::Invalid, mask_line(line).explain(&mismatch)),
-        };
-        if invocation.command.changes() && !request.may_change {
-            return configure::only_admins();
+    /// Answers a request of the management thread. Its client may have gone.
+    fn respond(&mut self, call: Call) {
+        match call {
+            Call::Command { invocation, json, reply } if invocation.command == Command::Failover => {
+                self.fail_over(invocation.interface, invocation.group.unwrap_or(0), json, reply);
+            }
+            Call::Command { invocation, json, reply } => {
+                let _ = reply.send(self.execute(&invocation, json));
+            }
+            Call::Install { base, prepared, orders, installed } => {
+                let _ = installed.send(self.install(base, prepared, &orders));
+            }
         }
+    }
+
+    /// Has the runner of HSRP hand a role over; it answers within a turn of its loop.
+    fn fail_over(&self, interface: Option<IfName>, group: u16, json: bool, answer: oneshot::Sender<Reply>) {
+        let (reply, outcome) = oneshot::channel();
+        self.hsrp.send(hsrp::Command::Failover { interface, group, reply });
+        tokio::spawn(async move {
+            let reply = match outcome.await {
+                Ok(Ok(text)) => done(json, &text),
+                Ok(Err(error)) => Reply::error(error),
+                Err(_) => Reply::error("usherd is stopping"),
+            };
+            let _ = answer.send(reply);
+        });
+    }
+
+    /// Puts a configuration into force that was made from revision `base` of the running one, and carries out what was
+    /// ordered with it, also where the configuration said so already.
+    fn install(&mut self, base: u64, prepared: Option<Prepared>, orders: &[Order]) -> Result<Running, Moved> {
+        if base != self.revision {
+            return Err(Moved);
+        }
+        let before = prepared.map(|prepared| self.take(prepared)).unwrap_or_default();
+        for Order::ClusterShutdown(shutdown) in orders {
+            let word = if *shutdown { "shutdown" } else { "no shutdown" };
+            tracing::info!("%CLB-5-ORDER: `{word}` was entered under crypto ikev2 cluster");
+            self.cluster_shutdown(*shutdown);
+        }
+        Ok(before)
+    }
+
+    fn execute(&mut self, invocation: &Invocation, json: bool) -> Reply {
         let word = |on| if on { "on" } else { "off" };
         let text = match invocation.command {
             Command::Debug(which, on) => {
@@ -650,15 +673,20 @@ impl Daemon {
                 Ok(text) => text,
                 Err(error) => return Reply::error(error),
             },
-            Command::Show(show) => return self.show(show, &invocation, request.request.json),
+            Command::Show(show) => return self.show(show, invocation, json),
             Command::Failover | Command::Local(_) | Command::Write => {
-                return Reply::error("usherd does not answer this: it is a command of the shell");
+                return Reply::error("this command is carried out elsewhere");
             }
         };
-        match request.request.json {
-            true => Reply { json: Some(serde_json::json!({ "done": text })), ..Reply::default() },
-            false => Reply::text(false, &text),
-        }
+        done(json, &text)
+    }
+}
+
+/// The reply to an order that was carried out.
+fn done(json: bool, text: &str) -> Reply {
+    match json {
+        true => Reply { json: Some(serde_json::json!({ "done": text })), ..Reply::default() },
+        false => Reply::text(false, text),
     }
 }
 

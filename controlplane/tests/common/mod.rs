@@ -173,6 +173,8 @@ pub struct Seen {
     pub answers: bool,
     /// Whether it fences it now
     pub fences: bool,
+    /// Time since usherd's loop last ran, as its heartbeat says
+    pub heartbeat_age_ms: u64,
     pub at: u64,
 }
 
@@ -323,6 +325,7 @@ fn work(
         lease_ms: lease.until_ns.saturating_sub(now) / 1_000_000,
         answers: active && lease.until_ns > now,
         fences: active && lease.until_ns <= now && lease.peer_known,
+        heartbeat_age_ms: now.saturating_sub(reader.heartbeat()) / 1_000_000,
         at: now,
     }
 }

@@ -11,15 +11,22 @@ use Mode::{Any, Global as G};
 pub(super) const TABLE: &[Command] = &[
     row(Any, "end", "", Now, "leave the configuration", |b, _, _| b.end()),
     row(Any, "exit", "", Now, "leave this mode", |b, _, _| b.exit()),
-    row(Any, "enable", "", Now, "taken, so that a pasted session loads", |b, _, _| b.leave()),
-    row(Any, "configure terminal", "", Now, "taken, so that a pasted session loads", |b, _, _| b.leave()),
+    row(Any, "enable", "", Now, "accepted and ignored, so that pasted sessions load", |b, _, _| b.leave()),
+    row(
+        Any,
+        "configure terminal",
+        "",
+        Now,
+        "accepted and ignored, so that pasted sessions load",
+        |b, _, _| b.leave(),
+    ),
     row(G, "hostname HOSTNAME", "hostname [HOSTNAME]", Now, "the node's name, shown in the prompt", hostname),
     row(
         G,
         "enable secret HASH",
         "enable secret [HASH]",
         Now,
-        "ask for a password on enable; the hash is one of SHA-crypt",
+        "password that administrators other than root have to give before they change anything; the hash is one of SHA-crypt",
         |b, m, no| {
             b.config.enable_secret = match m.text("HASH").filter(|_| !no) {
                 Some(hash) => Some(password_hash(secret("HASH", hash)?)?),
