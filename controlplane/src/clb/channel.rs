@@ -14,6 +14,8 @@
 //! and with a key the second message. The member's eight bytes are the Noise prologue, so nobody between the two can
 //! talk them out of what they opened with. The payload of the first message is the member's address, 16 bytes, IPv4 as
 //! mapped: a recorded first message is worth nothing at another address, and is refused before any Diffie-Hellman.
+//! The primary accepts either of two keys, so that the key can change on a running cluster; a member uses the active one.
+//!
 //! Verdicts other than 0 are not authenticated: they only name in the member's log what closes the connection.
 //!
 //! Then come frames: two bytes of length, big-endian, and so many bytes, encrypted or plain. A frame is one Noise

@@ -1,9 +1,15 @@
 //! Cluster load balancing: which gateways a client may be sent to, and with which weight.
 //!
-//! [`load`] makes percentages of what a node measures, [`table`] holds what the members report, [`pending`] what they
-//! were sent since, [`choice`] who of them gets how much and [`surge`] when their differences count for nothing; [`node`]
-//! is one node's part in it all, under any clock. What the nodes say to each other is in [`wire`], how it is kept from
-//! strangers in [`channel`], and [`feed`] holds the connections. The daemon (`daemon::clb`) carries out what the nodes ask for.
+//! [`load`] turns what a node measures into percentages, [`table`] holds the members' reports, [`pending`] the clients sent
+//! to them since, [`choice`] picks who gets how much and [`surge`] says when differences of load count for nothing; [`orders`]
+//! holds what the operator ordered, and [`node`] is one node's part in it all, under any clock. [`wire`] is what nodes send
+//! each other, [`channel`] keeps it from strangers, and [`feed`] holds the connections. The daemon (`daemon::clb`) carries out
+//! the nodes' actions.
+//!
+//! Without a cluster key the feed is open to the link: any host may report as a member and be sent clients (unless `member
+//! ADDRESS` names who may), and whoever takes the virtual address may answer there. What such peers say is bounded: they give
+//! no orders and no rules, take the place of no living member, and a member's report concerns the address alone that it comes
+//! from.
 
 pub mod channel;
 pub mod choice;
