@@ -70,7 +70,7 @@ has "n1 shows n2 and when it was heard" '^(\* )?2001:DB8::12 +Second +00:0[0-3]\
 has "n1 shows n3's load" '^2001:DB8::13 +Second +00:0[0-3]\.[0-9]{3} +100 +80\.0% +800  n3\.example$' "$primary"
 has "n2 shows its role" '^Role +: CLB Secondary$' "$secondary"
 has "n2 shows its last acknowledgement" '^ +2001:DB8::12 +00:0[0-3]\.[0-9]{3} +100 +20\.0% +200  n2\.example$' "$secondary"
-has "the parts of n3's load" '^ +2001:db8::13 +100 +0\.0% +80\.0% +1% +1% +80\.0% +80\.0%$' "$details"
+has "the parts of n3's load" '^ +2001:DB8::13 +100 +0\.0% +80\.0% +1% +1% +80\.0% +80\.0%$' "$details"
 
 story "Clients are shared as the loads say: headroom of 80, 80 and 20 %"
 for address in $A1 $A2; do need 20 "$address to hold its slots" holds n1 $address 430 480; done
@@ -104,7 +104,7 @@ enter n3 'interface GigabitEthernet0/0/0' "no standby 2 ipv6 $WRONG/64" 2>&1 | i
 need 20 "n3 to be a member again" usable n1 $A3 True
 need 20 "a settled group 2" settled_in 2 "${NODES[@]}"
 need 20 "$A3 to hold slots again" holds n1 $A3 90
-need 10 "n2 to know of it" shows n2 details '^ +2001:db8::13 +100 .*80\.0%$'
+need 10 "n2 to know of it" shows n2 details '^ +2001:DB8::13 +100 .*80\.0%$'
 sleep 1 # and the others with their next acknowledgement
 
 story "The primary dies: the next one starts warm"
