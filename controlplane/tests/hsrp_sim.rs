@@ -9,7 +9,7 @@
 //! 4. **Lease.** From a settled state on, while no message is lost and each arrives within the shortest hello time
 //!    (in any order, any number of times), clock rates differ by at most 2 %, all have the same timers, and lone
 //!    leases are not longer than a hold time: at no moment do two routers both own the address and have a lease that runs, whatever crashes,
-//!    stalls, resumes, preempts, hands over or changes. A crashed router's lease runs on until its end.
+//!    stalls, is paused with its whole machine, resumes, preempts, hands over or changes. A crashed router's lease runs on until its end.
 //!    One exception: a preempting that coincides with another one, or with a hand-over. Two routers may then hear the
 //!    resign of the third before they hear of one another; they overlap for less than the travel of one message.
 //!    Without preempt there is no exception.
@@ -49,6 +49,10 @@ enum Fault {
         resume: bool,
     },
     Stall {
+        permille_of_hold: u64,
+    },
+    /// The whole machine stands still, and its monotonic clock with it
+    Pause {
         permille_of_hold: u64,
     },
     Disable,
@@ -106,6 +110,7 @@ enum Next {
     Deliver { to: usize, received: Received },
     Wake { router: usize },
     Unstall { router: usize },
+    Unpause { router: usize, length: u64 },
     Fault(usize),
 }
 
@@ -157,6 +162,8 @@ struct Lan {
     delay: u64,
     parts: u8,
     faults: Vec<(u64, usize, Fault)>,
+    /// The next messages of this kind are lost
+    lost: Option<Opcode>,
     /// Checked after each event
     one_lease: bool,
     double_since: Option<u64>,
@@ -191,6 +198,7 @@ impl Lan {
             delay: (plan.shortest_hello() * plan.delay_permille / 1000).max(1),
             parts: 0,
             faults: Vec::new(),
+            lost: None,
             one_lease: false,
             double_since: None,
             hello: plan.hello(),
@@ -335,7 +343,7 @@ impl Lan {
             if to == from || (self.parts >> to ^ self.parts >> from) & 1 == 1 {
                 continue;
             }
-            if self.dice(100) < self.loss_percent {
+            if self.lost == Some(message.opcode) || self.dice(100) < self.loss_percent {
                 continue;
             }
             let copies = 1 + u64::from(self.dice(100) < self.duplicate_percent);
@@ -364,6 +372,12 @@ impl Lan {
                 let hold = ns(self.routers[i].group.as_ref().map_or(DEFAULT_TIMERS, Group::timers).hold);
                 self.routers[i].waiting = Some(Vec::new());
                 self.at(self.now + hold * permille_of_hold / 1000, Next::Unstall { router: i });
+            }
+            Fault::Pause { permille_of_hold } => {
+                let hold = ns(self.routers[i].group.as_ref().map_or(DEFAULT_TIMERS, Group::timers).hold);
+                let length = hold * permille_of_hold / 1000;
+                self.routers[i].waiting = Some(Vec::new());
+                self.at(self.now + length, Next::Unpause { router: i, length });
             }
             Fault::Disable => {
                 self.routers[i].wanted = false;
@@ -404,6 +418,19 @@ impl Lan {
         self.handle(i, Event::Tick);
     }
 
+    /// The clock of the router goes on where it stood still; the caller reads the others first.
+    fn unpause(&mut self, i: usize, length: u64) {
+        if self.routers[i].waiting.is_none() {
+            return;
+        }
+        let router = &mut self.routers[i];
+        let scaled = i128::from(length) * i128::from(1_000_000 + router.plan.ppm) / 1_000_000;
+        // Rounded so that it never goes back.
+        router.plan.offset -= (scaled as u64).saturating_sub(1);
+        self.handle(i, Event::Paused { length });
+        self.unstall(i);
+    }
+
     fn run_until(&mut self, end: u64) {
         while let Some(&Reverse((time, key))) = self.queue.peek() {
             if time > end {
@@ -433,6 +460,7 @@ impl Lan {
                     }
                 }
                 Next::Unstall { router } => self.unstall(router),
+                Next::Unpause { router, length } => self.unpause(router, length),
                 Next::Fault(index) => {
                     let (_, router, fault) = self.faults[index];
                     self.fault(router, fault);
@@ -511,7 +539,7 @@ impl Lan {
     }
 
     fn active(&self) -> Option<usize> {
-        self.routers.iter().position(|r| r.state() == State::Active)
+        self.routers.iter().position(|r| r.state() == State::Active && r.waiting.is_none())
     }
 }
 
@@ -546,7 +574,8 @@ fn router(index: usize) -> impl Strategy<Value = RouterPlan> {
         preempt(),
         timers(),
         prop::bool::weighted(0.85),
-        0u64..1 << 40,
+        // Room for all pauses: a clock starts at 0.
+        1u64 << 39..1 << 40,
         -10_000i64..=10_000,
     )
         .prop_map(move |(priority, preempt, timers, knows_address, offset, ppm)| {
@@ -568,6 +597,7 @@ fn fault(partitions: bool) -> impl Strategy<Value = Fault> {
         Just(Fault::Crash),
         any::<bool>().prop_map(|resume| Fault::Restart { resume }),
         (50u64..2000).prop_map(|permille_of_hold| Fault::Stall { permille_of_hold }),
+        (50u64..2000).prop_map(|permille_of_hold| Fault::Pause { permille_of_hold }),
         Just(Fault::Disable),
         Just(Fault::Enable),
         Just(Fault::DataplaneDown),
@@ -667,7 +697,7 @@ fn pair(preempt: bool) -> Lan {
         let preempt = preempt.then(PreemptDelay::default);
         let timers = Some(DEFAULT_TIMERS);
         let config = Config { priority, virtual_ip, preempt, timers, ..Config::new(1, 7, own) };
-        RouterPlan { config, offset: 5 * SECOND, ppm: 0 }
+        RouterPlan { config, offset: 1000 * SECOND, ppm: 0 }
     };
     Lan::new(&Plan {
         routers: vec![router(1, 100), router(2, 110)],
@@ -728,4 +758,91 @@ fn default_timers_preempting_takes_one_hello_at_most_and_the_address_moves_with_
         let gained = lan.trace.iter().find(|line| line.contains("r1 Resign") && line.contains("GainVirtual"));
         assert!(gained.is_some(), "{}", lan.story());
     }
+}
+
+/// Default timers, two routers, the second (110) active, its message to the first at `now`.
+fn of_second(opcode: Opcode, state: State, priority: u32, hold: Duration) -> Received {
+    let message = Message {
+        opcode,
+        state,
+        version: 1,
+        group: 7,
+        priority,
+        hello: Duration::from_secs(3),
+        hold,
+        virtual_ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100))),
+        identifier: [0; 6],
+    };
+    Received { message, source: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)) }
+}
+
+#[test]
+fn a_lost_coup_leaves_the_address_without_an_owner_for_no_longer_than_a_hello_travels() {
+    let mut lan = pair(true);
+    lan.run_until(60 * SECOND);
+    lan.fault(1, Fault::Crash);
+    lan.run_until(80 * SECOND);
+    lan.fault(1, Fault::Restart { resume: false });
+    lan.lost = Some(Opcode::Coup);
+    let mut unowned = 0;
+    for step in 0..20_000 {
+        lan.run_until(80 * SECOND + step * MS);
+        unowned += u64::from(!lan.routers.iter().any(|router| router.owns));
+    }
+    assert!(lan.routers[1].owns && !lan.routers[0].owns, "{}", lan.story());
+    assert!(unowned <= 1, "for {unowned} ms\n{}", lan.story());
+}
+
+#[test]
+fn one_forged_hello_costs_the_group_its_server_for_a_few_hold_times() {
+    let day = Duration::from_secs(86_400);
+    for state in [State::Active, State::Standby] {
+        let mut lan = pair(false);
+        lan.run_until(60 * SECOND);
+        for to in 0..2 {
+            let mut received = of_second(Opcode::Hello, state, 255, day);
+            received.source = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 66));
+            lan.at(60 * SECOND + 1, Next::Deliver { to, received });
+        }
+        // Three hold times until it counts as gone, two to elect, one more for a standby.
+        lan.run_until(120 * SECOND);
+        lan.assert_settled(u8::MAX);
+    }
+}
+
+#[test]
+fn resigns_played_back_make_the_standby_active_once_and_the_true_active_stays() {
+    let mut lan = pair(false);
+    lan.run_until(60 * SECOND);
+    lan.actives.clear();
+    for tenth in 0..400 {
+        let received = of_second(Opcode::Resign, State::Active, 110, Duration::from_secs(10));
+        lan.at(60 * SECOND + tenth * SECOND / 10, Next::Deliver { to: 0, received });
+    }
+    for step in 0..400 {
+        lan.run_until(60 * SECOND + step * SECOND / 10);
+        assert!(lan.routers[1].owns, "{}", lan.story());
+    }
+    assert_eq!(lan.actives.len(), 1, "{:?}", lan.actives);
+    lan.run_until(150 * SECOND);
+    lan.assert_settled(u8::MAX);
+    // A router that has been doubted and dies is followed as fast as ever.
+    lan.fault(1, Fault::Crash);
+    lan.run_until(161 * SECOND);
+    assert_eq!(lan.active(), Some(0));
+}
+
+#[test]
+fn a_paused_machine_wakes_without_its_role() {
+    let mut lan = pair(false);
+    lan.run_until(60 * SECOND);
+    lan.fault(1, Fault::Pause { permille_of_hold: 3000 });
+    lan.run_until(90 * SECOND - 1);
+    assert_eq!(lan.active(), Some(0), "the other one followed\n{}", lan.story());
+    lan.one_lease = true;
+    lan.run_until(90 * SECOND + 1);
+    assert!(!lan.routers[1].owns, "{}", lan.story());
+    lan.run_until(150 * SECOND);
+    lan.assert_settled(u8::MAX);
+    assert_eq!(lan.active(), Some(0));
 }
