@@ -769,12 +769,12 @@ mod tests {
             let offers = grammar().offers(line);
             offers.into_iter().map(|offer| format!("{} {}", offer.word, offer.help)).collect::<Vec<_>>()
         };
-        assert_eq!(words(""), ["say say it", "set give it a name", "show show what is"]);
+        assert_eq!(words(""), ["say say it", "set give it a name", "show show running system information"]);
         assert_eq!(words("s"), words(""));
-        assert_eq!(words("sh"), ["show show what is"]);
+        assert_eq!(words("sh"), ["show show running system information"]);
         assert_eq!(words("sh "), ["standby HSRP", "status show it"]);
         assert_eq!(words("sh stat"), ["status show it"]);
-        assert_eq!(words("sh stat "), ["<1-9> count", "brief one line a group", "<cr> "]);
+        assert_eq!(words("sh stat "), ["<1-9> count", "brief one line per group", "<cr> "]);
         assert_eq!(words("set act 7 "), ["active the key that encrypts", "<cr> "]);
         assert_eq!(words("say "), ["LINE text"]);
         assert_eq!(words("say a b "), ["<cr> "]);
