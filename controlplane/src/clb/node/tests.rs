@@ -602,3 +602,37 @@ fn strangers_in_an_acknowledgement_are_not_members_where_the_members_are_named()
     let known: Vec<IpAddr> = world.nodes[&at(2)].standings(world.now).iter().map(|s| s.address).collect();
     assert_eq!(known, [at(1), at(2), at(3)]);
 }
+
+/// A goodbye names what ended this node's part, not whatever usually does.
+#[test]
+fn who_leaves_says_why() {
+    let primary = || {
+        let mut node = Node::new(settings(1), Orders::default(), 1);
+        node.handle(Event::Role(Role::Primary), 0);
+        node
+    };
+    let said = |mut node: Node, event: Event| {
+        let of = |action: Action| match action {
+            Action::StopListening(reason) | Action::Disconnect(reason) => Some(reason),
+            _ => None,
+        };
+        node.handle(event, 1).into_iter().find_map(of)
+    };
+    let secondary = || {
+        let mut node = Node::new(settings(1), Orders::default(), 1);
+        node.handle(Event::Role(Role::Secondary(Some(at(2)))), 0);
+        node
+    };
+    assert_eq!(said(primary(), Event::Stop), Some(Leave::Stop), "SIGTERM");
+    assert_eq!(said(primary(), Event::Role(Role::None)), Some(Leave::Init), "no link, or no data plane");
+    assert_eq!(said(primary(), Event::Role(Role::Secondary(Some(at(2))))), Some(Leave::OtherActive));
+    assert_eq!(said(primary(), Event::Shutdown(true)), None, "the members hear the order, and its end");
+    assert_eq!(said(secondary(), Event::Stop), Some(Leave::Stop));
+    assert_eq!(said(secondary(), Event::Shutdown(true)), Some(Leave::Shutdown));
+    assert_eq!(said(secondary(), Event::Role(Role::Primary)), Some(Leave::Primary));
+    assert_eq!(said(secondary(), Event::Role(Role::None)), Some(Leave::Init));
+    let down = Settings { group_down: true, ..settings(1) };
+    assert_eq!(said(secondary(), Event::Configure(down)), Some(Leave::GroupDown));
+    let without = Settings { max_session: 0, ..settings(1) };
+    assert_eq!(said(primary(), Event::Configure(without)), Some(Leave::NoFeed));
+}
