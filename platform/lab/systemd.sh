@@ -134,7 +134,7 @@ sd systemctl kill --kill-who=main -s KILL usherd
 again() { [ "$(of "$1" NRestarts)" = "$2" ] && [ "$(of "$1" ActiveState)" = active ]; }
 check "usherd comes back" wait_for 15 "usherd" again usherd 1
 equal "as another process" 1 "$([ "$(of usherd MainPID)" != "$before" ] && echo 1)"
-resumed() { sd journalctl --no-pager -u usherd -o cat | grep -q '%HSRP-5-RESUME: .* goes on as active'; }
+resumed() { sd journalctl --no-pager -u usherd -o cat | grep -q '%HSRP-5-RESUME: .* resuming as Active'; }
 check "and goes on as active" wait_for 10 "the lease" resumed
 check "clients are redirected" wait_for 10 "a redirect" answered
 sd systemctl kill --kill-who=main -s KILL usher-dataplane
