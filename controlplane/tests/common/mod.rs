@@ -93,9 +93,10 @@ impl Node {
         run(Command::new("ip").args(["-n", &self.name]).args(words.split(' ')))
     }
 
-    /// The addresses on a device, as `ip` writes them.
+    /// The addresses on a device, as `ip` writes them; none while it does not exist.
     pub fn addresses(&self, device: &str) -> Vec<String> {
-        let text = self.ip(&format!("-o addr show dev {device}"));
+        let shown = Command::new("ip").args(["-n", &self.name, "-o", "addr", "show", "dev", device]).output();
+        let text = String::from_utf8(shown.unwrap().stdout).unwrap();
         text.lines().filter_map(|line| line.split_whitespace().nth(3).map(str::to_owned)).collect()
     }
 }

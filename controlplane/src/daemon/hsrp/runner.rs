@@ -481,6 +481,8 @@ impl Runner {
                 .or_else(|| self.planes.port(exception).map(|port| link_local_of(port.mac)))
                 .map(IpAddr::V6),
         };
+        // Without it no hello leaves: a node that is not heard must not elect itself.
+        self.links.packet(exception)?;
         Some((own?, self.links.mac(exception)?))
     }
 
