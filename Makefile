@@ -59,10 +59,13 @@ clean-lab: ## end laboratories that `make lab` left running, or that were killed
 test: ## everything: formatting, clippy, unit tests, loom, replay, laboratories (root)
 	@$(LAB)/test.sh
 
+test-busy: ## the same beside a process that keeps the second core busy, for 90 minutes at most (root)
+	@$(LAB)/busy.sh 5400 $(LAB)/test.sh
+
 bench: build ## the data plane beside dpdk-testpmd, a plain server and libreswan; kept in bench/results (root, under 10 minutes; nothing else should run)
 	@$(USHER_BIN)/compare $(BENCH)
 
-takeover: build ## how fast the next node takes over, each fault 30 times, beside keepalived; kept in bench/results (root, 15 minutes)
+takeover: build ## how fast the next node takes over, each fault 30 times, beside keepalived; kept in bench/results (root, 15 minutes); TAKEOVER="--timers 15/50"
 	@$(LAB)/takeover.sh $(TAKEOVER)
 
 members: build ## what 63 members that report ten times a second cost usherd (root)
@@ -73,7 +76,7 @@ members: build ## what 63 members that report ten times a second cost usherd (ro
 spread: ## how far a burst of 20,000 clients overshoots the fair shares: naive, round robin, usher; kept in bench/results
 	$(CARGO) bench --locked --profile dev -p controlplane --bench spread
 
-chaos: build ## ten minutes of random faults on three nodes (root); CHAOS="--seconds N --seed N"
+chaos: build ## ten minutes of random faults on three nodes (root); CHAOS="--seconds N --timers 15/50 --seed N"
 	@$(LAB)/chaos.sh $(CHAOS)
 
 fmt: ## format the Rust sources
@@ -86,4 +89,4 @@ lint: ## formatting and clippy, as `make test` wants them
 captures: ## make dataplane/tests/captures anew (root, network; scapy in $$USHER_VENV or .venv)
 	@$(LAB)/captures/make.sh
 
-.PHONY: help deps build install uninstall demo lab clean-lab test bench takeover members spread chaos fmt lint captures
+.PHONY: help deps build install uninstall demo lab clean-lab test test-busy bench takeover members spread chaos fmt lint captures

@@ -1,22 +1,24 @@
 #!/bin/bash
 # Three nodes on one bridge, HSRP with timers of 50 and 150 ms, a client that asks for redirects 200 times a second:
 # how long until another node answers, for each way in which the active one can go. keepalived in the same run.
-#   takeover.sh [COUNT] [--short] [--seed N] [--only FAULT,...] [--out FILE]
-# COUNT takeovers of each kind (default 30). --short: 2 each with limits ten times the budget, for `make test`.
+#   takeover.sh [COUNT] [--short] [--timers HELLO/HOLD] [--seed N] [--only FAULT,...] [--out FILE]
+# COUNT takeovers of each kind (default 30). --timers in msec: 50/150 (default) or 15/50, each with the budgets of its own. --short: 2 each with limits ten times the budget, for `make test`.
 . "$(dirname "$0")/lib.sh"
-COUNT=30 SHORT='' SEED=$((RANDOM * 32768 + RANDOM)) OUT=''
+COUNT=30 SHORT='' TIMERS=50/150 SEED=$((RANDOM * 32768 + RANDOM)) OUT=''
 FAULTS=kill-usherd,kill-dataplane,link-down,stop-dataplane,planned-sigterm,keepalived-link-down
 while [ $# -gt 0 ]; do
     case $1 in
     --short) SHORT=1 COUNT=2 ;;
+    --timers) TIMERS=$2; shift ;;
     --seed) SEED=$2; shift ;;
     --only) FAULTS=$2; shift ;;
     --out) OUT=$2; shift ;;
     [0-9]*) COUNT=$1 ;;
-    *) echo "usage: $0 [COUNT] [--short] [--seed N] [--only FAULT,...] [--out FILE]; faults: $FAULTS" >&2; exit 2 ;;
+    *) echo "usage: $0 [COUNT] [--short] [--timers HELLO/HOLD] [--seed N] [--only FAULT,...] [--out FILE]; faults: $FAULTS" >&2; exit 2 ;;
     esac
     shift
 done
+[[ $TIMERS =~ ^[0-9]+/[0-9]+$ ]] || { echo "$0: --timers: \"$TIMERS\" is not HELLO/HOLD in msec, as 50/150" >&2; exit 2; }
 lab_start takeover
 RANDOM=$SEED
 NODES=(n1 n2 n3)
@@ -105,11 +107,11 @@ EOC
     witness_end
 }
 
-story "Three nodes, timers msec 50 msec 150, priorities 120, 110 and 100; seed $SEED"
+story "Three nodes, timers msec ${TIMERS%/*} msec ${TIMERS#*/}, priorities 120, 110 and 100; seed $SEED"
 make_cluster "${NODES[@]}"
 for node in "${NODES[@]}"; do
     cluster_node "$node"
-    cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec 50 msec 150" " standby delay minimum 0 reload 0"
+    cluster_files "$node" " standby 1 priority $((130 - 10 * ${node#n}))" " standby 1 timers msec ${TIMERS%/*} msec ${TIMERS#*/}" " standby delay minimum 0 reload 0"
 done
 ours=$(tr ',' '\n' <<<"$FAULTS" | grep -v '^keepalived')
 if [ -n "$ours" ]; then
@@ -130,7 +132,12 @@ fi
 if [[ $FAULTS == *keepalived* ]]; then keepalived_round; fi
 
 story "Takeovers"
-if [ -n "$SHORT" ]; then limits=(--worst 2500 --median 1600 --planned 200); else limits=(); fi
+case $TIMERS in
+50/150) limits=(--worst 165 --median 135 --planned 10) ;;
+15/50) limits=(--worst 65 --median 50 --planned 10) ;;
+*) limits=() ;;
+esac
+if [ -n "$SHORT" ]; then limits=(--worst 2500 --median 1600 --planned 200); fi
 if [ -z "$OUT" ] && [ -z "$SHORT" ]; then
     mkdir -p "$ROOT/bench/results"
     OUT=$ROOT/bench/results/takeover-$(date -u +%Y%m%dT%H%M%SZ)
@@ -140,7 +147,7 @@ for name in usher keepalived; do [ ! -s "$RUN/$name.events" ] || logs+=("$RUN/$n
 commit=$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown)
 [ -z "$(git -C "$ROOT" status --porcelain 2>/dev/null)" ] || commit="$commit and changes"
 "$PY" "$LAB_DIR/takeover-judge.py" "${logs[@]}" "${limits[@]}" ${OUT:+--out "$OUT"} \
-    --note "commit=$commit" --note "date=$(date -u +%FT%TZ)" --note "seed=$SEED" --note "takeovers of each kind=$COUNT" \
+    --note "commit=$commit" --note "date=$(date -u +%FT%TZ)" --note "seed=$SEED" --note "timers=$TIMERS msec" --note "takeovers of each kind=$COUNT" \
     --note "machine=$(nproc) cores, $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r)" \
     --note "keepalived=$(keepalived --version 2>&1 | sed -n 's/^Keepalived \(v[0-9.]*\).*/\1/p')" >"$RUN/table.txt"
 verdict=$?

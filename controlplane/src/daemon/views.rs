@@ -469,7 +469,7 @@ impl Daemon {
                     .collect(),
             }
         };
-        vec![view("timer", &stalls.late), view("turn", &stalls.turn)]
+        vec![view("timer", &stalls.late), view("turn", &stalls.turn), view("blocked", &stalls.blocked)]
     }
 
     fn standby_of(&self, role: &Role, now_ns: u64) -> StandbyView {

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 /// Delays of one kind.
 #[derive(Clone, Debug, Serialize)]
 pub struct DelayView {
-    /// `timer`: from the moment at which a timer was due until the thread went on; `turn`: one turn of its loop
+    /// `timer`: from the moment at which a timer was due until the thread went on; `turn`: one turn of its loop;
+    /// `blocked`: turns in which it waited for something else
     pub name: &'static str,
     /// The longest, in microseconds
     pub longest_us: u64,
@@ -53,7 +54,7 @@ pub fn text(views: &[DelayView]) -> String {
             let _ = writeln!(text, "  The longest {} was {ago} s ago", view.name);
         }
     }
-    text.push_str("  timer: from the moment a timer was due until the thread went on; turn: its own work\n");
+    text.push_str("  timer: from the moment a timer was due until the thread went on; turn: its own work;\n  blocked: turns in which it waited for something else\n");
     text
 }
 
@@ -81,7 +82,8 @@ mod tests {
   longer                    1           0
   Longest             20.3 ms      0.0 ms
   The longest timer was 7 s ago
-  timer: from the moment a timer was due until the thread went on; turn: its own work
+  timer: from the moment a timer was due until the thread went on; turn: its own work;
+  blocked: turns in which it waited for something else
 "
         );
     }

@@ -4,6 +4,7 @@ use super::super::dataplanes::{Dataplanes, Event as PlaneEvent};
 use super::super::publisher::{Choices, Publisher};
 use super::network::{Listeners, Outcome};
 use super::role::{Phase, Role, Roles, machine_config};
+use super::stalls::Turn;
 use super::{Command, Handle, Settings, Stalls, View};
 use crate::config::Authentication;
 use crate::config::health::GroupPlan;
@@ -48,6 +49,18 @@ const CHANGES: u32 = 20;
 const DEBUG_LINES: u32 = 2000;
 /// Outcomes of probes that wait for the loop.
 const MAX_OUTCOMES: usize = 64;
+
+/// What woke the loop.
+enum Wake {
+    /// A deadline, or a message that can be read
+    Timer,
+    Tick,
+    SlowTick,
+    Links,
+    Choices,
+    Outcome(Outcome),
+    Command(Command),
+}
 
 /// The runner of HSRP.
 pub struct Runner {
@@ -156,13 +169,29 @@ impl Runner {
         let mut slow = tokio::time::interval(SLOW_TICK);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop_at = None;
+        let mut wake = Wake::Timer;
         let mut due = u64::MAX;
         loop {
-            let now = monotonic_ns();
-            if now >= due {
-                self.stalls.late.add(now - due, now);
+            let turn = Turn::begin();
+            if turn.began >= due && matches!(wake, Wake::Timer) {
+                self.stalls.late.add(turn.began - due, turn.began);
             }
-            self.watch_clocks(now);
+            self.watch_clocks(turn.began);
+            match wake {
+                Wake::Timer => {}
+                Wake::Tick => self.tick(),
+                Wake::SlowTick => {
+                    self.settle();
+                    self.roll_keys();
+                    self.save();
+                }
+                Wake::Links => self.take_links(),
+                Wake::Choices => self.take_choices(),
+                Wake::Outcome(outcome) => self.outcome(outcome, turn.began),
+                Wake::Command(Command::Stop) => stop_at = stop_at.or_else(|| Some(self.give_up())),
+                Wake::Command(command) => self.obey(command),
+            }
+            let now = monotonic_ns();
             if now >= self.read_at {
                 self.receive(now);
             }
@@ -171,44 +200,35 @@ impl Runner {
             if stop_at.is_some_and(|at| now >= at || self.has_given_up()) {
                 break;
             }
-            let end = monotonic_ns();
-            self.stalls.turn.add(end.saturating_sub(now), end);
-            due = self.next_deadline(end);
-            let pause = Duration::from_nanos(due.saturating_sub(end));
-            let reading = Duration::from_nanos(self.read_at.saturating_sub(end));
+            turn.end(&mut self.stalls);
+            let now = monotonic_ns();
+            due = self.next_deadline(now);
+            let pause = Duration::from_nanos(due.saturating_sub(now));
+            let reading = Duration::from_nanos(self.read_at.saturating_sub(now));
             // Not in order: under a flood of messages everything else has its turn too.
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.listeners.readable(reading) => {}
-                _ = tick.tick() => self.tick(),
-                () = std::future::poll_fn(|context| self.planes.poll_ended(context)) => self.tick(),
-                Ok(()) = self.new_links.changed() => self.take_links(),
-                Ok(()) = self.choices.changed() => {
-                    let choices = self.choices.borrow_and_update().clone();
-                    let now = monotonic_ns();
-                    self.publisher.set_lease(OWN_LEASE, now.saturating_add(SHED_LEASE), false);
-                    self.dirty |= self.publisher.choose(choices, now);
-                }
-                _ = slow.tick() => {
-                    self.settle();
-                    self.roll_keys();
-                    self.save();
-                }
-                Some(outcome) = self.outcomes.1.recv() => self.outcome(outcome, monotonic_ns()),
-                Some(command) = self.commands.recv() => match command {
-                    Command::Stop => stop_at = stop_at.or_else(|| Some(self.give_up())),
-                    command => self.obey(command),
-                },
-            }
-            if monotonic_ns() < due {
-                // It woke for something else: nothing was late.
-                due = u64::MAX;
-            }
+            wake = tokio::select! {
+                () = tokio::time::sleep(pause) => Wake::Timer,
+                () = self.listeners.readable(reading) => Wake::Timer,
+                _ = tick.tick() => Wake::Tick,
+                () = std::future::poll_fn(|context| self.planes.poll_ended(context)) => Wake::Tick,
+                Ok(()) = self.new_links.changed() => Wake::Links,
+                Ok(()) = self.choices.changed() => Wake::Choices,
+                _ = slow.tick() => Wake::SlowTick,
+                Some(outcome) = self.outcomes.1.recv() => Wake::Outcome(outcome),
+                Some(command) = self.commands.recv() => Wake::Command(command),
+            };
         }
         self.elections.leases.clear();
         self.save();
         self.changed = true;
         self.show(monotonic_ns());
+    }
+
+    fn take_choices(&mut self) {
+        let choices = self.choices.borrow_and_update().clone();
+        let now = monotonic_ns();
+        self.publisher.set_lease(OWN_LEASE, now.saturating_add(SHED_LEASE), false);
+        self.dirty |= self.publisher.choose(choices, now);
     }
 
     fn obey(&mut self, command: Command) {

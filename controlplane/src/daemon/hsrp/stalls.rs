@@ -1,5 +1,7 @@
 //! How late the runner's loop was: a histogram for `show standby internal`.
 
+use nix::sys::resource::{UsageWho, getrusage};
+use platform::clock::monotonic_ns;
 use std::time::Duration;
 
 /// Upper bounds of the classes, in microseconds; the last class has none.
@@ -44,6 +46,35 @@ pub struct Stalls {
     pub late: Histogram,
     /// One turn of the loop: its own work
     pub turn: Histogram,
+    /// A turn in which the thread slept, waiting for something that is not its own; preemption is none of these
+    pub blocked: Histogram,
+}
+
+/// A turn of the loop that is being measured.
+pub(super) struct Turn {
+    /// When it began, ns
+    pub began: u64,
+    sleeps: i64,
+}
+
+impl Turn {
+    pub(super) fn begin() -> Turn {
+        Turn { began: monotonic_ns(), sleeps: sleeps() }
+    }
+
+    pub(super) fn end(self, stalls: &mut Stalls) {
+        let now = monotonic_ns();
+        let took = now.saturating_sub(self.began);
+        stalls.turn.add(took, now);
+        if sleeps() > self.sleeps {
+            stalls.blocked.add(took, now);
+        }
+    }
+}
+
+/// How often this thread has gone to sleep by itself.
+fn sleeps() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
 }
 
 #[cfg(test)]
