@@ -127,8 +127,13 @@ pub(super) fn group(
     if settings != Some(link.index) {
         return Verdict::Step(Step::Settings { index: link.index }, Vec::new());
     }
+    // Its MTU follows that of the device below, which is no fault.
+    if link.mtu != parent.mtu {
+        let step = Step::Set { index: link.index, mac: None, mtu: Some(parent.mtu), up: false };
+        return Verdict::Step(step, Vec::new());
+    }
     // It is up whether it carries addresses or not: bringing it up later would cost most of a takeover.
-    set(link, Some(wanted.mac), Some(parent.mtu))
+    set(link, Some(wanted.mac), None)
         .or_else(|| addresses(link, &wanted.addresses, true, |_| false))
         .unwrap_or(Verdict::Right)
 }

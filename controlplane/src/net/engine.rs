@@ -1,11 +1,13 @@
-//! The work of the reconciler's thread: takes what is wanted, follows the kernel's events, and does one step at a time.
+//! The work of the reconciler's thread: takes what is wanted, compares it with what is known of the kernel, and does one
+//! step at a time, the most urgent first.
 
 use super::NetError;
 use super::claims::{Claims, Watched};
 use super::compare::{self, Known, Step, Verdict};
+use super::device::{BACKOFF, Device, Failure, Urgency, Wanted};
 use super::events::{Event, Events};
 use super::links::{Kind, LinkTable};
-use super::reconciler::{GroupDevice, Inbox, Mailbox, Owner, PortDevice, Repair, Report};
+use super::reconciler::{Inbox, Mailbox, Owner, PortDevice, Repair, Report};
 use super::requests::Requests;
 use super::routes::{self, Routes};
 use super::settings::{self, Originals};
@@ -13,166 +15,61 @@ use crate::limits::Limits;
 use crate::types::{Prefix, is_link_local};
 use platform::clock::monotonic_ns;
 use platform::host::link;
-use rtnetlink::packet_route::AddressFamily;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Changes by others are put right this long after the first of them: what belongs together comes together.
-const TOGETHER: Duration = Duration::from_millis(5);
 /// The links are reported at most so often.
 const REPORTS: Duration = Duration::from_millis(5);
-/// The first and the longest pause after a refusal.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// A failure that lasts is reported so often.
 const REMIND: Duration = Duration::from_secs(5);
 /// So many repairs of one device in [`CONTEST`] are made; then it is somebody else's turn.
-const MOST_REPAIRS: usize = 8;
+pub(super) const MOST_REPAIRS: usize = 8;
 const CONTEST: Duration = Duration::from_secs(10);
 /// A device that is not right after so many steps, and one for each address, does not follow.
 const MOST_STEPS: usize = 32;
 /// Settings have no events: they are looked at so often.
 const AUDIT: Duration = Duration::from_secs(10);
-/// All devices are listed anew at most so often.
-const RESYNC: Duration = Duration::from_millis(100);
-/// Events that are read before something else has its turn.
-const MOST_EVENTS: usize = 64;
 /// Macvlans of usherd.
 const PREFIX: &str = "hsrp";
 
-/// What a device is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
-    Port(PortDevice),
-    Group(Option<GroupDevice>),
-}
-
-/// A device that is looked after.
-#[derive(Debug)]
-struct Device {
-    wanted: Wanted,
-    /// It is to be compared
-    dirty: bool,
-    /// The request that waits for an answer
-    ticket: Option<u64>,
-    /// It was as wanted since that was last stated; what differs then was changed by others
-    settled: bool,
-    /// It is being put right again
-    repairing: bool,
-    /// Steps since it was as wanted last
-    steps: usize,
-    /// The index for which the settings were set
-    settings: Option<u32>,
-    /// The settings are to be looked at again
-    recheck: bool,
-    /// A link-local address that the kernel gave it
-    link_local: Option<Prefix>,
-    /// A TAP is being made
-    busy: bool,
-    failure: Option<Failure>,
-    backoff: Duration,
-    tried_at: Option<Instant>,
-    not_before: Option<Instant>,
-    /// When repairs began
-    repairs: VecDeque<Instant>,
-}
-
-#[derive(Debug)]
-struct Failure {
-    text: String,
-    reported_at: Instant,
-}
-
-impl Device {
-    fn new(wanted: Wanted) -> Device {
-        Device {
-            wanted,
-            dirty: true,
-            ticket: None,
-            settled: false,
-            repairing: false,
-            steps: 0,
-            settings: None,
-            recheck: false,
-            link_local: None,
-            busy: false,
-            failure: None,
-            backoff: BACKOFF[0],
-            tried_at: None,
-            not_before: None,
-            repairs: VecDeque::new(),
-        }
-    }
-
-    /// It is wanted otherwise than before.
-    fn restate(&mut self, wanted: Wanted) {
-        if self.wanted != wanted {
-            self.wanted = wanted;
-            (self.settled, self.steps) = (false, 0);
-        }
-        (self.dirty, self.not_before) = (true, None);
-    }
-
-    fn is_port(&self) -> bool {
-        matches!(self.wanted, Wanted::Port(_))
-    }
-
-    /// The number of addresses that it is to have.
-    fn addresses(&self) -> usize {
-        match &self.wanted {
-            Wanted::Port(port) => port.addresses.len(),
-            Wanted::Group(group) => group.as_ref().map_or(0, |group| group.addresses.len()),
-        }
-    }
-}
-
 pub(super) struct Engine {
-    mailbox: Arc<Mailbox>,
-    reports: Box<dyn Fn(Report) + Send>,
-    requests: Requests,
-    link_events: Events,
-    route_events: Events,
+    pub mailbox: Arc<Mailbox>,
+    pub reports: Box<dyn Fn(Report) + Send>,
+    pub requests: Requests,
+    pub link_events: Events,
+    pub route_events: Events,
     /// Events of routes that are applied after those of links that came before them
-    waiting: Vec<Event>,
+    pub waiting: Vec<Event>,
+    /// Devices that were disturbed since
+    pub disturbed: BTreeSet<String>,
     /// There may be more events to read
-    more: bool,
-    links: Arc<LinkTable>,
+    pub more: bool,
+    pub links: Arc<LinkTable>,
     /// The links have changed since they were reported
-    unreported: bool,
-    reported_at: Option<Instant>,
-    devices: BTreeMap<String, Device>,
-    originals: Originals,
-    routes: Routes,
+    pub unreported: bool,
+    pub reported_at: Option<Instant>,
+    pub devices: BTreeMap<String, Device>,
+    pub originals: Originals,
+    pub routes: Routes,
     /// Ports whose routes are to be listed
-    unlisted: BTreeSet<String>,
-    claims: Claims,
+    pub unlisted: BTreeSet<String>,
+    pub claims: Claims,
     /// The watched addresses may have changed
-    unwatched: bool,
+    pub unwatched: bool,
     /// Events were lost, or a refusal says that something else is unknown
-    lost: bool,
-    resync_at: Option<Instant>,
+    pub lost: bool,
+    pub resync_at: Option<Instant>,
     /// Repairs begin then
-    repair_at: Option<Instant>,
-    audit_at: Instant,
+    pub repair_at: Option<Instant>,
+    pub audit_at: Instant,
     /// What comes next may be an event of an own step
-    stepped: bool,
-    taps: (mpsc::Sender<Made>, mpsc::Receiver<Made>),
-    limits: Limits,
-}
-
-/// The order in which devices have their turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
-    /// A group waits for an answer, and its device is there: addresses come or go, which is what a takeover needs
-    Takeover,
-    /// A group waits for an answer, and its device has to be made
-    Answer,
-    Port,
-    Group,
+    pub stepped: bool,
+    pub taps: (mpsc::Sender<Made>, mpsc::Receiver<Made>),
+    pub limits: Limits,
 }
 
 /// The TAP of this name was made, or not.
@@ -192,6 +89,7 @@ impl Engine {
             route_events: Events::of_routes().map_err(NetError::Socket)?,
             requests: Requests::open()?,
             waiting: Vec::new(),
+            disturbed: BTreeSet::new(),
             more: true,
             links: Arc::default(),
             unreported: false,
@@ -272,7 +170,14 @@ impl Engine {
 
     async fn take_ports(&mut self, ports: Vec<PortDevice>) {
         let names: BTreeSet<&String> = ports.iter().map(|port| &port.name).collect();
-        self.devices.retain(|name, device| !device.is_port() || names.contains(name));
+        let gone = |name: &String, device: &Device| device.is_port() && !names.contains(name);
+        let failed =
+            self.devices.iter().filter(|(name, device)| gone(name, device) && device.failure.is_some());
+        let failed: Vec<String> = failed.map(|(name, _)| name.clone()).collect();
+        self.devices.retain(|name, device| !gone(name, device));
+        for device in failed {
+            self.report(Report::Recovered { device });
+        }
         let hosts = |name: &String| ports.iter().any(|port| port.name == *name && port.owner == Owner::Host);
         let left: Vec<String> = self.originals.devices().into_iter().filter(|name| !hosts(name)).collect();
         for name in left {
@@ -323,217 +228,7 @@ impl Engine {
         }
     }
 
-    /// Reads the kernel's events, and has what they touch compared.
-    fn follow(&mut self, now: Instant) {
-        if self.waiting.is_empty() {
-            self.route_events.read(&mut self.waiting, MOST_EVENTS);
-        }
-        let mut events = Vec::new();
-        let more = self.link_events.read(&mut events, MOST_EVENTS);
-        let mut touched = BTreeSet::new();
-        for event in &events {
-            self.apply(event, &mut touched);
-        }
-        // That a device went down comes before the routes that it lost, if all is read that came before them.
-        if !more {
-            for event in std::mem::take(&mut self.waiting) {
-                self.apply_route(&event);
-            }
-        }
-        self.touch(&touched, now);
-        self.more = more || !self.waiting.is_empty();
-    }
-
-    /// Has devices compared that others have changed, and the groups' devices over them.
-    fn touch(&mut self, touched: &BTreeSet<String>, now: Instant) {
-        let mut any = false;
-        for (name, device) in &mut self.devices {
-            let below =
-                matches!(&device.wanted, Wanted::Group(Some(group)) if touched.contains(&group.parent));
-            if !below && !touched.contains(name) {
-                continue;
-            }
-            any = true;
-            device.dirty = true;
-            // Something has changed: another attempt may be worth it, but not at once, for it may have been its own.
-            if !self.stepped
-                && let (Some(at), Some(tried)) = (device.not_before, device.tried_at)
-                && device.repairs.len() < MOST_REPAIRS
-            {
-                device.not_before = Some(at.min(tried + BACKOFF[0]));
-            }
-        }
-        if any && !self.stepped && self.repair_at.is_none() {
-            self.repair_at = Some(now + TOGETHER);
-        }
-    }
-
-    fn apply(&mut self, event: &Event, touched: &mut BTreeSet<String>) {
-        let name_of = |links: &LinkTable, index: u32| links.by_index(index).map(|link| link.name.clone());
-        let was_up = |links: &LinkTable, index: u32| links.by_index(index).is_some_and(|link| link.up);
-        let (index, changed) = match event {
-            Event::Link(message) => {
-                let index = message.header.index;
-                let before = (name_of(&self.links, index), was_up(&self.links, index));
-                touched.extend(before.0.iter().cloned());
-                let changed = Arc::make_mut(&mut self.links).put_link(message);
-                if before.1 && !was_up(&self.links, index) {
-                    before.0.iter().for_each(|name| self.routes.disturb(name));
-                }
-                (index, changed)
-            }
-            Event::LinkGone(message) => {
-                let name = name_of(&self.links, message.header.index);
-                let changed = Arc::make_mut(&mut self.links).remove_link(message);
-                if let Some(name) = name.filter(|_| changed) {
-                    self.routes.disturb(&name);
-                    touched.insert(name);
-                }
-                (message.header.index, changed)
-            }
-            Event::Address(message) => {
-                (message.header.index, Arc::make_mut(&mut self.links).put_address(message))
-            }
-            Event::AddressGone(message) => {
-                let changed = Arc::make_mut(&mut self.links).remove_address(message);
-                if changed && let Some(name) = name_of(&self.links, message.header.index) {
-                    self.routes.disturb(&name);
-                }
-                (message.header.index, changed)
-            }
-            Event::Lost | Event::Route(..) | Event::RouteGone(_) => {
-                self.lost = true;
-                return;
-            }
-        };
-        self.unreported |= changed;
-        if let Some(name) = name_of(&self.links, index) {
-            self.note_link_local(&name);
-            touched.insert(name);
-        }
-    }
-
-    /// Takes note of the link-local address of a port's device.
-    fn note_link_local(&mut self, name: &str) {
-        let device = self.devices.get_mut(name).filter(|device| device.is_port());
-        let link = self.links.get(name).filter(|link| link.up);
-        if let (Some(device), Some(link)) = (device, link)
-            && let Some(lowest) = link.link_local()
-        {
-            let is_lowest = |prefix: &&Prefix| prefix.address == IpAddr::V6(lowest);
-            device.link_local = link.addresses.iter().find(is_lowest).copied();
-        }
-    }
-
-    fn apply_route(&mut self, event: &Event) {
-        // Devices of the host have their routes from the host.
-        let port = |engine: &Engine, message| {
-            let name = &engine.links.by_index(routes::device_of(message)?)?.name;
-            let ours =
-                |device: &Device| matches!(&device.wanted, Wanted::Port(port) if port.owner != Owner::Host);
-            engine.devices.get(name).is_some_and(ours).then(|| name.clone())
-        };
-        match event {
-            Event::Route(message, replaces) => match port(self, message) {
-                Some(name) => {
-                    self.routes.put(&name, message, *replaces);
-                    // It may be lost already.
-                    if self.links.get(&name).is_some_and(|link| !link.up) {
-                        self.routes.disturb(&name);
-                    }
-                }
-                None if *replaces => self.routes.replaced(message),
-                None => {}
-            },
-            Event::RouteGone(message) => {
-                if let Some(name) = port(self, message) {
-                    self.routes.remove(&name, message);
-                }
-            }
-            _ => {
-                let ports = self.devices.iter().filter(|(_, device)| device.is_port());
-                self.unlisted.extend(ports.map(|(name, _)| name.clone()));
-            }
-        }
-    }
-
-    /// Lists all devices anew where events were lost.
-    async fn resync(&mut self, now: Instant) {
-        if self.lost && self.resync_at.is_none_or(|at| now >= at) {
-            self.lost = false;
-            // What waits is older than the list; events that come later are read after it.
-            let mut old = Vec::new();
-            while self.link_events.read(&mut old, MOST_EVENTS) {
-                old.clear();
-            }
-            match self.list().await {
-                Ok(table) => self.replace_links(table, now),
-                Err(error) => {
-                    self.lost = true;
-                    self.warn("devices", &error);
-                }
-            }
-            // Where there are thousands, listing them is not to be all that is done.
-            let after = Instant::now();
-            self.resync_at = Some(after + RESYNC.max(4 * after.saturating_duration_since(now)));
-        }
-        for name in std::mem::take(&mut self.unlisted) {
-            self.list_routes(&name).await;
-        }
-    }
-
-    async fn list(&mut self) -> Result<LinkTable, NetError> {
-        let mut table = LinkTable::default();
-        for link in self.requests.links().await? {
-            table.put_link(&link);
-        }
-        for address in self.requests.addresses().await? {
-            table.put_address(&address);
-        }
-        Ok(table)
-    }
-
-    fn replace_links(&mut self, table: LinkTable, now: Instant) {
-        let old = std::mem::replace(&mut self.links, Arc::new(table));
-        let links = Arc::make_mut(&mut self.links);
-        for link in old.iter() {
-            if let Some(packet) = link.packet {
-                links.put_packet(&link.name, packet);
-            }
-        }
-        let names = self.devices.keys().cloned();
-        let changed: BTreeSet<String> = names.filter(|name| old.get(name) != self.links.get(name)).collect();
-        for name in &changed {
-            let lost = old.get(name).is_some_and(|old| {
-                self.links.get(name).is_none_or(|new| {
-                    new.index != old.index
-                        || old.up && !new.up
-                        || old.addresses.iter().any(|prefix| !new.addresses.contains(prefix))
-                })
-            });
-            if lost {
-                self.routes.disturb(name);
-            }
-        }
-        self.unreported = true;
-        changed.iter().for_each(|name| self.note_link_local(name));
-        self.touch(&changed, now);
-    }
-
-    async fn list_routes(&mut self, name: &str) {
-        let Some(index) = self.links.index(name) else { return };
-        let mut listed = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            match self.requests.routes(name, index, family).await {
-                Ok(routes) => listed.extend(routes),
-                Err(error) => return self.warn(name, &error),
-            }
-        }
-        listed.retain(|message| routes::device_of(message) == Some(index));
-        self.routes.refresh(name, &listed);
-    }
-
-    fn warn(&mut self, place: &str, error: &NetError) {
+    pub fn warn(&mut self, place: &str, error: &NetError) {
         if self.limits.allow("NET-4-KERNEL", place, 3, monotonic_ns()) {
             tracing::warn!("%NET-4-KERNEL: {error}");
         }
@@ -656,7 +351,7 @@ impl Engine {
             self.devices.remove(name);
         }
         self.unwatched = true;
-        if recovered && !over {
+        if recovered {
             self.report(Report::Recovered { device: name.to_owned() });
         }
         if let Some(ticket) = ticket {
@@ -733,10 +428,12 @@ impl Engine {
                 self.unreported |= Arc::make_mut(&mut self.links).put_prefix(index, prefix);
             }
             Step::Remove { index, prefix } => {
-                self.requests.delete_address(name, index, prefix).await?;
+                // Whatever happens then, the routes that go with it are remembered.
                 if !is_link_local(&prefix.address) {
                     self.routes.disturb(name);
+                    self.save_routes();
                 }
+                self.requests.delete_address(name, index, prefix).await?;
                 self.unreported |= Arc::make_mut(&mut self.links).remove_prefix(index, prefix);
                 if self.is_hosts(name) {
                     self.originals.remove_address(name, index, prefix)?;

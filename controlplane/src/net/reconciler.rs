@@ -117,7 +117,7 @@ pub enum Report {
         /// The refusal
         error: NetError,
     },
-    /// A device that failed is as wanted
+    /// A device that failed is as wanted, or is wanted no more
     Recovered {
         /// The device
         device: String,

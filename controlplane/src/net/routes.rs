@@ -126,7 +126,7 @@ impl Routes {
     /// Forgets what has the destination of a route that replaced it.
     pub fn replaced(&mut self, message: &RouteMessage) {
         for routes in self.devices.values_mut() {
-            routes.retain(|known| known.pending || destination(&known.message) != destination(message));
+            routes.retain(|known| destination(&known.message) != destination(message));
         }
     }
 
@@ -357,6 +357,10 @@ mod tests {
         let next = routes.next("exc0", &own).unwrap();
         assert_eq!(text(&next), "default via 10.0.0.253");
         routes.restored("exc0", &next);
+        assert!(routes.next("exc0", &own).is_none());
+        // Also while the kernel may have dropped the one before: what is written last stands.
+        routes.disturb("exc0");
+        routes.put("exc0", &route(7, None, Some("10.0.0.252")), true);
         assert!(routes.next("exc0", &own).is_none());
         // Over another device.
         routes.replaced(&route(9, None, Some("10.7.0.1")));

@@ -73,6 +73,7 @@ impl Runner {
     /// Gives every machine its time, and moves every phase on that can move.
     pub(super) fn advance(&mut self, now: u64) {
         let keys = self.keys();
+        self.end_pauses(&keys, now);
         for key in &keys {
             let due = self.roles.get(key).and_then(|role| role.machine.as_ref()?.next_deadline());
             if due.is_some_and(|at| at <= now) {
@@ -164,24 +165,40 @@ impl Runner {
                 let role = self.roles.values_mut().find(|role| role.ticket == ticket);
                 let Some(role) = role else { return };
                 let key = role.plan.key.clone();
-                match result {
-                    Ok(()) => {
-                        self.fault(&key, None, now);
-                        self.device_done(&key, ticket, now);
-                    }
-                    Err(error) => self.fault(&key, Some(error.to_string()), now),
+                let done = result.is_ok();
+                if let Err(error) = &result {
+                    role.pause_after(error, now);
+                }
+                role.refusal = result.err().map(|error| error.to_string());
+                self.look_at_faults(&key, now);
+                if done {
+                    self.device_done(&key, ticket, now);
                 }
             }
             Report::Failed { device, error } => {
+                self.device_faults.insert(device.clone(), error.to_string());
                 for key in self.groups_on(&device) {
-                    self.fault(&key, Some(error.to_string()), now);
+                    let Some(role) = self.roles.get_mut(&key) else { continue };
+                    if self.settings.devices(&role.plan).is_some_and(|(_, macvlan)| macvlan == device) {
+                        role.pause_after(&error, now);
+                    }
+                    self.look_at_faults(&key, now);
                 }
             }
             Report::Recovered { device } => {
+                self.device_faults.remove(&device);
                 for key in self.groups_on(&device) {
-                    self.fault(&key, None, now);
-                    let ticket = self.roles.get(&key).map_or(0, |role| role.ticket);
-                    self.device_done(&key, ticket, now);
+                    let Some(role) = self.roles.get_mut(&key) else { continue };
+                    let of_group =
+                        self.settings.devices(&role.plan).is_some_and(|(_, macvlan)| macvlan == device);
+                    let ticket = role.ticket;
+                    if of_group {
+                        role.refusal = None;
+                    }
+                    self.look_at_faults(&key, now);
+                    if of_group {
+                        self.device_done(&key, ticket, now);
+                    }
                 }
             }
             Report::Repaired { device, what } => {
@@ -224,10 +241,15 @@ impl Runner {
         self.roles.values().filter(on).map(|role| role.plan.key.clone()).collect()
     }
 
-    /// Notes that the kernel refuses what a group needs, or does so no more. A group with a fault is in Init.
-    fn fault(&mut self, key: &GroupKey, fault: Option<String>, now: u64) {
+    /// Notes whether the kernel refuses what a group needs. A group with a fault is in Init.
+    fn look_at_faults(&mut self, key: &GroupKey, now: u64) {
         let Some(role) = self.roles.get_mut(key) else { return };
-        if role.fault == fault {
+        let devices = self.settings.devices(&role.plan);
+        let of = |device: &String| self.device_faults.get(device).cloned();
+        let port = devices.as_ref().and_then(|(exception, _)| of(exception));
+        let own = role.refusal.clone().or_else(|| devices.as_ref().and_then(|(_, macvlan)| of(macvlan)));
+        let fault = port.or(own);
+        if role.fault == fault || fault.is_none() && now < role.fault_until {
             return;
         }
         let before = std::mem::replace(&mut role.fault, fault);
@@ -246,6 +268,17 @@ impl Runner {
         self.look_at_objects(now);
     }
 
+    /// Lets groups try again whose last try was refused long enough ago.
+    fn end_pauses(&mut self, keys: &[GroupKey], now: u64) {
+        for key in keys {
+            let over = |role: &&mut Role| role.fault_until > 0 && now >= role.fault_until;
+            if let Some(role) = self.roles.get_mut(key).as_mut().filter(|role| over(role)) {
+                role.fault_until = 0;
+                self.look_at_faults(key, now);
+            }
+        }
+    }
+
     /// A group's device is as it was asked for.
     fn device_done(&mut self, key: &GroupKey, ticket: u64, now: u64) {
         let Some(role) = self.roles.get_mut(key) else { return };
@@ -253,6 +286,7 @@ impl Runner {
             Phase::Addressing(of) if of == ticket => {
                 self.dirty = true;
                 role.phase = Phase::Owned;
+                (role.fault_until, role.fault_count) = (0, 0);
                 role.resumed = false;
                 if key.family == Family::V6 {
                     self.start_router(key, now);

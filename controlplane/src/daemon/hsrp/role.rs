@@ -9,10 +9,14 @@ use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::Transport;
 use crate::hsrp::ra::Advertiser;
 use crate::hsrp::{DELAY_MINIMUM, DELAY_RELOAD, virtual_mac};
+use crate::net::NetError;
 use crate::types::{Family, GroupKey, is_link_local, virtual_link_local};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// The first and the longest pause after the kernel refused what the role needs.
+const REFUSED: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(300)];
 
 /// Where the virtual addresses are between this node not having them and having them. The loop looks again and again;
 /// it never waits in a phase.
@@ -83,6 +87,12 @@ pub struct Role {
     pub ticket: u64,
     /// Why its devices cannot carry the role: what the kernel refused
     pub fault: Option<String>,
+    /// What was refused of the last request about its macvlan
+    pub refusal: Option<String>,
+    /// The fault came with the role, and would come again with it: it stays until then, ns
+    pub fault_until: u64,
+    /// How often that has happened since the addresses were in place
+    pub fault_count: u32,
     /// The machine has been told that the group may run
     pub enabled: bool,
     /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
@@ -110,6 +120,18 @@ pub struct Refused {
 }
 
 impl Role {
+    /// Notes a refusal about its macvlan. Of an address nothing is refused without the role, and the same again with it:
+    /// each try would take the role from a healthy peer, so that the next one comes after a pause, which grows.
+    pub fn pause_after(&mut self, error: &NetError, now: u64) {
+        let comes_with_role =
+            matches!(error, NetError::Refused { .. } | NetError::Late { .. } | NetError::Contested { .. });
+        if comes_with_role && matches!(self.phase, Phase::Addressing(_) | Phase::Owned) {
+            let pause = REFUSED[0].saturating_mul(1 << self.fault_count.min(16)).min(REFUSED[1]);
+            self.fault_until = now.saturating_add(pause.as_nanos() as u64);
+            self.fault_count += 1;
+        }
+    }
+
     /// A group that has not started.
     #[must_use]
     pub fn new(plan: GroupPlan, auth: Auth, lease: usize, epoch: u64) -> Role {
@@ -133,6 +155,9 @@ impl Role {
             missing: Some(Missing::Dataplane),
             ticket: 0,
             fault: None,
+            refusal: None,
+            fault_until: 0,
+            fault_count: 0,
             enabled: false,
             wedged: None,
             refused: BTreeMap::new(),

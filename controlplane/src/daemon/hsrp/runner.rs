@@ -70,6 +70,8 @@ pub struct Runner {
     pub(super) planes: Dataplanes,
     pub(super) reconciler: Arc<Reconciler>,
     pub(super) next_ticket: u64,
+    /// What the reconciler reports as failing, by device
+    pub(super) device_faults: BTreeMap<String, String>,
     pub(super) links: Arc<LinkTable>,
     pub(super) sender: Sender,
     pub(super) listeners: Listeners,
@@ -133,6 +135,7 @@ impl Runner {
             planes: Dataplanes::default(),
             reconciler,
             next_ticket: 1,
+            device_faults: BTreeMap::new(),
             links,
             sender: Sender::open()?,
             listeners: Listeners::default(),
