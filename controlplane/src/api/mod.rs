@@ -58,7 +58,7 @@ fn first_version() -> u32 {
 }
 
 /// A request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Request {
     /// The version that the client speaks; the first clients did not name it
     #[serde(default = "first_version")]
@@ -77,6 +77,16 @@ pub struct Request {
     pub password: Option<String>,
 }
 
+/// Without the password and the lines, which may hold keys.
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("version", &self.version)
+            .field("json", &self.json)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for Request {
     fn default() -> Request {
         Request { version: VERSION, command: String::new(), json: false, configure: None, password: None }
@@ -84,7 +94,7 @@ impl Default for Request {
 }
 
 /// Lines of configuration: all of them are taken, or none.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Configure {
     /// The lines that lead to the submode that they belong to, as the last reply gave them
     #[serde(default, deserialize_with = "lines")]
@@ -196,6 +206,8 @@ mod tests {
             serde_json::from_str("{\"error\":\"no\",\"code\":\"something-new\",\"more\":[1]}").unwrap();
         assert_eq!(newer.code, Some(Code::Other));
         assert_eq!(serde_json::to_string(&Reply::text(false, "a")).unwrap(), "{\"text\":\"a\"}");
+        let request = Request { password: Some("swordfish".to_owned()), ..Request::default() };
+        assert!(!format!("{request:?}").contains("swordfish"));
         assert!(serde_json::to_string(&Request::default()).unwrap().contains("\"version\":1"));
     }
 }
