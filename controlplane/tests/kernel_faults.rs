@@ -168,9 +168,10 @@ fn refused(prepare: impl Fn(&Lan), configs: [String; 2], reason: &str) {
     println!("the healthy node answered in {answered} of {looks} looks, with {changed} changes of state");
     let log = || format!("{}\n----\n{}", lan.members[0].node.log(), lan.members[1].node.log());
     assert!(lan.members[0].node.log().contains("%HSRP-3-DEVICE"), "{}", log());
-    // One try, which the kernel refuses; then a pause of 10 s and more.
-    assert!(answered * 100 >= looks * 85, "{}", log());
-    assert!(changed <= 4, "{}", log());
+    // One try, which the kernel refuses; then a pause of 10 s and more. Without the pause the healthy node answers a tenth
+    // of the time, with dozens of changes; a busy machine costs a few of its own.
+    assert!(answered * 100 >= looks * 60, "{}", log());
+    assert!(changed <= 12, "{}", log());
     lan.nobody_answered_together();
 }
 

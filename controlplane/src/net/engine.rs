@@ -250,16 +250,14 @@ impl Engine {
         (self.reports)(Report::Links(self.links.clone()));
     }
 
-    /// Looks up the packet addresses of devices that are new: only the kernel's listing has them.
+    /// Looks up the packet addresses of links that are new: only the kernel's listing has them. Of all links: a device that
+    /// is stated later may already be as wanted, and nothing is reported then.
     fn find_packets(&mut self) {
-        let lacks = |name: &String| self.links.get(name).is_some_and(|link| link.packet.is_none());
-        if !self.devices.keys().any(lacks) {
+        if self.links.iter().all(|link| link.packet.is_some()) {
             return;
         }
         for one in nix::ifaddrs::getifaddrs().into_iter().flatten() {
-            if let Some(packet) = one.address.as_ref().and_then(|address| address.as_link_addr())
-                && self.devices.contains_key(&one.interface_name)
-            {
+            if let Some(packet) = one.address.as_ref().and_then(|address| address.as_link_addr()) {
                 Arc::make_mut(&mut self.links).put_packet(&one.interface_name, *packet);
             }
         }
