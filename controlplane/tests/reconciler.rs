@@ -327,6 +327,24 @@ fn a_link_local_address_that_is_flushed_comes_back() {
 }
 
 #[test]
+fn a_device_that_was_there_before_is_known_whole_at_once() {
+    let mut space = Space::new();
+    run("ip link add exc0 type veth peer name peer");
+    run("ip link set peer up");
+    space.start();
+    space.wait("the first table", || space.links().get("exc0").is_some());
+    let start = Instant::now();
+    space.reconciler().set_ports(vec![PortDevice { owner: Owner::Dataplane, ..port("exc0", &[OWN]) }]);
+    // The kernel itself tells of it when its search for duplicates is over, more than a second later.
+    space.wait("its link-local and packet addresses", || {
+        let links = space.links();
+        links.link_local("exc0").is_some() && links.packet("exc0").is_some()
+    });
+    println!("known after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_device_of_the_data_plane_may_come_late_and_go_and_come_again() {
     let mut space = Space::new();
     space.start();

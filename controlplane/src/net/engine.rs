@@ -192,7 +192,10 @@ impl Engine {
                 Some(device) => device.restate(wanted),
                 None => {
                     self.devices.insert(name.clone(), Device::new(wanted));
-                    self.unlisted.insert(name);
+                    self.unlisted.insert(name.clone());
+                    // A device that was there before is reported with its packet address from now on.
+                    self.unreported |= self.links.get(&name).is_some_and(|link| link.packet.is_none());
+                    self.note_link_local(&name);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::device::{BACKOFF, Device, Wanted};
 use super::engine::{Engine, MOST_REPAIRS};
 use super::events::Event;
-use super::links::LinkTable;
+use super::links::{Link, LinkTable};
 use super::reconciler::Owner;
 use super::{NetError, routes};
 use crate::types::Prefix;
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const TOGETHER: Duration = Duration::from_millis(5);
 /// All devices are listed anew at most so often.
 const RESYNC: Duration = Duration::from_millis(100);
+/// The kernel has made a link-local address this long after it told that a device runs.
+const LINK_LOCAL: Duration = Duration::from_millis(5);
 /// Events that are read before something else has its turn.
 const MOST_EVENTS: usize = 64;
 
@@ -78,9 +80,18 @@ impl Engine {
                 let index = message.header.index;
                 let before = (name_of(&self.links, index), was_up(&self.links, index));
                 touched.extend(before.0.iter().cloned());
+                let was_running = self.links.by_index(index).is_some_and(|link| link.running);
                 let changed = Arc::make_mut(&mut self.links).put_link(message);
                 if before.1 && !was_up(&self.links, index) {
                     before.0.iter().for_each(|name| self.disturb(name));
+                }
+                // Of a link-local address that the kernel makes now it tells a second later, when the search for
+                // duplicates is over; its list has it at once.
+                let lacks = |link: &&Link| link.running && !was_running && link.link_local().is_none();
+                if let Some(link) = self.links.by_index(index).filter(lacks)
+                    && self.devices.get(&link.name).is_some_and(Device::is_port)
+                {
+                    (self.lost, self.resync_at) = (true, Some(Instant::now() + LINK_LOCAL));
                 }
                 (index, changed)
             }
@@ -122,7 +133,7 @@ impl Engine {
     }
 
     /// Takes note of the link-local address of a port's device.
-    fn note_link_local(&mut self, name: &str) {
+    pub fn note_link_local(&mut self, name: &str) {
         let device = self.devices.get_mut(name).filter(|device| device.is_port());
         let link = self.links.get(name).filter(|link| link.up);
         if let (Some(device), Some(link)) = (device, link)
