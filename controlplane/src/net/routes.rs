@@ -130,11 +130,14 @@ impl Routes {
         }
     }
 
-    /// Forgets a route that was deleted, unless that was the kernel's doing.
+    /// Forgets a route that was deleted, unless that was the kernel's doing: of an IPv4 route that it drops itself the kernel
+    /// says nothing, of an IPv6 one it does (skip_notify_on_dev_down in the kernel's ip-sysctl.rst).
     pub fn remove(&mut self, device: &str, message: &RouteMessage) {
         let message = over(message, 0);
+        let by_kernel =
+            |known: &Remembered| known.pending && known.message.header.address_family == AddressFamily::Inet6;
         if let Some(routes) = self.devices.get_mut(device) {
-            routes.retain(|known| known.pending || known.message != message);
+            routes.retain(|known| known.message != message || by_kernel(known));
         }
     }
 
@@ -338,13 +341,23 @@ mod tests {
     fn a_route_that_the_operator_deletes_is_forgotten_and_one_that_the_kernel_drops_is_not() {
         let mut routes = Routes::default();
         let (one, two) = (route(7, None, Some("10.0.0.254")), route(7, Some(("10.9.0.0", 16)), None));
-        routes.put("exc0", &one, false);
-        routes.put("exc0", &two, false);
+        let mut v6 = route(7, None, None);
+        v6.header.address_family = AddressFamily::Inet6;
+        for message in [&one, &two, &v6] {
+            routes.put("exc0", message, false);
+        }
         routes.remove("exc0", &one);
         routes.disturb("exc0");
+        // Deleted just before the device was disturbed, and read after that.
         routes.remove("exc0", &two);
-        let next = routes.next("exc0", &link(7, &[("10.0.0.1", 24)])).unwrap();
-        assert_eq!(text(&next), "10.9.0.0/16");
+        routes.remove("exc0", &v6);
+        let next = routes.next("exc0", &link(7, &[("10.0.0.1", 24), ("2001:db8::1", 64)])).unwrap();
+        assert_eq!(next.header.address_family, AddressFamily::Inet6);
+        routes.restored("exc0", &next);
+        assert!(routes.next("exc0", &link(7, &[("10.0.0.1", 24), ("2001:db8::1", 64)])).is_none());
+        routes.remove("exc0", &v6);
+        routes.disturb("exc0");
+        assert!(routes.next("exc0", &link(7, &[("2001:db8::1", 64)])).is_none());
     }
 
     #[test]
