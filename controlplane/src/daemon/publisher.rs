@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What the cluster's runner has chosen for one group.
+/// Choice of the cluster's runner for one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupChoice {
     /// Gateways that requests to its virtual addresses may be sent to; none unless this node is the primary
@@ -86,7 +86,7 @@ impl Publisher {
         self.writer.instance()
     }
 
-    /// What a handover needs.
+    /// Returns the memory as a handover needs it.
     ///
     /// # Errors
     /// When the process has no file descriptor left.

@@ -36,7 +36,7 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(5);
 /// Lines of one kind about one group in 10 s.
 pub(in crate::daemon) const LOG_LIMIT: u32 = 10;
 
-/// GroupCluster node with its connections.
+/// Cluster node of one group, with its connections.
 pub(in crate::daemon) struct GroupCluster {
     pub node: Node,
     pub events_tx: mpsc::Sender<FeedEvent>,

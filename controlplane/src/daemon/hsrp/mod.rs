@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct Settings {
     /// As it was entered
     pub config: Arc<Config>,
-    /// What of it can run
+    /// The part of it that can run
     pub plan: Arc<Plan>,
     /// Ports by the numbers that the data plane gives them
     pub ports: Arc<Vec<Port>>,
@@ -70,7 +70,7 @@ impl Settings {
     }
 }
 
-/// What other threads ask of the runner.
+/// A command of another thread.
 pub enum Command {
     /// Another configuration
     Configure(Settings),
@@ -82,7 +82,7 @@ pub enum Command {
     IkeDaemon(bool),
     /// Debugging that is to be on
     Debug(Debug),
-    /// Hands the role of matching groups over; the reply is what to tell the operator
+    /// Hands the role of matching groups over; the reply is for the operator
     Failover {
         /// Interface; none: all
         interface: Option<IfName>,
@@ -91,7 +91,7 @@ pub enum Command {
         /// Text, or why not
         reply: oneshot::Sender<Result<String, String>>,
     },
-    /// What became of a kernel device
+    /// Report on a kernel device
     Device(Report),
     /// Gives all roles up and ends
     Stop,
@@ -125,9 +125,9 @@ pub struct View {
 pub struct Handle {
     /// Commands, each of which the runner works off in microseconds. Senders are few and paced: the queue stays short.
     pub commands: mpsc::UnboundedSender<Command>,
-    /// What the cluster's runner chose; only the latest counts
+    /// Choices of the cluster's runner; only the latest counts
     pub choices: watch::Sender<Choices>,
-    /// What there is to see
+    /// The latest view
     pub view: watch::Receiver<Arc<View>>,
 }
 

@@ -75,7 +75,7 @@ impl Listeners {
     }
 }
 
-/// What a thread beside the loop has done for it.
+/// Result of work that a thread beside the loop has done for it.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// A probe for a virtual address: the MAC of another host that has it

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The first and the longest pause after the kernel refused what the role needs.
 const REFUSED: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(300)];
 
-/// Where the virtual addresses are between this node not having them and having them. The loop looks again and again;
+/// Progress of the virtual addresses between absent and owned. The loop looks again and again;
 /// it never waits in a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -49,7 +49,7 @@ pub enum Phase {
 /// One group of this node.
 #[derive(Clone, Debug)]
 pub struct Role {
-    /// What it is configured to be
+    /// Configuration
     pub plan: GroupPlan,
     /// Its part in the election; none until the interface has an address in the family
     pub machine: Option<Group>,
@@ -61,7 +61,7 @@ pub struct Role {
     pub lease: usize,
     /// Grows at each gain, over restarts too
     pub epoch: u64,
-    /// Where the addresses are
+    /// Progress of the addresses
     pub phase: Phase,
     /// Messages that leave when the addresses have been given up, each with its source
     pub held: Vec<(Message, IpAddr)>,
@@ -75,13 +75,13 @@ pub struct Role {
     pub reload: bool,
     /// It goes on within its lease, and its data plane may still be on its way back
     pub grace: bool,
-    /// What uses the role is ready for it (`preempt delay sync`)
+    /// The clients of the role are ready for it (`preempt delay sync`)
     pub synced: bool,
     /// A data plane carries its frames
     pub carried: bool,
     /// The machine was last told that a data plane carries its frames and its devices are right
     pub dataplane: bool,
-    /// What it lacked to have its frames carried when that ended
+    /// Lack that keeps its frames from being carried; none while they are
     pub missing: Option<Missing>,
     /// Ticket of the last request about its macvlan
     pub ticket: u64,
@@ -178,7 +178,7 @@ impl Role {
         Transport::of(self.plan.version, self.plan.key.family)
     }
 
-    /// Where it is in the table of states.
+    /// State of its machine.
     #[must_use]
     pub fn state(&self) -> State {
         self.machine.as_ref().map_or(State::Init, Group::state)
@@ -240,7 +240,7 @@ fn elected_address(plan: &GroupPlan) -> Option<IpAddr> {
     }
 }
 
-/// What the machine is to be told of a group whose hellos leave from `own`, on an interface with this MAC.
+/// Configuration of the machine of a group whose hellos leave from `own`, on an interface with this MAC.
 #[must_use]
 pub fn machine_config(plan: &GroupPlan, own: IpAddr, mac: [u8; 6]) -> machine::Config {
     let settings = &plan.settings;

@@ -50,7 +50,7 @@ const DEBUG_LINES: u32 = 2000;
 /// Outcomes of probes that wait for the loop.
 const MAX_OUTCOMES: usize = 64;
 
-/// What woke the loop.
+/// Reason why the loop woke.
 enum Wake {
     /// A deadline, or a message that can be read
     Timer,
@@ -70,7 +70,7 @@ pub struct Runner {
     pub(super) planes: Dataplanes,
     pub(super) reconciler: Arc<Reconciler>,
     pub(super) next_ticket: u64,
-    /// What the reconciler reports as failing, by device
+    /// Failures that the reconciler reports, by device
     pub(super) device_faults: BTreeMap<String, String>,
     pub(super) links: Arc<LinkTable>,
     pub(super) sender: Sender,

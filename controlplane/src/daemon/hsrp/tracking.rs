@@ -1,4 +1,4 @@
-//! What a group needs beside its peers: a data plane that carries its frames, devices that the kernel has as wanted, and
+//! Needs of a group beside its peers: a data plane that carries its frames, devices that the kernel has as wanted, and
 //! the objects that `track` names.
 
 use super::super::dataplanes;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A data plane that stood still has emptied its queues this long after it moves again.
 const WAKING: Duration = Duration::from_millis(20);
 
-/// What a group lacks to have its frames carried.
+/// Lack that keeps a group's frames from being carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// No data plane has its port
@@ -141,7 +141,7 @@ impl Runner {
         }
     }
 
-    /// What a group lacks to have its frames carried.
+    /// Returns the lack that keeps a group's frames from being carried.
     pub(super) fn missing(&self, plan: &GroupPlan) -> Missing {
         let exception = self.settings.exception_of(plan).unwrap_or_default();
         match self.planes.running() && self.planes.attached(exception) {
