@@ -26,7 +26,7 @@ pub struct State {
     pub assignments: BTreeMap<IpAddr, Assignment>,
     /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC, by the group's text
     pub leases: BTreeMap<String, u64>,
-    /// What the operator ordered for the cluster, by the group's text
+    /// Orders of the operator for the cluster, by the group's text
     pub orders: BTreeMap<String, Orders>,
 }
 

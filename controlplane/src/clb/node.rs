@@ -113,7 +113,7 @@ pub struct Node {
     told: Option<Rules>,
     /// The primary that the table came from, when the acknowledgement came
     acked: Option<(IpAddr, u64)>,
-    /// Since when somebody else than HSRP's active router has answered, ns, and whether that was logged
+    /// Time since which a router other than HSRP's active one has answered, ns, and whether that was logged
     other_primary: Option<(u64, bool)>,
     connected: bool,
     local: Option<Result<Sample, String>>,
@@ -254,7 +254,7 @@ impl Node {
         self.acked.map(|(primary, _)| primary)
     }
 
-    /// For how long somebody else than HSRP's active router has answered at the virtual address, ns.
+    /// Returns how long a router other than HSRP's active one has answered at the virtual address, ns.
     #[must_use]
     pub fn other_primary(&self, now: u64) -> Option<u64> {
         self.other_primary.map(|(since, _)| now.saturating_sub(since))

@@ -166,7 +166,7 @@ pub struct Ack {
     pub seq: u64,
     /// The primary's own address
     pub primary: IpAddr,
-    /// What the operator ordered; `None` from a node of version 1
+    /// Orders of the operator; `None` from a node of version 1
     pub orders: Option<Orders>,
     /// How composite loads are made and judged
     pub rules: Rules,

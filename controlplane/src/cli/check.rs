@@ -74,7 +74,7 @@ pub fn check(path: &Path, profile: Option<&Path>, json: bool, client: &Client) -
     print(&text) && good
 }
 
-/// What the configuration does, with the ports of a profile where one is at hand, and what of it does not fit this system.
+/// Summary of the configuration, with the ports of a profile where one is at hand, and its misfits on this system.
 fn plan(config: &Config, binding: Option<&Binding>) -> health::Plan {
     let mut plan = match binding {
         None => health::assess(config, None),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Lines around each change.
 const CONTEXT: usize = 3;
 
-/// What replacing a configuration would change, in the form of `diff -u`, secrets masked; empty: nothing. A line whose
+/// Changes that replacing a configuration would make, in the form of `diff -u`, secrets masked; empty: nothing. A line whose
 /// secret alone changes is named too.
 #[must_use]
 pub fn diff(old: &Config, new: &Config, old_name: &str, new_name: &str) -> String {

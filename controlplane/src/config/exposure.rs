@@ -1,4 +1,4 @@
-//! Who may read the keys of a configuration file.
+//! Exposure of the keys in a configuration file to other users.
 
 use super::{Config, Keys, render};
 use std::os::unix::fs::MetadataExt as _;

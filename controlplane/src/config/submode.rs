@@ -23,7 +23,7 @@ pub fn prompt(place: &[String]) -> &'static str {
     }
 }
 
-/// What may stand at the end of `line` in the submode that the lines of `place` lead to; see [`Grammar::offers`].
+/// Returns what may stand at the end of `line` in the submode that the lines of `place` lead to; see [`Grammar::offers`].
 ///
 /// [`Grammar::offers`]: crate::grammar::Grammar::offers
 #[must_use]

@@ -205,7 +205,7 @@ impl Daemon {
         })
     }
 
-    /// What is worth knowing of the load feed as it is now.
+    /// Returns the current state of the load feed.
     fn feed_notes(&self, now_ns: u64) -> Vec<String> {
         let mut notes = Vec::new();
         for group in self.clusters.groups.values() {
@@ -550,7 +550,7 @@ impl Daemon {
         }
     }
 
-    /// What was heard of a group lately and is not as it should be.
+    /// Returns recent findings about a group that are not as they should be.
     fn standby_warnings(&self, role: &Role, now_ns: u64) -> Vec<String> {
         // The machine repeats its complaints every 30 s.
         let lately = |at: u64| now_ns.saturating_sub(at) < COMPLAINT_INTERVAL + COMPLAINT_INTERVAL / 4;

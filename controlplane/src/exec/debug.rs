@@ -2,7 +2,7 @@
 
 use super::{Command, Row, row};
 
-/// What HSRP logs beyond the usual.
+/// HSRP debugging, by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Debug {
     /// Each message in and out

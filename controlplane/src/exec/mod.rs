@@ -114,7 +114,7 @@ pub struct Row {
     pub syntax: &'static str,
     /// The command
     pub command: Command,
-    /// What it does, in one sentence without its stop
+    /// Effect, one sentence without its full stop
     pub help: &'static str,
 }
 
@@ -149,7 +149,7 @@ fn grammar(privileged: bool) -> Grammar {
 static PRIVILEGED: LazyLock<Grammar> = LazyLock::new(|| grammar(true));
 static UNPRIVILEGED: LazyLock<Grammar> = LazyLock::new(|| grammar(false));
 
-/// What may stand at the end of `line` at the prompt; `privileged`: at `Device#`.
+/// Returns what may stand at the end of `line` at the prompt; `privileged`: at `Device#`.
 #[must_use]
 pub fn offers(line: &str, privileged: bool) -> Vec<Offer> {
     if privileged { PRIVILEGED.offers(line) } else { UNPRIVILEGED.offers(line) }

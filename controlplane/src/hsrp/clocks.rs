@@ -60,7 +60,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// What has jumped since the last reading.
+    /// Returns the clock that jumped since the last reading.
     pub fn jump(&mut self, reading: Reading) -> Option<Jump> {
         let Reading { before, boot, wall, after } = reading;
         // Somewhere in this time the others were read: when usherd lost the processor in between, that is no jump.

@@ -70,7 +70,7 @@ pub struct StandbyView {
     pub interface_refused: BTreeMap<&'static str, u64>,
     /// Why it is down
     pub reasons: Vec<String>,
-    /// What was heard lately and is not as it should be
+    /// Recent findings that are not as they should be
     pub warnings: Vec<String>,
 }
 

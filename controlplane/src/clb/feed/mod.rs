@@ -166,7 +166,7 @@ pub enum FeedEvent {
         peer: IpAddr,
         /// It holds the cluster key
         authenticated: bool,
-        /// What it says
+        /// The message
         message: Message,
     },
     /// At the primary: a member that was up is no longer connected
@@ -185,7 +185,7 @@ pub enum FeedEvent {
     FromPrimary {
         /// It holds the cluster key
         authenticated: bool,
-        /// What it says
+        /// The message
         message: Message,
     },
     /// At a member: the connection ended, or an attempt to connect failed. The next attempt comes by itself

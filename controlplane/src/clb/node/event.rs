@@ -7,7 +7,7 @@ use crate::clb::wire::Message;
 use crate::load::Sample;
 use std::net::IpAddr;
 
-/// What this node is in the cluster.
+/// Role of this node in the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// Neither: the group has no active router yet, or the cluster is down here
@@ -19,7 +19,7 @@ pub enum Role {
     Secondary(Option<IpAddr>),
 }
 
-/// What has happened.
+/// Event of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Another configuration
@@ -96,7 +96,7 @@ pub enum Leave {
     NoFeed,
 }
 
-/// What is to be done.
+/// Action for the runner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Send this to a member
@@ -123,7 +123,7 @@ pub enum Action {
     Log(Log),
 }
 
-/// What is worth a line in the log.
+/// Log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the texts say it
 pub enum Log {

@@ -33,7 +33,7 @@ pub(super) struct Command {
     /// The `no` form without its first word; empty when there is none
     pub no: &'static str,
     pub effect: Effect,
-    /// What it does, in one sentence without its stop
+    /// Effect, one sentence without its full stop
     pub help: &'static str,
     pub apply: fn(&mut Builder, &Matched, bool) -> Result<(), Fault>,
 }

@@ -30,7 +30,7 @@ const LISTEN_RETRY: u64 = 1_000_000_000;
 pub(in crate::daemon) type FeedParameters =
     (Option<(SocketAddr, IpAddr)>, Vec<config::Secret>, Duration, Option<usize>, BTreeSet<IpAddr>);
 
-/// What is to be said to members at the end of a look at the feeds.
+/// Messages for members, sent at the end of a look at the feeds.
 #[derive(Default)]
 pub(in crate::daemon) struct Outbox(BTreeMap<IpAddr, Message>);
 
@@ -310,7 +310,7 @@ impl Daemon {
         }
     }
 
-    /// What the connections are opened with.
+    /// Returns the parameters of the connections.
     pub(in crate::daemon) fn feed_parameters(&self, key: &GroupKey) -> FeedParameters {
         let cluster = self.config.cluster.as_ref();
         (

@@ -55,7 +55,7 @@ pub(in crate::daemon) struct GroupCluster {
     pub authenticated: Option<bool>,
     /// Clients sent to each gateway, as the data planes have counted
     sent: BTreeMap<IpAddr, u64>,
-    /// What HSRP knows of the member table: `preempt delay sync` waits for it. `None`: nothing yet
+    /// Readiness of the member table as reported to HSRP: `preempt delay sync` waits for it. `None`: nothing yet
     synced: Option<bool>,
     /// Members that use the cluster key that is not the active one
     pub on_other_key: BTreeSet<IpAddr>,

@@ -1,4 +1,4 @@
-//! Who is at the other end of the socket, and how many connections they may hold.
+//! The user at the other end of the socket, and the connections that one may hold.
 
 use crate::api::ADMINISTRATORS;
 use std::collections::BTreeMap;

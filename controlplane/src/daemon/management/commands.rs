@@ -1,4 +1,4 @@
-//! What each request needs: rights, and who carries it out.
+//! Rights that each request needs, and the thread that carries it out.
 
 use super::Call;
 use super::server::{Server, Session};

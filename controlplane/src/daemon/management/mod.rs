@@ -85,7 +85,7 @@ pub enum Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved;
 
-/// What the thread works with.
+/// State of the thread.
 pub struct Settings {
     /// The configuration file
     pub file: PathBuf,

@@ -26,7 +26,7 @@ pub struct PreemptDelay {
     pub sync: Duration,
 }
 
-/// What an object that is down does to the group.
+/// Effect on the group of a tracked object that is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrackEffect {
     /// Lowers the priority (not below 0), 1-255

@@ -5,7 +5,7 @@ use super::note::Note;
 use crate::hsrp::message::{Message, Received, State};
 use std::net::IpAddr;
 
-/// What happens to a group.
+/// Event of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The interface is up and the group configured on it (event a); `reload`: for the first time since the start
@@ -58,7 +58,7 @@ pub enum Event {
     },
 }
 
-/// What the caller has to do, in this order.
+/// Action for the caller; a list is carried out in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Multicast this. From the virtual MAC only while the address is owned ([`super::Group::owns`])

@@ -3,7 +3,7 @@
 use super::MILLISECOND;
 use std::net::IpAddr;
 
-/// What an operator wants to know beside the changes of state. The kinds a peer can cause come at most every 30 s.
+/// Note for the operator beside the changes of state. The kinds a peer can cause come at most every 30 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// Another router sends from this node's address
