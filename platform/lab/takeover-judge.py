@@ -72,6 +72,9 @@ def takeovers(path):
         yield row
 
 
+ALL_DEATHS = "all deaths"
+
+
 def shown(value):
     return "never" if value is None else f"{value:.1f}"
 
@@ -90,9 +93,12 @@ def main():
     lines = [f"{key}: {value}" for key, value in notes.items()]
     lines += ["", f"{'fault':24}{'n':>4}{'median ms':>11}{'worst ms':>10}{'by two':>8}{'late':>6}{'again':>7}{'MAC learned':>13}{'gap median':>12}{'gap worst':>11}"]
     kinds = list(dict.fromkeys(row["fault"] for row in rows))
+    ours = [kind for kind in kinds if not kind.startswith("keepalived")]
+    died = [kind for kind in ours if not kind.startswith("planned")]
+    planned = [kind for kind in ours if kind.startswith("planned")]
     medians, worst, failures, misses = {}, {}, [], []
-    for kind in kinds:
-        of = [row for row in rows if row["fault"] == kind]
+    for kind in kinds + ([ALL_DEATHS] if len(died) > 1 else []):
+        of = [row for row in rows if (row["fault"] in died if kind == ALL_DEATHS else row["fault"] == kind)]
         times = [row["ms"] for row in of]
         # Never is longer than any time.
         known = sorted(t if t is not None else float("inf") for t in times)
@@ -106,9 +112,6 @@ def main():
     lines += ["", "median, worst: from the fault to the next redirect (keepalived: echo reply) of another node in the client's hands;",
               "by two: requests that two nodes answered; late: answers of a node after a peer took over; again: further changes of role;",
               "MAC learned: takeovers after which the bridge has the virtual MAC at the new node's port; gap: the longest time without any answer around the fault."]
-    ours = [kind for kind in kinds if not kind.startswith("keepalived")]
-    died = [kind for kind in ours if not kind.startswith("planned")]
-    planned = [kind for kind in ours if kind.startswith("planned")]
     for row in rows:
         limit = options.planned * 5 if row["fault"] in planned else options.worst
         if row["fault"] in ours and (row["ms"] is None or row["ms"] > limit or row["late"] or row["again"] or row["doubles"] or row["wrong"] or row["fdb"] != row["new"]):
@@ -120,7 +123,8 @@ def main():
     # A late answer to a request that two nodes answered is that one request.
     both = doubles + sum(1 for r in rows if r["fault"] in ours for _, _, name in r["late"] if name not in r["doubles"])
     worst_ms = max((worst[kind] for kind in died), default=float("nan"))
-    median_ms = max((medians[kind] for kind in died), default=float("nan"))
+    # A fault comes at any phase of the hello time: of 30 at 50 ms the median alone errs by 5 ms, of four kinds by half of it.
+    median_ms = medians.get(ALL_DEATHS, max((medians[kind] for kind in died), default=float("nan")))
     planned_ms = max((medians[kind] for kind in planned), default=float("nan"))
     if died and not (worst_ms <= options.worst and median_ms <= options.median):
         failures.append(f"a node that dies: median {median_ms:.1f} ms of {options.median:.0f}, worst {worst_ms:.1f} of {options.worst:.0f}")
