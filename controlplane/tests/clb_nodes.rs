@@ -144,6 +144,107 @@ fn drains_given_at_the_same_moment_on_both_nodes_both_stand() {
     }
 }
 
+/// `clear ... member`: a living member is back with its next report, a dead one is not.
+#[test]
+fn a_member_that_is_cleared_comes_back_only_if_it_lives() {
+    let short = KEYED.to_owned() + " holdtime 1000\n";
+    let mut lan = cluster(&short);
+    let listed = |lan: &Lan| {
+        let gateways = view(&lan.members[0])["gateways"].clone();
+        gateways.as_array().is_some_and(|all| all.iter().any(|gateway| gateway["address"] == "10.0.0.2"))
+    };
+    let clear = |lan: &Lan, which: &str| {
+        lan.members[0].node.show(&format!("clear crypto ikev2 cluster member {which}"))
+    };
+    assert_eq!(clear(&lan, "dead"), "No member is dead\n");
+    assert_eq!(clear(&lan, "10.0.0.2"), "Cleared 10.0.0.2\n");
+    lan.wait("the member is back", |lan| listed(lan) && has_share(lan));
+    lan.members[1].kill();
+    lan.wait("the member is dead", |lan| lan.members[0].node.log().contains("%CLB-4-MEMBERDEAD"));
+    assert!(listed(&lan));
+    assert_eq!(clear(&lan, "dead"), "Cleared 10.0.0.2\n");
+    assert!(!listed(&lan));
+    let output = lan.members[0].node.usher("clear crypto ikev2 cluster member 10.0.0.2");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("10.0.0.2 is no other member of the cluster"));
+    let log = lan.members[0].node.log();
+    assert!(log.contains("entered: clear crypto ikev2 cluster member dead"), "{log}");
+}
+
+/// `member ADDRESS`: whoever is not named gets no seat, also with the key.
+#[test]
+fn a_member_that_is_not_named_is_refused_and_both_sides_say_so() {
+    let named = KEYED.to_owned() + " member 10.0.0.1\n member 10.0.0.3\n";
+    let mut lan = Lan::with(PROFILE, [config(1, &named), config(2, KEYED)]);
+    lan.start(0);
+    lan.wait("a primary", |lan| lan.members[0].answers());
+    lan.start(1);
+    lan.wait("the refusal", |lan| view(&lan.members[0])["last_refusal"]["peer"] == "10.0.0.2");
+    let refusal = view(&lan.members[0])["last_refusal"].clone();
+    assert_eq!(refusal["kind"], "not-allowed");
+    assert!(refusal["reason"].as_str().unwrap().contains("not one of the `member` lines"), "{refusal}");
+    assert_eq!(view(&lan.members[0])["secondaries"], 0);
+    assert!(share(&lan.members[0], SECOND).is_none_or(|(slots, _)| slots == 0));
+    lan.wait("the refused node says so", |lan| !view(&lan.members[1])["last_refusal"].is_null());
+    lan.members[0].configure(&config(1, &(named.clone() + " member 10.0.0.2\n")));
+    lan.wait("the member's share", has_share);
+}
+
+/// A node with addresses of both families is one member: an order that names either concerns both.
+#[test]
+fn a_drain_of_one_address_drains_the_node_s_other_family_too() {
+    let dual = |node: u8| {
+        config(node, &KEYED.replace(" no shutdown", " standby-group vpn6\n no shutdown"))
+            + &format!(
+                " ipv6 address 2001:db8::{node}/64
+ standby 6 ipv6 2001:db8::100/64
+ standby 6 priority {}
+ standby 6 timers msec 200 msec 900
+ standby 6 name vpn6
+",
+                120 - 10 * node
+            )
+    };
+    let mut lan = Lan::with(PROFILE, [dual(1), dual(2)]);
+    lan.start(0);
+    lan.wait("a primary", |lan| lan.members[0].answers());
+    lan.start(1);
+    let usable = |lan: &Lan, wanted: bool| {
+        let gateways = view(&lan.members[0])["gateways"].clone();
+        ["10.0.0.2", "2001:db8::2"].into_iter().all(|address| {
+            gateways.as_array().is_some_and(|all| {
+                all.iter().any(|gateway| gateway["address"] == address && gateway["usable"] == wanted)
+            })
+        })
+    };
+    lan.wait("both addresses take clients", |lan| usable(lan, true));
+    let said = lan.members[0].node.show("cluster drain 2001:db8::2");
+    assert!(said.contains("10.0.0.2") && said.contains("2001:db8::2"), "{said}");
+    lan.wait("neither takes clients", |lan| usable(lan, false));
+    assert!(lan.members[0].node.usher("no cluster drain 10.0.0.2").status.success());
+    lan.wait("both are back", |lan| usable(lan, true));
+    assert_eq!(view(&lan.members[0])["secondaries"], 1);
+}
+
+#[test]
+fn clear_counters_counts_the_cluster_s_events_from_0() {
+    let lan = cluster(KEYED);
+    let heard = |lan: &Lan| {
+        let counters = view(&lan.members[0])["counters"].clone();
+        let of = |name: &str| {
+            counters.as_array()?.iter().find(|counter| counter["name"] == name)?["total"].as_u64()
+        };
+        (of("updates_heard").unwrap_or(0), of("members_connected").unwrap_or(0))
+    };
+    lan.wait("reports", |lan| heard(lan).0 >= 5);
+    assert!(heard(&lan).1 >= 1);
+    assert_eq!(lan.members[0].node.show("clear counters"), "Counters count from 0 again\n");
+    assert_eq!(heard(&lan).1, 0);
+    lan.wait("reports since", |lan| heard(lan).0 >= 1);
+    let log = lan.members[0].node.log();
+    assert!(log.contains("%SYS-5-ORDER: user root (uid 0) entered: clear counters"), "{log}");
+}
+
 #[test]
 fn a_secondary_says_what_it_knows_and_what_it_does_not() {
     let lan = cluster(KEYED);

@@ -86,3 +86,56 @@ fn preempt_delay_sync_waits_for_a_feed_that_has_not_come() {
     assert!(took >= Duration::from_millis(2900), "{took:?}");
     lan.nobody_answered_together();
 }
+
+/// Two routers that were given one address.
+#[test]
+fn a_router_with_this_router_s_address_is_named() {
+    let mut lan = Lan::new([config(1, ""), config(2, "").replace("10.0.0.2 ", "10.0.0.1 ")]);
+    lan.start(0);
+    lan.wait("active", |lan| lan.members[0].answers());
+    lan.start(1);
+    let text = "duplicate address 10.0.0.1: another router uses it; change one of the two";
+    lan.wait("the duplicate", |lan| {
+        lan.members.iter().any(|member| member.node.show("show standby").contains(text))
+    });
+    lan.wait("a line of it", |lan| lan.members.iter().any(|member| member.node.log().contains(text)));
+}
+
+/// `standby 6 ipv6 FE80::100`: the explicit link-local address is elected on, by both routers.
+#[test]
+fn an_explicit_link_local_address_is_the_group_s_on_both_routers() {
+    let explicit = |node: u8| {
+        config(node, "")
+            + &format!(
+                " ipv6 address 2001:db8::{node}/64
+ standby 6 ipv6 FE80::100
+ standby 6 ipv6 2001:db8::100/64
+ standby 6 priority {}
+ standby 6 timers msec 50 msec 150
+",
+                120 - 10 * node
+            )
+    };
+    let mut lan = Lan::new([explicit(1), explicit(2)]);
+    let state = |lan: &Lan, index: usize| {
+        let output = lan.members[index].node.usher("--json show standby");
+        let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let group = all.as_array().and_then(|all| all.iter().find(|group| group["group"] == 6).cloned());
+        group.map(|group| group["state"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+    };
+    lan.start(0);
+    lan.wait("active", |lan| state(lan, 0) == "Active");
+    lan.start(1);
+    lan.wait("standby", |lan| state(lan, 1) == "Standby");
+    for index in [0, 1] {
+        let shown = lan.members[index].node.show("show standby").to_lowercase();
+        assert!(shown.contains("fe80::100"), "{shown}");
+        assert!(!shown.contains("fe80::5:73ff:fea0:6"), "{shown}");
+        let log = lan.members[index].node.log();
+        assert!(!log.contains("has virtual address"), "{log}");
+    }
+    let on = |lan: &Lan, index: usize| lan.members[index].node.ip("-6 addr show").contains("fe80::100");
+    assert!(on(&lan, 0) && !on(&lan, 1));
+    lan.members[0].kill();
+    lan.wait("the next", |lan| state(lan, 1) == "Active" && on(lan, 1));
+}

@@ -216,6 +216,25 @@ fn a_batch_is_one_change_and_stops_at_its_first_error() {
 }
 
 #[test]
+fn a_line_that_changes_nothing_of_the_cluster_logs_nothing_of_it() {
+    let node = Node::new(PROFILE, &(CONFIG.to_owned() + " no shutdown\n"));
+    let _usherd = node.start(&[]);
+    let about = |node: &Node| {
+        let log = node.log();
+        ["%CLB-5-UP", "%CLB-4-DOWN", "%CONFIG-4-CHECK"].map(|what| log.matches(what).count())
+    };
+    let before = about(&node);
+    assert!(before.iter().sum::<usize>() >= 1, "{}", node.log());
+    for name in ["R2", "R3"] {
+        assert!(batch(&node, &format!("configure terminal\nhostname {name}\nend\n")).status.success());
+    }
+    until("the lines in the log", || node.log().contains("logged command:hostname R3"));
+    assert_eq!(about(&node), before, "{}", node.log());
+    assert!(batch(&node, "configure terminal\ncrypto ikev2 cluster\nshutdown\nend\n").status.success());
+    until("the cluster is down", || about(&node)[1] == before[1] + 1);
+}
+
+#[test]
 fn orders_reach_usherd_whatever_the_configuration_says() {
     let node = Node::new(PROFILE, "crypto ikev2 cluster\n no shutdown\n");
     let _usherd = node.start(&[]);

@@ -19,7 +19,7 @@ mod views;
 
 use crate::api::{self, READERS, Reply};
 use crate::config::change::Order;
-use crate::config::health::Plan;
+use crate::config::health::{GroupPlan, Plan};
 use crate::config::{self, Binding, Config, IfName, LoadError, Loaded};
 use crate::exec::{Command, Invocation};
 use crate::limits::Limits;
@@ -29,7 +29,7 @@ use crate::net::links::LinkTable;
 use crate::net::reconciler::{Owner, PortDevice, Reconciler, Report};
 use crate::state::{Elections, Part, Saver, State};
 use crate::types::GroupKey;
-use clb::Clusters;
+use clb::{Clusters, GroupCluster};
 use dataplanes::{Dataplanes, Event};
 use hsrp::{Handle, Settings, View};
 use management::{Call, Management, Moved, Prepared, Running};
@@ -507,6 +507,7 @@ impl Daemon {
     /// Puts a configuration into force.
     fn take(&mut self, prepared: Prepared) -> Running {
         let Prepared { config, plan, interfaces } = prepared;
+        log_news(&self.plan, &plan);
         for (port, interface) in self.ports.iter_mut().zip(interfaces) {
             port.interface = interface;
         }
@@ -517,17 +518,6 @@ impl Daemon {
             config: self.config.clone(),
             plan: self.plan.clone(),
         });
-        for warning in &self.plan.warnings {
-            tracing::warn!("%CONFIG-4-CHECK: {warning}");
-        }
-        for group in self.plan.groups.iter().filter(|group| !group.down.is_empty()) {
-            tracing::warn!("%HSRP-4-DOWN: {}: {}", group.key, group.down.join("; "));
-        }
-        match &self.plan.cluster {
-            Some(cluster) if cluster.down.is_empty() => tracing::info!("%CLB-5-UP: the cluster is up"),
-            Some(cluster) => tracing::warn!("%CLB-4-DOWN: the cluster is down: {}", cluster.down.join("; ")),
-            None => {}
-        }
         let feeds = self.config.cluster.as_ref().is_some_and(|cluster| cluster.max_session.is_some());
         let cluster = self.plan.cluster.as_ref().filter(|cluster| feeds && cluster.down.is_empty());
         let feeds = cluster.map(|cluster| cluster.groups.iter().cloned().collect()).unwrap_or_default();
@@ -662,7 +652,7 @@ impl Daemon {
             }
             Command::ClearCounters => {
                 self.dataplanes.clear();
-                tracing::info!("%SYS-5-CLEAR: the counters were cleared");
+                self.clusters.groups.values_mut().for_each(GroupCluster::clear_counts);
                 "Counters count from 0 again\n".to_owned()
             }
             Command::ClearMember => match self.clear_members(invocation.address) {
@@ -679,6 +669,25 @@ impl Daemon {
             }
         };
         done(json, &text)
+    }
+}
+
+/// Logs what a configuration changes in the state of groups and cluster, and what is new to be warned of: each line that is
+/// entered makes a configuration of its own.
+fn log_news(before: &Plan, plan: &Plan) {
+    for warning in plan.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+        tracing::warn!("%CONFIG-4-CHECK: {warning}");
+    }
+    let known = |group: &GroupPlan| before.group(&group.key).is_some_and(|old| old.down == group.down);
+    for group in plan.groups.iter().filter(|group| !group.down.is_empty() && !known(group)) {
+        tracing::warn!("%HSRP-4-DOWN: {}: {}", group.key, group.down.join("; "));
+    }
+    let down = |plan: &Plan| plan.cluster.as_ref().map(|cluster| cluster.down.clone());
+    match down(plan) {
+        now if now == down(before) => {}
+        Some(reasons) if reasons.is_empty() => tracing::info!("%CLB-5-UP: the cluster is up"),
+        Some(reasons) => tracing::warn!("%CLB-4-DOWN: the cluster is down: {}", reasons.join("; ")),
+        None => {}
     }
 }
 

@@ -134,14 +134,9 @@ impl Daemon {
         }
         let authenticated =
             self.clusters.groups.values().filter_map(|group| group.authenticated).reduce(|a, b| a && b);
-        let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (name, total) in self.clusters.groups.values().flat_map(|group| &group.counts) {
+        let mut counters: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, total) in self.clusters.groups.values().flat_map(GroupCluster::counts_for_show) {
             *counters.entry(name).or_default() += total;
-        }
-        let closed = self.clusters.groups.values().flat_map(GroupCluster::closed);
-        let mut closed_by_name: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, total) in closed {
-            *closed_by_name.entry(format!("feed_closed_{}", name.replace('-', "_"))).or_default() += total;
         }
         let refusals = self.clusters.groups.values().filter_map(|group| group.last_refusal(now_ns));
         let last_refusal = refusals.min_by_key(|(_, _, age)| *age);
@@ -186,12 +181,7 @@ impl Daemon {
             gateways,
             surge_ms: nodes().filter_map(|node| node.surge().age(now_ns)).max().map(|age| age / 1_000_000),
             drains,
-            counters: counters
-                .into_iter()
-                .map(|(name, total)| (name.to_owned(), total))
-                .chain(closed_by_name)
-                .map(|(name, total)| CounterView { name, total })
-                .collect(),
+            counters: counters.into_iter().map(|(name, total)| CounterView { name, total }).collect(),
             not_redirected: not_redirected(&views),
             // What is said of a group stands in its own place.
             notes: self

@@ -4,7 +4,11 @@ use super::{Command, Row, row};
 
 /// The table.
 pub(super) const TABLE: &[Row] = &[
-    row("clear counters", Command::ClearCounters, "count the data plane's frames from 0"),
+    row(
+        "clear counters",
+        Command::ClearCounters,
+        "count the data plane's frames and the cluster's events from 0",
+    ),
     row(
         "clear crypto ikev2 cluster member {ADDRESS|dead}",
         Command::ClearMember,

@@ -63,11 +63,38 @@ pub(in crate::daemon) struct GroupCluster {
     closed: BTreeMap<&'static str, u64>,
     /// Why there is no connection to the primary, and since when, ns
     last_failure: Option<(crate::clb::feed::Closed, u64)>,
-    /// Events counted for `show`
+    /// Events, since the start
     pub counts: BTreeMap<&'static str, u64>,
+    /// What had been counted at the last `clear counters`
+    cleared: BTreeMap<String, u64>,
 }
 
 impl GroupCluster {
+    /// Events and ended connections by their names, since the start.
+    fn total_counts(&self) -> BTreeMap<String, u64> {
+        let mut all: BTreeMap<String, u64> =
+            self.counts.iter().map(|(name, total)| ((*name).to_owned(), *total)).collect();
+        for (name, total) in self.closed() {
+            *all.entry(format!("feed_closed_{}", name.replace('-', "_"))).or_default() += total;
+        }
+        all
+    }
+
+    /// The same since the last `clear counters`.
+    pub fn counts_for_show(&self) -> BTreeMap<String, u64> {
+        let mut all = self.total_counts();
+        for (name, total) in &mut all {
+            *total = total.saturating_sub(self.cleared.get(name).copied().unwrap_or(0));
+        }
+        all.retain(|_, total| *total > 0);
+        all
+    }
+
+    /// `clear counters`: what is shown counts from now on.
+    pub fn clear_counts(&mut self) {
+        self.cleared = self.total_counts();
+    }
+
     /// Whether slots move slowly. Not while the members of a primary that has started may still be on their way: nothing that
     /// they share is worth keeping yet. And not as a surge begins: at a twentieth a second it would be over before the
     /// slots have followed.
@@ -328,6 +355,7 @@ impl Daemon {
                 closed: BTreeMap::new(),
                 last_failure: None,
                 counts: BTreeMap::new(),
+                cleared: BTreeMap::new(),
             };
             self.clusters.groups.insert(key.clone(), group);
             self.sync(&key, now);

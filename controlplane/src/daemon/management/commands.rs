@@ -35,10 +35,17 @@ impl Server {
             let line = mask_line(&request.command);
             Reply::refusal(Code::Invalid, line.explain(&mismatch))
         })?;
-        if invocation.command.changes() {
+        let (changes, writes) = (invocation.command.changes(), invocation.command == Command::Write);
+        if changes {
             self.may_change(session)?;
         }
-        self.dispatch(invocation, request.json, session).await
+        let reply = self.dispatch(invocation, request.json, session).await?;
+        // `write` logs the file that it has written.
+        if changes && !writes && reply.error.is_none() {
+            let (peer, line) = (&session.peer, mask_line(&request.command).text);
+            tracing::info!("%SYS-5-ORDER: user {peer} entered: {}", line.trim());
+        }
+        Ok(reply)
     }
 
     async fn dispatch(&self, invocation: Invocation, json: bool, session: &Session) -> Result<Reply, Reply> {
