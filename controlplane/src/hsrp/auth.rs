@@ -16,6 +16,7 @@
 //! there by anyone who also takes the sender's address, for as long as the key lives. See [`super`] for what that
 //! allows and how it is bounded.
 
+use super::bytes::array;
 use crate::types::Authentication;
 use crate::types::keychain::{ChainKey, KeyChain};
 use md5::{Digest as _, Md5};
@@ -245,9 +246,9 @@ impl Trailer {
     pub(super) fn new(value: &[u8; TRAILER_LEN], at: usize) -> Trailer {
         Trailer {
             algorithm: value[field::ALGORITHM],
-            sender: Ipv4Addr::from(super::packet::array::<4>(value, field::SENDER.start)),
-            key_id: u32::from_be_bytes(super::packet::array(value, field::KEY_ID.start)),
-            digest: super::packet::array(value, field::DIGEST.start),
+            sender: Ipv4Addr::from(array::<4>(value, field::SENDER.start)),
+            key_id: u32::from_be_bytes(array(value, field::KEY_ID.start)),
+            digest: array(value, field::DIGEST.start),
             digest_at: at + field::DIGEST.start,
         }
     }

@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod auth;
+mod bytes;
 pub mod clocks;
 pub mod link;
 pub mod machine;
