@@ -1,7 +1,7 @@
 //! The line at the prompt: history, Tab, and `?` without Enter.
 
 use super::history::{may_be_kept, may_be_recalled};
-use super::shell::offers;
+use super::offers::offers;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;

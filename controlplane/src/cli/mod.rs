@@ -7,6 +7,7 @@ pub mod editor;
 pub mod filter;
 pub mod history;
 pub mod manual;
+mod offers;
 pub mod platform;
 pub mod shell;
 pub mod terminal;
