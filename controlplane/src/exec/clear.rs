@@ -1,6 +1,6 @@
 //! `clear ...`
 
-use super::{Command, Row, row};
+use super::command::{Command, Row, row};
 
 /// The table.
 pub(super) const TABLE: &[Row] = &[

@@ -1,6 +1,6 @@
 //! Commands that load, check and keep configurations.
 
-use super::{Command, Local, Row, row};
+use super::command::{Command, Local, Row, row};
 
 /// The table.
 pub(super) const TABLE: &[Row] = &[

@@ -1,30 +1,6 @@
 //! `debug ...`
 
-use super::{Command, Row, row};
-
-/// HSRP debugging, by part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Debug {
-    /// Each message in and out
-    pub packets: bool,
-    /// Each event of a group that has an effect
-    pub events: bool,
-    /// Each message that was refused
-    pub errors: bool,
-}
-
-impl Debug {
-    /// Switches the parts of `which` on or off.
-    pub fn switch(&mut self, which: Debug, on: bool) {
-        for (part, chosen) in [
-            (&mut self.packets, which.packets),
-            (&mut self.events, which.events),
-            (&mut self.errors, which.errors),
-        ] {
-            *part = if chosen { on } else { *part };
-        }
-    }
-}
+use super::command::{Command, Debug, Row, row};
 
 const PACKETS: Debug = Debug { packets: true, events: false, errors: false };
 pub(super) const EVENTS: Debug = Debug { packets: false, events: true, errors: false };

@@ -1,71 +1,20 @@
-//! The commands of the prompt: their syntax, and what each asks for. One file per subject; the configuration's own
+//! The commands of the prompt: their syntax, and what each asks for. One table per subject; the configuration's own
 //! commands are in [`crate::config`].
 
 mod clear;
 mod cluster;
+mod command;
 mod configure;
-pub mod debug;
+mod debug;
 mod session;
-pub mod show;
+mod show;
 mod standby;
 
 use crate::grammar::{Grammar, Kind, Mismatch, Offer, Param};
 use crate::types::IfName;
-pub use debug::Debug;
-pub use session::Local;
-pub use show::Show;
+pub use command::{Command, Debug, Local, Row, Show};
 use std::net::IpAddr;
 use std::sync::LazyLock;
-
-/// A command of the prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// `show ...`
-    Show(Show),
-    /// `clear counters`
-    ClearCounters,
-    /// `clear crypto ikev2 cluster member {ADDRESS|dead}`; without an address the dead
-    ClearMember,
-    /// `cluster drain [ADDRESS]` (true) and its `no` form
-    Drain(bool),
-    /// `standby [INTERFACE] GROUP failover`
-    Failover,
-    /// `debug standby ...` and its `no` form
-    Debug(Debug, bool),
-    /// `debug crypto ikev2 cluster` and its `no` form
-    DebugCluster(bool),
-    /// `write memory`
-    Write,
-    /// A command that the shell carries out itself
-    Local(Local),
-}
-
-impl Command {
-    /// Whether only administrators may give it.
-    #[must_use]
-    pub fn changes(self) -> bool {
-        match self {
-            Command::ClearCounters
-            | Command::ClearMember
-            | Command::Drain(_)
-            | Command::Failover
-            | Command::Debug(..)
-            | Command::DebugCluster(_)
-            | Command::Write => true,
-            Command::Show(_) | Command::Local(_) => false,
-        }
-    }
-
-    /// Whether the shell takes it at `Device#` only.
-    #[must_use]
-    pub fn privileged(self) -> bool {
-        match self {
-            Command::Show(show) => show.privileged(),
-            Command::Local(local) => matches!(local, Local::ConfigureReplace | Local::ConfigureTerminal),
-            _ => self.changes(),
-        }
-    }
-}
 
 /// A command with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,21 +55,6 @@ const PARAMS: &[Param] = &[
     Param { name: "LENGTH", kind: Kind::Number(0, 512), help: "lines of a page, 0 for all at once" },
     Param { name: "SPI", kind: Kind::Hex, help: "initiator's SPI, up to 16 hexadecimal digits" },
 ];
-
-/// A row of a command table.
-#[derive(Clone, Copy, Debug)]
-pub struct Row {
-    /// Its syntax, see [`crate::grammar`]
-    pub syntax: &'static str,
-    /// The command
-    pub command: Command,
-    /// Effect, one sentence without its full stop
-    pub help: &'static str,
-}
-
-const fn row(syntax: &'static str, command: Command, help: &'static str) -> Row {
-    Row { syntax, command, help }
-}
 
 /// All commands, in the order in which the manual lists them.
 pub static COMMANDS: LazyLock<Vec<Row>> = LazyLock::new(|| {

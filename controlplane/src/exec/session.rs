@@ -1,21 +1,6 @@
 //! Commands about the session itself, which the shell carries out.
 
-use super::{Command, Row, row};
-
-/// Commands that the shell carries out itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each is the command of its name
-pub enum Local {
-    Check,
-    ConfigureReplace,
-    ConfigureTerminal,
-    Disable,
-    Enable,
-    Exit,
-    History,
-    TerminalLength,
-    Top,
-}
+use super::command::{Command, Local, Row, row};
 
 /// The table.
 pub(super) const TABLE: &[Row] = &[

@@ -1,55 +1,6 @@
 //! `show ...`
 
-use super::{Command, Row, row};
-
-/// The views.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
-    /// `show crypto ikev2 cluster`
-    Cluster,
-    /// `show crypto ikev2 cluster details`
-    ClusterDetails,
-    /// `show crypto ikev2 cluster stats`
-    ClusterStats,
-    /// `show dataplane`
-    Dataplane,
-    /// `show dataplane counters`: those that are not 0
-    Counters,
-    /// `show dataplane counters all`
-    AllCounters,
-    /// `show dataplane workers`
-    Workers,
-    /// `show dataplane stages`
-    Stages,
-    /// `show dataplane ports`
-    Ports,
-    /// `show redirect for ADDRESS SPI`: what such a request would get
-    Redirect,
-    /// `show running-config`
-    RunningConfig,
-    /// `show startup-config`
-    StartupConfig,
-    /// `show standby`
-    Standby,
-    /// `show standby brief`
-    StandbyBrief,
-    /// `show standby all`: with what was refused
-    StandbyAll,
-    /// `show standby internal`: how late the HSRP thread was
-    StandbyInternal,
-    /// `show tech-support`
-    TechSupport,
-    /// `show version`
-    Version,
-}
-
-impl Show {
-    /// Whether the shell takes it at `Device#` only.
-    #[must_use]
-    pub fn privileged(self) -> bool {
-        matches!(self, Show::RunningConfig | Show::StartupConfig | Show::TechSupport)
-    }
-}
+use super::command::{Command, Row, Show, row};
 
 const fn view(syntax: &'static str, show: Show, help: &'static str) -> Row {
     row(syntax, Command::Show(show), help)

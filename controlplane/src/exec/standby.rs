@@ -1,6 +1,6 @@
 //! Orders to HSRP groups: `standby ...`
 
-use super::{Command, Row, row};
+use super::command::{Command, Row, row};
 
 /// The table.
 pub(super) const TABLE: &[Row] =
