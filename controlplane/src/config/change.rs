@@ -1,14 +1,9 @@
 //! Transactions: lines that change a running configuration, all of them or none.
 
-use super::parse::{Builder, resolve};
+pub use super::builder::Order;
+use super::parse::Parser;
+use super::submode::resolve;
 use super::{Config, Diagnostic, Loaded};
-
-/// Something that is ordered by typing a line, even where the configuration says so already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// `shutdown` (true) or `no shutdown` (false) under `crypto ikev2 cluster`
-    ClusterShutdown(bool),
-}
 
 /// What lines have made of a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,18 +23,18 @@ pub struct Change {
 /// # Errors
 /// The lines that cannot be understood, numbered from 1, with the remarks on the others.
 pub fn change(config: &Config, place: &[String], lines: &[String]) -> Result<Change, Vec<Diagnostic>> {
-    let mut builder = Builder::new(config.clone(), resolve(place));
+    let mut parser = Parser::new(config.clone(), resolve(place));
     // A submode that somebody else has taken out meanwhile must be entered anew.
-    if !builder.read(place.iter().map(String::as_str)) {
-        return Err(builder.into_parts().remarks);
+    if !parser.read(place.iter().map(String::as_str)) {
+        return Err(parser.into_loaded().remarks);
     }
-    builder.restart();
-    if !builder.read(lines.iter().map(String::as_str)) {
-        return Err(builder.into_parts().remarks);
+    parser.builder.restart();
+    if !parser.read(lines.iter().map(String::as_str)) {
+        return Err(parser.into_loaded().remarks);
     }
-    let (place, ended) = (builder.place.path(), builder.ended);
-    let orders = std::mem::take(&mut builder.orders);
-    Ok(Change { loaded: builder.into_parts(), orders, place, ended })
+    let (place, ended) = (parser.builder.place.path(), parser.builder.ended);
+    let orders = std::mem::take(&mut parser.builder.orders);
+    Ok(Change { loaded: parser.into_loaded(), orders, place, ended })
 }
 
 #[cfg(test)]

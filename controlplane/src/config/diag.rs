@@ -1,6 +1,6 @@
 //! What the parser has to say about a line: where, what, and what was expected there.
 
-use super::secrets::Masked;
+use super::masked::Masked;
 use crate::grammar::Reason;
 use std::fmt::Write as _;
 

@@ -2,14 +2,19 @@
 //! group or the cluster down ([`health`]); which port of the data plane an interface is ([`binding`]). `commands` holds the one table of what is understood.
 
 pub mod binding;
+mod builder;
 pub mod change;
 mod commands;
 pub mod diag;
 pub mod diff;
 mod exposure;
+mod grammars;
 pub mod health;
+pub mod masked;
+mod mode;
 mod model;
 mod parse;
+mod prompt;
 mod render;
 pub mod secrets;
 pub mod submode;
@@ -21,8 +26,8 @@ pub use binding::Binding;
 pub use diag::{Diagnostic, Severity};
 pub use exposure::exposure;
 pub use model::*;
-pub(crate) use parse::strip_prompt;
 pub use parse::{Loaded, MAX_BYTES, parse};
+pub(crate) use prompt::strip_prompt;
 pub use render::{Keys, render};
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! From [`Config`] to the text of `show running-config`, which reads back to the same configuration.
 
+use super::masked::HIDDEN;
 use super::model::{
     Cluster, Config, Dpd, Group, IndexedKey, Interface, KeyringPeer, LoadSource, Method, Probe, Profile,
     Selection, Suppress, Tracked,
@@ -91,7 +92,7 @@ pub fn render(config: &Config, keys: Keys) -> String {
 }
 
 fn key(secret: &Secret, keys: Keys) -> &str {
-    if keys == Keys::Masked { "********" } else { &secret.0 }
+    if keys == Keys::Masked { HIDDEN } else { &secret.0 }
 }
 
 fn indexed_key(command: &str, index: u8, of: &IndexedKey, keys: Keys) -> String {

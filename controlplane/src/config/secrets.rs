@@ -4,14 +4,15 @@
 //! A line that is understood hides the parameters that are secrets. Of a line that is not, everything behind a word
 //! that may introduce a secret is hidden: showing too little is a nuisance, showing a key is a fault.
 
-use super::commands::{COMMANDS, SECRETS};
-use super::parse::{MODES, Mode, Place, grammar, locate, resolve, strip_prompt};
+use super::commands::SECRETS;
+use super::grammars::{command_of, grammar, locate};
+use super::masked::Masked;
+use super::mode::{MODES, Mode, Place};
+use super::prompt::strip_prompt;
+use super::submode::resolve;
 use crate::grammar::{Matched, Mismatch, Token, tokens};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
-
-/// Shown in place of a secret, whatever its length.
-pub const HIDDEN: &str = "********";
 
 /// Words that a secret follows.
 const INTRODUCERS: [&str; 7] =
@@ -32,90 +33,6 @@ static ENTRIES: LazyLock<Vec<(usize, Mode)>> = LazyLock::new(|| {
     };
     MODES[1..].iter().filter_map(entry).collect()
 });
-
-/// A line with its secrets hidden.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Masked {
-    /// The line as it may be shown
-    pub text: String,
-    /// The hidden characters of the line, from and to
-    hidden: Option<(usize, usize)>,
-    words: Vec<String>,
-}
-
-impl Masked {
-    fn new(line: &str, hidden: Option<(usize, usize)>) -> Masked {
-        let chars: Vec<char> = line.chars().collect();
-        let hidden = hidden.map(|(from, to)| (from, to.min(chars.len()))).filter(|(from, to)| from < to);
-        let Some((from, to)) = hidden else { return Masked { text: line.to_owned(), ..Masked::default() } };
-        let part = |part: &[char]| part.iter().collect::<String>();
-        let text = part(&chars[..from]) + HIDDEN + &part(&chars[to..]);
-        // An error may name a piece of the word that the hidden part begins in.
-        let start = chars[..from].iter().rposition(|c| c.is_whitespace()).map_or(0, |at| at + 1);
-        let mut words: Vec<String> = part(&chars[from..to]).split_whitespace().map(str::to_owned).collect();
-        let whole = chars[start..].iter().take_while(|c| !c.is_whitespace()).collect();
-        if start < from {
-            words.insert(0, whole);
-        }
-        Masked { text, hidden, words }
-    }
-
-    /// Whether there is a secret in the line.
-    #[must_use]
-    pub fn is_secret(&self) -> bool {
-        self.hidden.is_some()
-    }
-
-    /// A message about the line without the words that are hidden.
-    #[must_use]
-    pub fn message(&self, message: &str) -> String {
-        let mut message = message.to_owned();
-        for word in &self.words {
-            message = without(&message, word);
-        }
-        message
-    }
-
-    /// The column in [`Masked::text`] of a column of the line, both from 1.
-    #[must_use]
-    pub fn column(&self, column: usize) -> usize {
-        match self.hidden {
-            Some((_, to)) if column > to => column - to + self.shown_end(),
-            Some((from, _)) if column > from => from + 1,
-            _ => column,
-        }
-    }
-
-    fn shown_end(&self) -> usize {
-        self.hidden.map_or(0, |(from, _)| from + HIDDEN.len())
-    }
-
-    /// The line with a caret under the word that is not understood, and the words expected there.
-    #[must_use]
-    pub fn explain(&self, mismatch: &Mismatch) -> String {
-        Mismatch {
-            column: self.column(mismatch.column),
-            message: self.message(&mismatch.message),
-            ..mismatch.clone()
-        }
-        .render(&self.text)
-    }
-}
-
-/// `message` with `word` hidden wherever it stands alone.
-fn without(message: &str, word: &str) -> String {
-    let mut out = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some(at) = rest.find(word) {
-        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
-        let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        let alone = !inside(before.chars().next_back()) && !inside(after.chars().next());
-        out.push_str(before);
-        out.push_str(if alone { HIDDEN } else { word });
-        rest = after;
-    }
-    out + rest
-}
 
 /// The line before, as far as the next one may go on with its secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -240,7 +157,7 @@ impl Masker {
 }
 
 fn syntax(matched: &Matched) -> &'static str {
-    COMMANDS.get(matched.command / 2).map_or("", |command| command.syntax)
+    command_of(matched).0.syntax
 }
 
 /// The mode of the line behind one that is understood in `mode`.
@@ -363,6 +280,7 @@ pub fn is_understood(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::commands::COMMANDS;
     use super::*;
     use crate::config::change::change;
     use crate::config::diff::diff;

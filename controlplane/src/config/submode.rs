@@ -1,8 +1,25 @@
 //! The submodes as the shell and the manual show them: prompts, words that may follow, and the list of commands.
 
+use super::builder::Builder;
 use super::commands::COMMANDS;
-use super::parse::{MODES, Mode, Place, grammar, resolve};
+use super::grammars::{command_of, grammar, locate};
+use super::mode::{MODES, Mode, Place};
+use super::model::Config;
+use super::prompt::strip_prompt;
 use crate::grammar::Offer;
+
+/// The submode that these lines lead to; the outermost one where they make no sense.
+pub(super) fn resolve(lines: &[String]) -> Place {
+    let mut builder = Builder::new(Config::default(), Place::Global);
+    for line in lines {
+        let Ok((mode, matched)) = locate(builder.place.mode(), &strip_prompt(line)) else { continue };
+        builder.leave_to(mode);
+        let (command, no) = command_of(&matched);
+        // A line that is refused leads nowhere; whoever takes it for the configuration reports it.
+        let _ = (command.apply)(&mut builder, &matched, no);
+    }
+    builder.place
+}
 
 /// The prompt's part for the submode that these lines lead to: `config-ikev2-cluster`.
 #[must_use]

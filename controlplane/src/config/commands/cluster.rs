@@ -1,10 +1,10 @@
 //! `crypto ikev2 cluster`.
 
-use super::crypto::indexed_key;
-use super::{Command, Effect, add, address, number, row, secret, set};
-use crate::config::change::Order;
+use super::command::{Command, Effect, row};
+use super::values::{add, address, indexed_key, number, secret, set};
+use crate::config::builder::{Builder, Fault, Order};
+use crate::config::mode::Mode;
 use crate::config::model::{Cluster, IndexedKey, LoadSource, Probe, Selection, StaticGateway};
-use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
 use crate::types::is_link_local;
 use Effect::{Now, Slip};

@@ -1,13 +1,14 @@
 //! `crypto ikev2 ...`: redirect, reconnect, keyrings, profiles and limits.
 
-use super::{Command, Effect, add, number, prefix6, row, secret, set};
-use crate::config::model::{Config, Dpd, IndexedKey, Method, Profile};
-use crate::config::parse::{Builder, Fault, Mode};
+use super::command::{Command, Effect, row};
+use super::values::{add, indexed_key, number, prefix6, secret, set};
+use crate::config::builder::{Builder, Fault};
+use crate::config::mode::Mode;
+use crate::config::model::{Config, Dpd, Method, Profile};
 use crate::grammar::Matched;
 use crate::types::Prefix;
 use Effect::Now;
 use Mode::{Global as G, Keyring as K, Peer as E, Profile as P};
-use std::collections::BTreeMap;
 
 const AUTH: Effect = Effect::Later("the redirect in IKE_AUTH is not built yet");
 const RECONNECT: Effect = Effect::Later("session reconnect is not built yet");
@@ -264,34 +265,6 @@ pub(super) const TABLE: &[Command] = &[
 
 fn reconnect_key(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {
     indexed_key(b, m, no, |b| Ok(&mut b.config.reconnect_keys), "only decrypts")
-}
-
-/// One of two keys, of which one is active; the other one `stays` in another use.
-pub(super) fn indexed_key(
-    b: &mut Builder,
-    m: &Matched,
-    no: bool,
-    keys: impl Fn(&mut Builder) -> Result<&mut BTreeMap<u8, IndexedKey>, Fault>,
-    stays: &str,
-) -> Result<(), Fault> {
-    let index: u8 = number(m, "KEYINDEX")?;
-    if no {
-        keys(b)?.remove(&index);
-        return Ok(());
-    }
-    let (name, key) = match m.text("KEY") {
-        Some(key) => ("KEY", key),
-        None => ("ACTIVEKEY", m.text("ACTIVEKEY").unwrap_or_default()),
-    };
-    let key = secret(name, key)?;
-    let active = m.has("active");
-    let other = 3 - index;
-    if active && let Some(before) = keys(b)?.get_mut(&other).filter(|key| key.active) {
-        before.active = false;
-        b.warn(m.column("active"), format!("key {index} is the active one now, key {other} {stays}"));
-    }
-    keys(b)?.insert(index, IndexedKey { key, active });
-    Ok(())
 }
 
 fn dpd(b: &mut Builder, m: &Matched, no: bool) -> Result<(), Fault> {

@@ -1,8 +1,10 @@
 //! `interface` and what belongs to an interface.
 
-use super::{Command, Effect, number, prefix6, row, set};
+use super::command::{Command, Effect, row};
+use super::values::{number, prefix6, set};
+use crate::config::builder::{Builder, Fault};
+use crate::config::mode::Mode;
 use crate::config::model::{Interface, Suppress};
-use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
 use crate::net::announce::ROUTER_INTERVAL;
 use crate::types::Prefix;

@@ -1,7 +1,9 @@
 //! `key chain` and its keys.
 
-use super::{Command, Effect, number, row, secret};
-use crate::config::parse::{Fault, Mode};
+use super::command::{Command, Effect, row};
+use super::values::{number, secret};
+use crate::config::builder::Fault;
+use crate::config::mode::Mode;
 use crate::grammar::Matched;
 use crate::types::keychain::Lifetime;
 use Effect::Now;

@@ -1,7 +1,9 @@
 //! Commands of the configuration session itself, and of the node.
 
-use super::{Command, Effect, row, secret, set};
-use crate::config::parse::{Builder, Fault, Mode};
+use super::command::{Command, Effect, row};
+use super::values::{secret, set};
+use crate::config::builder::{Builder, Fault};
+use crate::config::mode::Mode;
 use crate::grammar::Matched;
 use crate::types::Secret;
 use Effect::Now;

@@ -1,8 +1,10 @@
 //! `standby ...` of an interface, and the objects that it tracks.
 
-use super::{Command, Effect, add, address, group_number, number, prefix6, row, secret, set};
+use super::command::{Command, Effect, row};
+use super::values::{add, address, number, prefix6, secret, set};
+use crate::config::builder::{Builder, Fault, group_number};
+use crate::config::mode::Mode;
 use crate::config::model::{Group, Interface, Interval, Preempt, StandbyDelay, Timers, Tracked};
-use crate::config::parse::{Builder, Fault, Mode};
 use crate::grammar::Matched;
 use crate::hsrp::machine::TrackEffect;
 use crate::types::{Authentication, Prefix, Secret, is_link_local};
@@ -89,7 +91,7 @@ pub(super) const TABLE: &[Command] = &[
         Now,
         "virtual IPv4 address; without one it is learned from the active router",
         standby_ip,
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] ipv6 {PREFIX6|autoconfig}",
@@ -97,7 +99,7 @@ pub(super) const TABLE: &[Command] = &[
         Now,
         "virtual IPv6 address",
         standby_ipv6,
-    ),
+    ).of_group(),
     row(I, "standby [GROUP] ipv6 V6", "", Slip, "", |b, m, _| {
         let address = address(m, "V6")?;
         let group = group_number(m);
@@ -121,7 +123,7 @@ pub(super) const TABLE: &[Command] = &[
             b.group(m)?.priority = set(no, m.number("PRIORITY")).unwrap_or(Group::PRIORITY);
             Ok(())
         },
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] preempt [delay {minimum MINIMUM [reload RELOAD] [sync SYNC]|reload RELOAD [sync SYNC]|sync SYNC}]",
@@ -129,7 +131,7 @@ pub(super) const TABLE: &[Command] = &[
         Now,
         "Take the role over from a router of lower priority; a line changes the delays that it names",
         preempt,
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] timers [msec] HELLO [msec] HOLD",
@@ -137,7 +139,7 @@ pub(super) const TABLE: &[Command] = &[
         Now,
         "time between hellos, and time without one after which the sender is gone",
         timers,
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] authentication [text] AUTHTEXT",
@@ -145,7 +147,7 @@ pub(super) const TABLE: &[Command] = &[
         Now,
         "plain text in every message",
         |b, m, no| authentication(b, m, no, "AUTHTEXT", Authentication::Text),
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] authentication md5 key-string MD5KEY [timeout TIMEOUT]",
@@ -159,7 +161,7 @@ pub(super) const TABLE: &[Command] = &[
             }
             Ok(())
         },
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] authentication md5 key-chain NAME",
@@ -170,7 +172,7 @@ pub(super) const TABLE: &[Command] = &[
             b.group(m)?.authentication = set(no, m.text("NAME").map(Authentication::KeyChain));
             Ok(())
         },
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] lease-limit LEASE",
@@ -181,7 +183,7 @@ pub(super) const TABLE: &[Command] = &[
             b.group(m)?.lease_limit = set(no, m.number("LEASE"));
             Ok(())
         },
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] name NAME",
@@ -192,7 +194,7 @@ pub(super) const TABLE: &[Command] = &[
             b.group(m)?.name = set(no, m.text("NAME"));
             Ok(())
         },
-    ),
+    ).of_group(),
     row(
         I,
         "standby [GROUP] track OBJECT [decrement DECREMENT|shutdown]",
@@ -213,7 +215,7 @@ pub(super) const TABLE: &[Command] = &[
             }
             Ok(())
         },
-    ),
+    ).of_group(),
     row(I, "standby [GROUP] {use-bia|mac-address|follow|bfd} [LINE]", "", Slip, "", |_, m, _| {
         let word = ["use-bia", "mac-address", "follow", "bfd"].into_iter().find(|w| m.has(w)).unwrap_or("");
         Err(Fault::at(word, format!("\"standby {word}\" is not supported: leave the line out")))
@@ -221,7 +223,7 @@ pub(super) const TABLE: &[Command] = &[
     row(I, "", "standby [GROUP]", Now, "", |b, m, _| {
         b.interface()?.groups.remove(&group_number(m));
         Ok(())
-    }),
+    }).of_group(),
     row(I, "standby group SLIPDIGITS", "", Slip, "", |b, m, _| {
         let name = format!("group{}", number::<u16>(m, "SLIPDIGITS")?);
         slip_name(b, m.column("group"), name)
