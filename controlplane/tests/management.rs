@@ -4,23 +4,13 @@
 
 mod common;
 
-use common::{FakeDataplane, Node, PROFILE, Usherd, until};
+use common::{FakeDataplane, GROUP, Node, PROFILE, Usherd, until};
 use platform::snapshot::VipState;
 use rustix::process::Signal;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::time::Duration;
-
-const CONFIG: &str = "
-hostname R1
-interface Te0/0/0
- ip address 10.0.0.1 255.255.255.0
- standby version 2
- standby delay minimum 0 reload 0
- standby 1 timers msec 50 msec 150
- standby 1 ip 10.0.0.100
-";
 
 /// The loop runs at least this often, whatever clients do. At timers of 50/150 ms a lease lasts 100 ms.
 const LONGEST_STALL_MS: u64 = 60;
@@ -62,7 +52,7 @@ fn exchange(node: &Node, request: &[u8]) -> String {
 
 #[test]
 fn a_flood_of_empty_lines_is_refused_and_delays_no_role() {
-    let (node, dataplane, _usherd) = start(CONFIG);
+    let (node, dataplane, _usherd) = start(GROUP);
     let empty = "\"\",".repeat(1_040_000);
     let request = format!("{{\"configure\":{{\"lines\":[{empty}\"\"]}}}}\n");
     assert!(request.len() < 3 << 20);
@@ -83,9 +73,9 @@ fn a_flood_of_empty_lines_is_refused_and_delays_no_role() {
 
 #[test]
 fn large_configurations_are_parsed_beside_the_loop() {
-    let (node, dataplane, usherd) = start(CONFIG);
+    let (node, dataplane, usherd) = start(GROUP);
     // 960 kB of short lines.
-    let short = format!("{CONFIG}{}", " description abcdefghij\n".repeat(40_000));
+    let short = format!("{GROUP}{}", " description abcdefghij\n".repeat(40_000));
     assert!(short.len() < 1 << 20);
     node.configure(&short);
     let worst = stall(&dataplane, || {
@@ -97,7 +87,7 @@ fn large_configurations_are_parsed_beside_the_loop() {
     assert!(node.show("show running-config").contains(" description abcdefghij\n"));
 
     let lines = (0..2_000).map(|number| format!("track {} dataplane\n", number % 1000 + 1));
-    let new = format!("{CONFIG}{}", lines.collect::<String>());
+    let new = format!("{GROUP}{}", lines.collect::<String>());
     std::fs::write(node.path("new.conf"), new).unwrap();
     let file = node.path("new.conf").display().to_string();
     let worst = stall(&dataplane, || {
@@ -120,7 +110,7 @@ fn memory(usherd: &Usherd) -> u64 {
 
 #[test]
 fn halves_of_large_requests_hold_little_memory() {
-    let (node, _dataplane, usherd) = start(CONFIG);
+    let (node, _dataplane, usherd) = start(GROUP);
     let before = memory(&usherd);
     let half = format!("{{\"command\":\"{}", "x".repeat(3 << 20));
     let clients: Vec<UnixStream> = (0..60)
@@ -140,7 +130,7 @@ fn halves_of_large_requests_hold_little_memory() {
 
 #[test]
 fn sixty_four_clients_at_once_are_answered_and_delay_no_role() {
-    let (node, dataplane, _usherd) = start(CONFIG);
+    let (node, dataplane, _usherd) = start(GROUP);
     let worst = stall(&dataplane, || {
         let barrier = Barrier::new(60);
         std::thread::scope(|scope| {
@@ -158,7 +148,7 @@ fn sixty_four_clients_at_once_are_answered_and_delay_no_role() {
 
 #[test]
 fn writers_of_the_startup_configuration_take_turns_and_the_last_one_wins() {
-    let (node, _dataplane, _usherd) = start(CONFIG);
+    let (node, _dataplane, _usherd) = start(GROUP);
     let socket = node.path("run/usherd.sock");
     std::thread::scope(|scope| {
         for writer in 0..8 {

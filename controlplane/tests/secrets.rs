@@ -6,9 +6,8 @@ mod common;
 
 use common::{Node, PROFILE, until};
 use rustix::process::Signal;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 const SECRET: &str = "Sword-Fish7";
 
@@ -61,15 +60,6 @@ fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn batch(node: &Node, text: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
-    command.arg("--run-dir").arg(node.path("run"));
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
-}
-
 #[test]
 fn no_key_is_in_the_log_a_view_an_error_or_a_difference() {
     let node = Node::new(PROFILE, &with_secret(CONFIG));
@@ -94,7 +84,7 @@ fn no_key_is_in_the_log_a_view_an_error_or_a_difference() {
         "configure terminal\ncrypto ikev2 cluster\n key {SECRET}8\nkey chain C\n key 2\n  key-string {SECRET}9\n\
          crypto ikev2 reconnect key 2 active {SECRET}\nend\n"
     );
-    let done = batch(&node, &typed);
+    let done = node.batch(&typed);
     assert!(done.status.success(), "{done:?}");
     assert_hidden("a batch", &both(&done));
     until("the lines are logged", || {
@@ -124,7 +114,7 @@ fn no_key_is_in_the_log_a_view_an_error_or_a_difference() {
         let wrong = node.usher(&format!("configure replace {} force", file.display()));
         assert_eq!(wrong.status.code(), Some(1));
         assert_hidden("replace", &both(&wrong));
-        let wrong = batch(&node, &format!("configure terminal\n{broken}\nend\n"));
+        let wrong = node.batch(&format!("configure terminal\n{broken}\nend\n"));
         assert!(!wrong.status.success(), "{broken}: {wrong:?}");
         assert_hidden("a batch", &both(&wrong));
         // A word alone on the command line says nothing of itself.

@@ -8,8 +8,7 @@ use common::{Node, until};
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use expectrl::{Eof, Expect as _, Session};
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 const PROFILE: &str = "
@@ -47,15 +46,6 @@ fn expect(session: &mut OsSession, text: &str) -> String {
 
 fn type_line(session: &mut OsSession, line: &str) {
     session.send_line(line).unwrap();
-}
-
-fn batch(node: &Node, text: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
-    command.arg("--run-dir").arg(node.path("run"));
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
 }
 
 #[test]
@@ -179,8 +169,7 @@ fn a_batch_is_one_change_and_stops_at_its_first_error() {
     let node = Node::new(PROFILE, CONFIG);
     let _usherd = node.start(&[]);
     let before = node.show("show running-config");
-    let wrong = batch(
-        &node,
+    let wrong = node.batch(
         "configure terminal\nhostname X\ninterface Te0/0/0\n ip address 10.0.0.300 255.255.255.0\nend\nwrite\n",
     );
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
@@ -189,8 +178,8 @@ fn a_batch_is_one_change_and_stops_at_its_first_error() {
     assert!(message.contains("nothing was changed"), "{message}");
     assert_eq!(node.show("show running-config"), before);
     assert_eq!(std::fs::read_to_string(node.path("usher.conf")).unwrap(), CONFIG, "the batch has stopped");
-    assert_eq!(batch(&node, "show nonsense\n").status.code(), Some(2));
-    let unbound = batch(&node, "conf t\ninterface Te0/0/7\n");
+    assert_eq!(node.batch("show nonsense\n").status.code(), Some(2));
+    let unbound = node.batch("conf t\ninterface Te0/0/7\n");
     assert!(
         String::from_utf8_lossy(&unbound.stderr).contains("no port of the platform profile"),
         "{unbound:?}"
@@ -201,7 +190,7 @@ fn a_batch_is_one_change_and_stops_at_its_first_error() {
                 Device(config-ikev2-cluster)# holdtime 10000\nDevice(config-ikev2-cluster)# master crypto-load 10\n\
                 Device(config-ikev2-cluster)# exit\nDevice(config)# hostname RouterA\nDevice(config)# end\n\
                 Device# show running-config | include hostname\nDevice# write memory\n";
-    let pasted = batch(&node, seed);
+    let pasted = node.batch(seed);
     assert!(pasted.status.success(), "{pasted:?}");
     assert_eq!(
         String::from_utf8_lossy(&pasted.stdout),
@@ -211,7 +200,7 @@ fn a_batch_is_one_change_and_stops_at_its_first_error() {
     until("the log", || {
         node.log().contains("user root (uid 0) logged command:Device(config)# hostname RouterA")
     });
-    let long = batch(&node, &format!("conf t\n{}", "hostname x\n".repeat(2001)));
+    let long = node.batch(&format!("conf t\n{}", "hostname x\n".repeat(2001)));
     assert!(long.status.success(), "{long:?}");
 }
 
@@ -226,11 +215,11 @@ fn a_line_that_changes_nothing_of_the_cluster_logs_nothing_of_it() {
     let before = about(&node);
     assert!(before.iter().sum::<usize>() >= 1, "{}", node.log());
     for name in ["R2", "R3"] {
-        assert!(batch(&node, &format!("configure terminal\nhostname {name}\nend\n")).status.success());
+        assert!(node.batch(&format!("configure terminal\nhostname {name}\nend\n")).status.success());
     }
     until("the lines in the log", || node.log().contains("logged command:hostname R3"));
     assert_eq!(about(&node), before, "{}", node.log());
-    assert!(batch(&node, "configure terminal\ncrypto ikev2 cluster\nshutdown\nend\n").status.success());
+    assert!(node.batch("configure terminal\ncrypto ikev2 cluster\nshutdown\nend\n").status.success());
     until("the cluster is down", || about(&node)[1] == before[1] + 1);
 }
 
@@ -238,7 +227,7 @@ fn a_line_that_changes_nothing_of_the_cluster_logs_nothing_of_it() {
 fn orders_reach_usherd_whatever_the_configuration_says() {
     let node = Node::new(PROFILE, "crypto ikev2 cluster\n no shutdown\n");
     let _usherd = node.start(&[]);
-    assert!(batch(&node, "conf t\ncrypto ikev2 cluster\nno shutdown\n").status.success());
+    assert!(node.batch("conf t\ncrypto ikev2 cluster\nno shutdown\n").status.success());
     until("the order", || node.log().contains("%CLB-5-ORDER: `no shutdown` was entered"));
 }
 

@@ -8,6 +8,7 @@ use platform::snapshot::handover::{self, Connection};
 use platform::snapshot::{
     Body, Copy, CounterName, Feedback, FeedbackSpec, PortIdentity, PortStatus, Reader, VipState, WorkerBlock,
 };
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,6 +24,17 @@ interface = \"TenGigabitEthernet0/0/0\"
 device = \"vdev:net_null0\"
 exception = \"exc0\"
 exception_kind = \"tap\"
+";
+
+/// One group on it, alone on its LAN.
+pub const GROUP: &str = "
+hostname R1
+interface Te0/0/0
+ ip address 10.0.0.1 255.255.255.0
+ standby version 2
+ standby delay minimum 0 reload 0
+ standby 1 timers msec 50 msec 150
+ standby 1 ip 10.0.0.100
 ";
 
 /// A network namespace with the files of one node; everything goes with it.
@@ -77,6 +89,16 @@ impl Node {
     pub fn usher(&self, words: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
         command.arg("--run-dir").arg(self.path("run")).args(words.split(' ')).output().unwrap()
+    }
+
+    /// `usher` with lines on its standard input.
+    pub fn batch(&self, lines: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        command.arg("--run-dir").arg(self.path("run"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
     }
 
     pub fn show(&self, words: &str) -> String {
