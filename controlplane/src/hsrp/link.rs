@@ -4,11 +4,11 @@
 //! the interface's own address as its source. What is heard comes through the kernel, which checks it.
 
 use super::packet::{MAX_LEN, PacketError, TRAFFIC_CLASS, Transport};
+use crate::net::frame::{self, Header};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrStorage, recvmsg,
     sendto, socket,
 };
-use platform::wire::{checksum, ethernet, ipv4, ipv6, udp};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -207,35 +207,15 @@ pub fn frame(
     source: IpAddr,
     payload: &[u8],
 ) -> Result<Vec<u8>, PacketError> {
-    let length = (udp::HEADER_LEN + payload.len()) as u16;
-    let mut frame = vec![0u8; ethernet::HEADER_LEN];
-    ethernet::set_addresses(&mut frame, transport.destination_mac(), mac);
-    let limit = transport.hop_limit();
-    let (ethertype, addresses) = match (source, transport.destination()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let (from, to) = (from.octets(), to.octets());
-            let mut header = [0; ipv4::HEADER_LEN];
-            let total = ipv4::HEADER_LEN as u16 + length;
-            ipv4::emit_header(&mut header, TRAFFIC_CLASS, total, limit, udp::PROTOCOL, from, to);
-            frame.extend(header);
-            (ethernet::ethertype::IPV4, [from, to].concat())
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let (from, to) = (from.octets(), to.octets());
-            let mut header = [0; ipv6::HEADER_LEN];
-            ipv6::emit_header(&mut header, TRAFFIC_CLASS, length, udp::PROTOCOL, limit, from, to);
-            frame.extend(header);
-            (ethernet::ethertype::IPV6, [from, to].concat())
-        }
-        _ => return Err(PacketError::Source(source)),
+    let header = Header {
+        source_mac: mac,
+        destination_mac: transport.destination_mac(),
+        source,
+        destination: transport.destination(),
+        traffic_class: TRAFFIC_CLASS,
+        hop_limit: transport.hop_limit(),
     };
-    frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
-    let mut header = [0; udp::HEADER_LEN];
-    let port = transport.port();
-    udp::emit_header(&mut header, port, port, length, checksum::add(0, payload), &addresses);
-    frame.extend(header);
-    frame.extend(payload);
-    Ok(frame)
+    frame::udp(&header, transport.port(), payload).ok_or(PacketError::Source(source))
 }
 
 /// The link-local address that a MAC gives (RFC 4291 appendix A).

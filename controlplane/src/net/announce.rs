@@ -1,8 +1,8 @@
 //! What tells the LAN where a virtual address lives now: gratuitous ARP, unsolicited neighbour advertisements, and the
 //! router advertisements of a group's virtual link-local address.
 
+use super::frame::{Header, arp_request, icmpv6};
 use nix::sys::socket::LinkAddr;
-use platform::wire::{checksum, ethernet, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub const ROUTER_INITIAL_INTERVAL: Duration = Duration::from_secs(16);
 #[must_use]
 pub fn announcement(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
     match address {
-        IpAddr::V4(address) => gratuitous_arp(mac, address).to_vec(),
-        IpAddr::V6(address) => neighbour_advertisement(mac, address).to_vec(),
+        IpAddr::V4(address) => gratuitous_arp(mac, address),
+        IpAddr::V6(address) => neighbour_advertisement(mac, address),
     }
 }
 
@@ -33,73 +33,57 @@ pub(super) fn link_address(device: &str) -> std::io::Result<LinkAddr> {
 
 /// An ARP request for one's own address, broadcast (RFC 5227 section 3, an announcement).
 #[must_use]
-pub fn gratuitous_arp(mac: [u8; 6], address: Ipv4Addr) -> [u8; 42] {
-    let mut frame = [0u8; 42];
-    frame[..6].fill(0xff);
-    frame[6..12].copy_from_slice(&mac);
-    frame[12..22].copy_from_slice(&[0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
-    frame[22..28].copy_from_slice(&mac);
-    frame[28..32].copy_from_slice(&address.octets());
-    frame[38..42].copy_from_slice(&address.octets());
-    frame
+pub fn gratuitous_arp(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+    arp_request(mac, address, address)
 }
 
 /// An unsolicited neighbour advertisement with the override flag, to all nodes (RFC 4861 section 7.2.6). That of a
 /// link-local address says that it is a router: without the flag, hosts would strike it off their list of routers
 /// (section 7.2.5).
 #[must_use]
-pub fn neighbour_advertisement(mac: [u8; 6], address: Ipv6Addr) -> [u8; 86] {
+pub fn neighbour_advertisement(mac: [u8; 6], address: Ipv6Addr) -> Vec<u8> {
     const ROUTER: u8 = 0x80;
     const OVERRIDE: u8 = 0x20;
-    let mut message = [0u8; 32];
-    message[0] = 136;
-    message[4] = if address.is_unicast_link_local() { ROUTER | OVERRIDE } else { OVERRIDE };
-    message[8..24].copy_from_slice(&address.octets());
-    message[24..26].copy_from_slice(&[2, 1]);
-    message[26..32].copy_from_slice(&mac);
-    to_all_nodes(mac, address, &message)
+    let mut body = [0u8; 28];
+    body[0] = if address.is_unicast_link_local() { ROUTER | OVERRIDE } else { OVERRIDE };
+    body[4..20].copy_from_slice(&address.octets());
+    // The target's link-layer address.
+    body[20..22].copy_from_slice(&[2, 1]);
+    body[22..].copy_from_slice(&mac);
+    icmpv6(&to_all_nodes(mac, address), 136, &body)
 }
 
 /// A router advertisement to all nodes with the link-layer address and nothing else (RFC 4861 section 4.2): hop limit,
 /// timers and prefixes are left to the routers' own advertisements. `lifetime` in whole seconds up to 65535; zero:
 /// no default router any more.
 #[must_use]
-pub fn router_advertisement(mac: [u8; 6], address: Ipv6Addr, lifetime: Duration) -> [u8; 78] {
-    let mut message = [0u8; 24];
-    message[0] = 134;
+pub fn router_advertisement(mac: [u8; 6], address: Ipv6Addr, lifetime: Duration) -> Vec<u8> {
+    let mut body = [0u8; 20];
     let seconds = u16::try_from(lifetime.as_secs()).unwrap_or(u16::MAX);
-    message[6..8].copy_from_slice(&seconds.to_be_bytes());
-    message[16..18].copy_from_slice(&[1, 1]);
-    message[18..24].copy_from_slice(&mac);
-    to_all_nodes(mac, address, &message)
+    body[2..4].copy_from_slice(&seconds.to_be_bytes());
+    // The source's link-layer address.
+    body[12..14].copy_from_slice(&[1, 1]);
+    body[14..].copy_from_slice(&mac);
+    icmpv6(&to_all_nodes(mac, address), 134, &body)
 }
 
-/// The frame around an ICMPv6 message of `M` bytes, whose checksum is filled in; `N` is `M` and the headers' 54.
-fn to_all_nodes<const M: usize, const N: usize>(
-    mac: [u8; 6],
-    source: Ipv6Addr,
-    message: &[u8; M],
-) -> [u8; N] {
-    const { assert!(N == ethernet::HEADER_LEN + ipv6::HEADER_LEN + M) };
-    let mut frame = [0u8; N];
-    let (header, rest) = frame.split_at_mut(ethernet::HEADER_LEN);
-    ethernet::set_addresses(header, ALL_NODES_MAC, mac);
-    header[12..].copy_from_slice(&ethernet::ethertype::IPV6.to_be_bytes());
-    // Neighbour discovery is believed with hop limit 255 only.
-    ipv6::emit_header(rest, 0, M as u16, ipv6::next::ICMPV6, 255, source.octets(), ALL_NODES.octets());
-    let (header, body) = rest.split_at_mut(ipv6::HEADER_LEN);
-    body.copy_from_slice(message);
-    let pseudo = checksum::pseudo(&header[ipv6::ADDRESSES], ipv6::next::ICMPV6, M as u16);
-    let sum = checksum::finish(checksum::add(pseudo, body));
-    body[2..4].copy_from_slice(&sum);
-    frame
+fn to_all_nodes(mac: [u8; 6], source: Ipv6Addr) -> Header<Ipv6Addr> {
+    Header {
+        source_mac: mac,
+        destination_mac: ALL_NODES_MAC,
+        source,
+        destination: ALL_NODES,
+        traffic_class: 0,
+        // Neighbour discovery is believed with hop limit 255 only.
+        hop_limit: 255,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::virtual_link_local;
-    use platform::wire::{arp, icmpv6};
+    use platform::wire::{arp, checksum, icmpv6};
 
     #[test]
     fn a_gratuitous_arp_asks_for_its_own_address() {

@@ -274,10 +274,8 @@ mod tests {
     #[test]
     fn no_frame_makes_it_panic() {
         let watched = Watched::from([(IpAddr::from([10, 0, 0, 100]), OWN)]);
-        let frames = [
-            gratuitous_arp(OTHER, [10, 0, 0, 100].into()).to_vec(),
-            neighbour_advertisement(OTHER, 1.into()).to_vec(),
-        ];
+        let frames =
+            [gratuitous_arp(OTHER, [10, 0, 0, 100].into()), neighbour_advertisement(OTHER, 1.into())];
         for frame in frames {
             for length in 0..frame.len() {
                 claim_in(&frame[..length], &watched);

@@ -12,6 +12,7 @@ mod device;
 mod engine;
 mod events;
 mod follow;
+pub mod frame;
 pub mod links;
 pub mod probe;
 pub mod reconciler;

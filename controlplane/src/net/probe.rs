@@ -44,10 +44,8 @@ pub fn holder(device: &str, address: Ipv4Addr, virtual_mac: [u8; 6]) -> std::io:
 }
 
 /// An ARP request from no address, broadcast.
-fn request(mac: [u8; 6], address: Ipv4Addr) -> [u8; 42] {
-    let mut frame = super::announce::gratuitous_arp(mac, address);
-    frame[28..32].fill(0);
-    frame
+fn request(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+    super::frame::arp_request(mac, Ipv4Addr::UNSPECIFIED, address)
 }
 
 /// The MAC of the host that uses `address` as its own in an ARP packet.

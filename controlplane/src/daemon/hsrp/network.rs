@@ -438,7 +438,7 @@ impl Runner {
         let Some(role) = self.roles.get(key) else { return };
         let Some(IpAddr::V6(address)) = role.link_local() else { return };
         let lifetime = Duration::from_secs(lifetime.into());
-        let frame = announce::router_advertisement(role.mac(), address, lifetime).to_vec();
+        let frame = announce::router_advertisement(role.mac(), address, lifetime);
         self.send_frames(key, vec![frame]);
     }
 
