@@ -581,9 +581,10 @@ fn a_foreign_claim_on_a_virtual_address_is_reported_with_its_mac() {
     space.reconciler().set_ports(vec![PortDevice { owner: Owner::Dataplane, ..port("exc0", &[OWN]) }]);
     let both = ["10.0.0.100/32", "2001:db8::100/128"];
     assert_eq!(space.group("hsrp0-1", group(&both)), Ok(()));
+    space.wait("the peer", || space.links().packet("peer").is_some());
+    let peer = space.links();
     let claim = |mac, address: &str| {
-        let mut packets = nix::ifaddrs::getifaddrs().unwrap().filter(|one| one.interface_name == "peer");
-        let to = packets.find_map(|one| one.address?.as_link_addr().copied()).unwrap();
+        let to = peer.packet("peer").unwrap();
         let frame = announce::announcement(mac, address.parse().unwrap());
         Sender::open().unwrap().send_frame(&to, &frame).unwrap();
     };

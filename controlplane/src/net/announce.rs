@@ -2,7 +2,6 @@
 //! router advertisements of a group's virtual link-local address.
 
 use super::frame::{Header, arp_request, icmpv6};
-use nix::sys::socket::LinkAddr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -21,14 +20,6 @@ pub fn announcement(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
         IpAddr::V4(address) => gratuitous_arp(mac, address),
         IpAddr::V6(address) => neighbour_advertisement(mac, address),
     }
-}
-
-/// The packet address of a device; the kernel lists them with the interface addresses.
-pub(super) fn link_address(device: &str) -> std::io::Result<LinkAddr> {
-    nix::ifaddrs::getifaddrs()?
-        .filter(|interface| interface.interface_name == device)
-        .find_map(|interface| interface.address?.as_link_addr().copied())
-        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, format!("no device {device}")))
 }
 
 /// An ARP request for one's own address, broadcast (RFC 5227 section 3, an announcement).

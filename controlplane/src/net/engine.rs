@@ -253,8 +253,9 @@ impl Engine {
         (self.reports)(Report::Links(self.links.clone()));
     }
 
-    /// Looks up the packet addresses of links that are new: only the kernel's listing has them. Of all links: a device that
-    /// is stated later may already be as wanted, and nothing is reported then.
+    /// Looks up the packet addresses of links that are new. rtnetlink has all that is in them, but nix makes one from the C
+    /// library's listing only. Of all links: a device that is stated later may already be as wanted, and nothing is reported
+    /// then.
     fn find_packets(&mut self) {
         if self.links.iter().all(|link| link.packet.is_some()) {
             return;

@@ -13,6 +13,7 @@ use crate::net::{announce, probe};
 use crate::show::standby::dotted_mac;
 use crate::types::{GroupKey, Prefix};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -123,7 +124,7 @@ impl Runner {
             false => (exception.clone(), self.links.mac(&exception).unwrap_or_default()),
         };
         let out = |device: &str| {
-            let to = self.links.packet(device).ok_or(std::io::ErrorKind::NotFound)?;
+            let to = self.links.packet(device).ok_or(ErrorKind::NotFound)?;
             self.sender.send(&to, transport, mac, source, &payload)
         };
         let sent = out(&device);
@@ -374,9 +375,11 @@ impl Runner {
         let checked =
             check_learned(address, self.subnets(port), own, self.virtuals(port, Some(key)), routers);
         let (mac, outcomes, of) = (role.mac(), self.outcomes.0.clone(), key.clone());
+        let link = self.links.packet(&exception);
         match (checked, address) {
             (Ok(()), IpAddr::V4(host)) => drop(tokio::task::spawn_blocking(move || {
-                let holder = probe::holder(&exception, host, mac);
+                let absent = || std::io::Error::new(ErrorKind::NotFound, format!("no device {exception}"));
+                let holder = link.ok_or_else(absent).and_then(|link| probe::holder(&link, host, mac));
                 // The loop may have ended.
                 let _ = outcomes.blocking_send(Outcome::Probed(of, address, holder));
             })),
@@ -446,7 +449,7 @@ impl Runner {
         let Some((_, device)) = self.roles.get(key).and_then(|role| self.settings.devices(&role.plan)) else {
             return;
         };
-        let to = self.links.packet(&device).ok_or(std::io::Error::from(std::io::ErrorKind::NotFound));
+        let to = self.links.packet(&device).ok_or(std::io::Error::from(ErrorKind::NotFound));
         let sent = to.and_then(|to| frames.iter().try_for_each(|frame| self.sender.send_frame(&to, frame)));
         if let Err(error) = sent
             && self.may_log("HSRP-4-ANNOUNCE", key, FEW_LINES, platform::clock::monotonic_ns())
