@@ -413,6 +413,25 @@ fn a_refused_address_is_a_failure_and_the_other_group_goes_on() {
 }
 
 #[test]
+fn an_own_address_that_another_host_has_is_a_failure_until_it_is_free() {
+    let mut space = Space::new();
+    run("ip link add exc0 type veth peer name peer");
+    run("ip addr add 2001:db8::1/64 dev peer nodad");
+    run("ip link set peer up");
+    space.start();
+    let own = [OWN, "2001:db8::1/64"];
+    space.reconciler().set_ports(vec![PortDevice { owner: Owner::Dataplane, ..port("exc0", &own) }]);
+    let error = space.failure("exc0");
+    assert!(error.contains("exc0: 2001:db8::1 is in use by another host"), "{error}");
+    // It goes on without a word when the operator has solved it.
+    run("ip addr del 2001:db8::1/64 dev peer");
+    run("ip addr del 2001:db8::1/64 dev exc0");
+    space.recovery("exc0");
+    space.wait("the address", || run("ip -6 addr show dev exc0").contains("2001:db8::1/64"));
+    assert!(!run("ip -6 addr show dev exc0").contains("dadfailed"));
+}
+
+#[test]
 fn a_later_request_replaces_an_earlier_one() {
     let space = owning();
     for ticket in 100..200 {

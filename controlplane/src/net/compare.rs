@@ -84,7 +84,11 @@ pub(super) fn port(wanted: &PortDevice, links: &LinkTable, known: Known<'_>) -> 
             let step = Step::Add { index: link.index, prefix, quiet: false };
             Verdict::Step(step, vec![Repair::Address(prefix)])
         }
-        _ => Verdict::Right,
+        // The host's own addresses are not looked after here.
+        _ => match link.duplicates.iter().find(|prefix| !hosts || wanted.addresses.contains(prefix)) {
+            Some(prefix) => Verdict::Wrong(NetError::Duplicate { device: device.clone(), prefix: *prefix }),
+            None => Verdict::Right,
+        },
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::types::{Prefix, is_link_local};
 use nix::sys::socket::LinkAddr;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub struct Link {
     pub kind: Kind,
     /// Addresses with their prefix lengths, in the kernel's order of arrival
     pub addresses: Vec<Prefix>,
+    /// Those of them that another host on the link has: the kernel does not use them
+    pub duplicates: BTreeSet<Prefix>,
     /// Its packet address for frames that are sent on it, known for the devices that the reconciler looks after
     pub packet: Option<LinkAddr>,
 }
@@ -198,7 +200,16 @@ impl LinkTable {
     /// Takes an address that is new; whether that changed the table.
     pub(super) fn put_address(&mut self, message: &AddressMessage) -> bool {
         let Some(prefix) = prefix_in(message) else { return false };
-        self.put_prefix(message.header.index, prefix)
+        let is_duplicate = message.header.flags.contains(AddressHeaderFlags::Dadfailed);
+        let index = message.header.index;
+        let added = self.put_prefix(index, prefix);
+        match self.links.get_mut(&index) {
+            Some(link) if link.duplicates.contains(&prefix) != is_duplicate => {
+                let duplicates = &mut Arc::make_mut(link).duplicates;
+                if is_duplicate { duplicates.insert(prefix) } else { duplicates.remove(&prefix) }
+            }
+            _ => added,
+        }
     }
 
     /// Takes an address of a device; whether that changed the table.
@@ -222,7 +233,9 @@ impl LinkTable {
     pub(super) fn remove_prefix(&mut self, index: u32, prefix: Prefix) -> bool {
         match self.links.get_mut(&index) {
             Some(link) if link.addresses.contains(&prefix) => {
-                Arc::make_mut(link).addresses.retain(|one| *one != prefix);
+                let link = Arc::make_mut(link);
+                link.addresses.retain(|one| *one != prefix);
+                link.duplicates.remove(&prefix);
                 true
             }
             _ => false,
@@ -256,6 +269,7 @@ impl Link {
             parent: None,
             kind: Kind::Other(String::new()),
             addresses: Vec::new(),
+            duplicates: BTreeSet::new(),
             packet: None,
         }
     }
@@ -328,6 +342,24 @@ mod tests {
         assert_eq!((found.mac, found.mtu, found.running), (Some([2, 0, 0, 0, 0, 1]), 1400, true));
         assert_eq!(found.addresses.len(), 1);
         assert!(!table.put_address(&address(8, "10.0.0.1", 24)), "no such device");
+    }
+
+    #[test]
+    fn a_duplicate_address_is_one_until_the_kernel_says_otherwise() {
+        let mut table = LinkTable::default();
+        table.put_link(&link(7, "exc0", LinkFlags::Up));
+        let right = address(7, "2001:db8::1", 64);
+        let mut duplicate = right.clone();
+        duplicate.header.flags = AddressHeaderFlags::Dadfailed;
+        let duplicates = |table: &LinkTable| table.get("exc0").unwrap().duplicates.len();
+        assert!(table.put_address(&right) && table.put_address(&duplicate));
+        assert!(!table.put_address(&duplicate), "the same once more");
+        assert_eq!(duplicates(&table), 1);
+        assert!(table.put_address(&right), "the search was repeated");
+        assert_eq!(duplicates(&table), 0);
+        table.put_address(&duplicate);
+        assert!(table.remove_address(&right));
+        assert_eq!(duplicates(&table), 0);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod routes;
 mod settings;
 mod store;
 
+use crate::types::Prefix;
 use rtnetlink::packet_route::link::MacVlanMode;
 use std::time::Duration;
 
@@ -74,6 +75,17 @@ pub enum NetError {
         device: String,
         /// The remedy
         remedy: &'static str,
+    },
+    /// Duplicate address detection failed: the kernel does not use the address
+    #[error(
+        "{device}: {} is in use by another host on the link: give one of the two another address; if it is this \
+         node's to keep, `ip address del {prefix} dev {device}`: usherd adds it again", prefix.address
+    )]
+    Duplicate {
+        /// The device
+        device: String,
+        /// The address
+        prefix: Prefix,
     },
     /// Others change the device again and again
     #[error(

@@ -303,6 +303,7 @@ mod tests {
             parent: None,
             kind: Kind::Tun,
             addresses: addresses.collect(),
+            duplicates: std::collections::BTreeSet::new(),
             packet: None,
         }
     }
