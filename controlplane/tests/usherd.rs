@@ -189,6 +189,20 @@ fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn a_tap_that_is_made_anew_under_a_data_plane_is_reported_as_lost_to_it() {
+    let node = Node::new(PROFILE, CONFIG);
+    let _usherd = node.start(&[]);
+    // None is lost without one.
+    node.ip("link del exc0");
+    until("the repair", || node.log().contains("%NET-4-REPAIRED: exc0: the device was missing"));
+    let _dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    until("it is attached", || node.log().contains("%DATAPLANE-5-READY"));
+    assert!(!node.log().contains("%NET-3-TAP"));
+    node.ip("link del exc0");
+    until("the loss", || node.log().contains("%NET-3-TAP: exc0: made anew, but the data plane"));
+}
+
+#[test]
 fn cleanup_takes_every_device_away() {
     let node = Node::new(PROFILE, CONFIG);
     let mut usherd = node.start(&["--cleanup"]);

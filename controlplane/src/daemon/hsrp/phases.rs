@@ -9,7 +9,7 @@ use super::{Phase, Role};
 use crate::config::{RouterAdvertisements, Suppress};
 use crate::hsrp::ra::Advertiser;
 use crate::net::NetError;
-use crate::net::reconciler::{GroupDevice, Report};
+use crate::net::reconciler::{GroupDevice, Repair, Report};
 use crate::types::{Family, GroupKey, Prefix};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -204,6 +204,16 @@ impl Runner {
             Report::Repaired { device, what } => {
                 if self.limits.allow("NET-4-REPAIRED", &device, FEW_LINES, now) {
                     tracing::warn!("%NET-4-REPAIRED: {device}: {what}: put right; find out what changed it");
+                }
+                // Only the TAPs of usherd are made anew among the ports' devices. A data plane opens them at its start.
+                if what == Repair::Device
+                    && self.planes.attached(&device)
+                    && self.limits.allow("NET-3-TAP", &device, FEW_LINES, now)
+                {
+                    tracing::error!(
+                        "%NET-3-TAP: {device}: made anew, but the data plane still has the deleted one: no frame \
+                         passes between them: systemctl restart usher-dataplane"
+                    );
                 }
                 for key in self.groups_on(&device) {
                     if let Some(role) = self.roles.get_mut(&key).filter(|role| role.phase == Phase::Owned) {
