@@ -187,26 +187,48 @@ fn a_node_without_a_macvlan_leaves_the_role_to_the_other() {
     refused(taken, [preferred, config(2, "")], "hsrp0-1: set up: Address already in use");
 }
 
+/// A node of an IPv6 group.
+fn config_ipv6(node: u8, priority: u8) -> String {
+    format!(
+        "hostname node{node}\ninterface Te0/0/0\n ipv6 address 2001:db8::{node}/64\n standby version 2\n \
+         standby delay minimum 0 reload 0\n standby 1 ipv6 2001:db8::100/64\n \
+         standby 1 timers msec 50 msec 150\n standby 1 priority {priority}\n standby 1 preempt\n"
+    )
+}
+
+/// Every new device of the first node is without IPv6, but the exception device has it.
+fn refuse_ipv6(lan: &Lan) {
+    let name = &lan.members[0].node.name;
+    let set = |which: &str, value: u8| {
+        let setting = format!("net.ipv6.conf.{which}.disable_ipv6={value}");
+        common::run(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", &setting]));
+    };
+    set("default", 1);
+    set("exc0", 0);
+}
+
 #[test]
 fn a_node_whose_address_is_refused_leaves_the_role_to_the_other() {
-    let text = |node: u8, priority: u8| {
-        format!(
-            "hostname node{node}\ninterface Te0/0/0\n ipv6 address 2001:db8::{node}/64\n standby version 2\n \
-             standby delay minimum 0 reload 0\n standby 1 ipv6 2001:db8::100/64\n \
-             standby 1 timers msec 50 msec 150\n standby 1 priority {priority}\n standby 1 preempt\n"
-        )
-    };
-    // Every new device is without IPv6, but the exception device has it.
-    let without = |lan: &Lan| {
-        let name = &lan.members[0].node.name;
-        let set = |which: &str, value: u8| {
-            let setting = format!("net.ipv6.conf.{which}.disable_ipv6={value}");
-            common::run(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", &setting]));
-        };
-        set("default", 1);
-        set("exc0", 0);
-    };
-    refused(without, [text(1, 110), text(2, 100)], "hsrp0-1v6: add an address");
+    refused(refuse_ipv6, [config_ipv6(1, 110), config_ipv6(2, 100)], "hsrp0-1v6: add an address");
+}
+
+#[test]
+fn a_node_that_resumes_without_its_address_gives_the_role_up_at_once() {
+    let mut lan = Lan::new([config_ipv6(1, 110), config_ipv6(2, 100)]);
+    lan.start(0);
+    lan.wait("active", |lan| lan.members[0].answers());
+    lan.members[0].kill();
+    // It would be waited for 1.5 s; the kernel's refusal is not.
+    lan.members[0].dataplane = None;
+    refuse_ipv6(&lan);
+    lan.members[0].node.ip("link del hsrp0-1v6");
+    lan.start(0);
+    let logged = |word: &'static str| move |lan: &Lan| lan.members[0].node.log().contains(word);
+    lan.wait("the lease", logged("%HSRP-5-RESUME"));
+    lan.wait("the refusal", logged("hsrp0-1v6: add an address"));
+    let took = lan.wait("Init", logged("state Active -> Init"));
+    assert!(took < Duration::from_millis(700), "{took:?}\n{}", lan.members[0].node.log());
+    assert!(lan.members[0].node.show("show standby").contains("hsrp0-1v6: add an address"));
 }
 
 #[test]

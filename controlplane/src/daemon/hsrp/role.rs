@@ -125,7 +125,12 @@ impl Role {
     pub fn pause_after(&mut self, error: &NetError, now: u64) {
         let comes_with_role =
             matches!(error, NetError::Refused { .. } | NetError::Late { .. } | NetError::Contested { .. });
-        if comes_with_role && matches!(self.phase, Phase::Addressing(_) | Phase::Owned) {
+        let has_role = match self.phase {
+            Phase::Addressing(_) | Phase::Owned => true,
+            Phase::Preparing { .. } => self.resumed,
+            _ => false,
+        };
+        if comes_with_role && has_role {
             let pause = REFUSED[0].saturating_mul(1 << self.fault_count.min(16)).min(REFUSED[1]);
             self.fault_until = now.saturating_add(pause.as_nanos() as u64);
             self.fault_count += 1;

@@ -64,7 +64,9 @@ impl Runner {
                 other => other,
             };
             let still = self.planes.stands_still(exception, now.saturating_sub(patience));
-            let waits = role.grace && now < self.grace_until;
+            // What the kernel refuses does not come back with the data plane.
+            let refused = role.fault.is_some() && now < role.fault_until;
+            let waits = role.grace && !refused && now < self.grace_until;
             if let Some(role) = self.roles.get_mut(key) {
                 if role.wedged.is_some() && awake.is_none() {
                     self.dirty = true;
