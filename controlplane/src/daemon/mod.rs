@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | main ([`hsrp`]) | roles, HSRP's sockets and timers, leases, the snapshot | a disk, RTNL, a peer, a client, a log |
 //! | `usherd-control` (here) | the running configuration, the cluster's nodes, data planes' hand-over | RTNL, a client |
-//! | `management` ([`management`]) | the socket: requests, changes of the configuration, passwords, the startup file | |
+//! | `usherd-mgmt` ([`management`]) | the socket: requests, changes of the configuration, passwords, the startup file | |
 //! | `usherd-peers` | the feed's connections, load sources, probes, drains | |
 //! | `usherd-net` ([`crate::net::reconciler`]) | the kernel's devices, addresses, routes and settings | |
 //!

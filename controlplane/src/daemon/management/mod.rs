@@ -120,10 +120,10 @@ impl Management {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS)
-            .thread_name("management")
+            .thread_name("usherd-mgmt")
             .build()?;
         listener.set_nonblocking(true)?;
-        std::thread::Builder::new().name("management".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("usherd-mgmt".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let listener = match UnixListener::from_std(listener) {
                     Ok(listener) => listener,
