@@ -1,7 +1,8 @@
 //! What is wanted of a device against what is there: the next step, and nothing else.
 
 use super::links::{Kind, Link, LinkTable};
-use super::reconciler::{GroupDevice, Owner, PortDevice, Repair};
+use super::report::Repair;
+use super::wanted::{GroupDevice, Owner, PortDevice};
 use super::{MODE, NetError};
 use crate::types::{Prefix, is_link_local};
 

@@ -1,6 +1,6 @@
 //! The state of one device that is looked after.
 
-use super::reconciler::{GroupDevice, PortDevice};
+use super::wanted::{GroupDevice, PortDevice};
 use crate::types::Prefix;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

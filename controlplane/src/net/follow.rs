@@ -4,7 +4,7 @@ use super::device::{BACKOFF, Device, Wanted};
 use super::engine::{Engine, MOST_REPAIRS};
 use super::events::Event;
 use super::links::{Link, LinkTable};
-use super::reconciler::Owner;
+use super::wanted::Owner;
 use super::{NetError, routes};
 use crate::types::Prefix;
 use rtnetlink::packet_route::AddressFamily;

@@ -16,10 +16,12 @@ pub mod frame;
 pub mod links;
 pub mod probe;
 pub mod reconciler;
+pub mod report;
 mod requests;
 mod routes;
 mod settings;
 mod store;
+pub mod wanted;
 
 use crate::types::Prefix;
 use rtnetlink::packet_route::link::MacVlanMode;

@@ -20,7 +20,7 @@ use super::publisher::{Choices, Published};
 use crate::config::health::{GroupPlan, Plan};
 use crate::config::{Config, Interface};
 use crate::exec::Debug;
-use crate::net::reconciler::Report;
+use crate::net::report::Report;
 use crate::types::{Family, GroupKey, IfName};
 use platform::snapshot::handover::Peer;
 use std::collections::{BTreeMap, BTreeSet};
