@@ -1,6 +1,6 @@
 //! Rights that each request needs, and the thread that carries it out.
 
-use super::Call;
+use super::call::Call;
 use super::server::{Server, Session};
 use crate::api::{ADMINISTRATORS, Code, Reply, Request, VERSION};
 use crate::config::secrets::mask_line;
@@ -54,8 +54,8 @@ impl Server {
             Command::Local(_) => {
                 Err(Reply::error("usherd does not answer this: it is a command of the shell"))
             }
-            Command::Write => self.write_startup(json, &session.peer).await,
-            Command::Show(Show::StartupConfig) => self.show_startup(json).await,
+            Command::Write => self.startup.write(json, &session.peer).await,
+            Command::Show(Show::StartupConfig) => self.startup.show(json).await,
             Command::Show(Show::RunningConfig) => {
                 let config = self.settings.running.borrow().config.clone();
                 let text = tokio::task::spawn_blocking(move || render(&config, Keys::Masked)).await;

@@ -2,8 +2,8 @@
 //! into force.
 
 use super::access::Peer;
+use super::call::{Call, Moved, Prepared, Running};
 use super::server::Server;
-use super::{Call, Moved, Prepared, Running};
 use crate::api::{Configure, Configured, Reply};
 use crate::config::change::{Change, Order, change};
 use crate::config::diff::diff;
@@ -13,9 +13,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
-
-/// One change at a time: each starts from the configuration that the one before made.
-pub type Changes = tokio::sync::Mutex<()>;
 
 /// Tries to put a change into force while the running configuration moves otherwise.
 const TRIES: usize = 5;

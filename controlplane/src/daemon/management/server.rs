@@ -2,11 +2,10 @@
 //! memory: connections, requests and waiting times are bounded.
 
 use super::access::{Connections, Peer};
-use super::configure::Changes;
+use super::call::{Call, Settings};
 use super::enable::Passwords;
 use super::read::{LARGE_AT_ONCE, Line, MAX_SMALL, ReadError, Timeouts, read_line};
 use super::startup::Startup;
-use super::{Call, Settings};
 use crate::api::{Code, Reply, Request};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// A client that sends nothing is disconnected after this.
@@ -61,7 +60,8 @@ pub struct Session {
 pub struct Server {
     pub(super) settings: Settings,
     pub(super) passwords: Passwords,
-    pub(super) changes: Changes,
+    /// One change at a time: each starts from the configuration that the one before made
+    pub(super) changes: Mutex<()>,
     pub(super) startup: Startup,
     connections: Connections,
     large: Arc<Semaphore>,
@@ -72,10 +72,10 @@ impl Server {
     #[must_use]
     pub fn new(settings: Settings) -> Server {
         Server {
+            startup: Startup::new(settings.file.clone(), settings.running.clone()),
             settings,
             passwords: Passwords::default(),
-            changes: Changes::default(),
-            startup: Startup::default(),
+            changes: Mutex::default(),
             connections: Connections::default(),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         }
@@ -217,7 +217,7 @@ mod tests {
         let listener = bind(&path, "no-such-group").unwrap();
         listener.set_nonblocking(true).unwrap();
         let (calls, mut queue) = mpsc::channel(8);
-        let (running, watched) = watch::channel(super::super::Running::default());
+        let (running, watched) = watch::channel(super::super::call::Running::default());
         let settings = Settings {
             file: dir.path().join("usher.conf"),
             binding: Arc::default(),
