@@ -1,4 +1,4 @@
-//! What outlives a restart, in `run-dir/state`: the hash key, the slots and the epochs, so that an identical
+//! State that outlives a restart, in `run-dir/state`: the hash key, the slots and the epochs, so that an identical
 //! retransmission gets the identical gateway from the next usherd; and the leases, within which it goes on as active.
 
 use crate::clb::orders::{MAX_COUNTER, Orders, Register};
@@ -171,7 +171,7 @@ impl State {
     }
 }
 
-/// What the elections leave for the next start.
+/// State of the elections for the next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elections {
     /// Epoch of each group's last gain

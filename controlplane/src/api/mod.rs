@@ -119,7 +119,7 @@ pub struct Configured {
     pub ended: bool,
     /// Remarks on the lines, which are numbered from 1; with an error none was taken
     pub remarks: Vec<Diagnostic>,
-    /// How the running configuration changes, in the form of `diff -u`, keys masked
+    /// Difference to the running configuration, in the form of `diff -u`, keys masked
     pub diff: String,
     /// `hostname`, for the prompt
     pub hostname: Option<String>,

@@ -44,7 +44,7 @@ Commands:
 Exit code: 0 done, 1 refused, 2 not understood"
 )]
 struct Arguments {
-    /// Where usherd's socket is
+    /// Directory of usherd's socket
     #[arg(long, value_name = "DIR", default_value = "/run/usher")]
     run_dir: PathBuf,
     /// Answer with JSON

@@ -23,7 +23,7 @@ struct Arguments {
     /// The platform profile, which binds interface names to ports
     #[arg(long, value_name = "FILE", default_value = "/etc/usher/profile.toml")]
     profile: PathBuf,
-    /// Where the sockets and the state are
+    /// Directory of the sockets and the state
     #[arg(long, value_name = "DIR", default_value = "/run/usher")]
     run_dir: PathBuf,
     /// At the end, take the exception devices and macvlans away too

@@ -98,7 +98,7 @@ fn untrusted_program(config: &Config) -> Option<String> {
     Some(format!("`load-source`: the program will not run here: {why}"))
 }
 
-/// What the file would change of the usherd that runs here; `None` where none does, or it may not be asked.
+/// The difference that the file would make to the usherd that runs here; `None` where none does, or it may not be asked.
 fn difference(path: &Path, client: &Client) -> Option<String> {
     let lines = config::read(path).ok()?.lines().map(str::to_owned).collect();
     let configure = Configure { lines, replace: true, dry_run: true, ..Configure::default() };

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Lines that the history file keeps.
 const HISTORY: usize = 1000;
 
-/// What was typed.
+/// Input at the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A line
@@ -76,7 +76,7 @@ pub struct Editor {
     keys: Keys,
     /// The lines that outlive the session, and their file
     kept: Option<(FileHistory, PathBuf)>,
-    /// Where `?` was asked: the line goes on there
+    /// The line as far as `?`: editing goes on there
     pending: (String, String),
 }
 

@@ -5,7 +5,7 @@ use regex_lite::Regex;
 /// The filters by name.
 pub const NAMES: [&str; 5] = ["begin", "count", "exclude", "include", "section"];
 
-/// What is shown of an answer.
+/// Filter of an answer's lines.
 #[derive(Clone, Debug)]
 pub struct Filter {
     name: &'static str,
@@ -15,7 +15,7 @@ pub struct Filter {
 /// Divides a line at its first `|` between white space.
 ///
 /// # Errors
-/// What is wrong behind it.
+/// Error in the filter behind `|`.
 pub fn split(line: &str) -> Result<(&str, Option<Filter>), String> {
     let bar = line.match_indices('|').map(|(at, _)| at).find(|at| {
         let blank = |c: Option<char>| c.is_none_or(char::is_whitespace);

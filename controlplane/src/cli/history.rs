@@ -4,13 +4,13 @@ use super::filter;
 use crate::config::secrets::{is_understood, mask_line};
 use crate::exec;
 
-/// Whether a line may be recalled in this session.
+/// Returns whether a line may be recalled in this session.
 #[must_use]
 pub fn may_be_recalled(line: &str) -> bool {
     !line.trim().is_empty() && !mask_line(line).is_secret()
 }
 
-/// Whether a line may be kept in a file or shown: a command without a secret. What is not understood may be a password
+/// Returns whether a line may be kept in a file or shown: a command without a secret. What is not understood may be a password
 /// typed at the wrong prompt.
 #[must_use]
 pub fn may_be_kept(line: &str) -> bool {

@@ -4,7 +4,7 @@ use crate::config::submode;
 use crate::exec;
 use std::fmt::Write as _;
 
-/// When what the page says beside the tables was last looked through.
+/// Date of the last revision of the page's text beside the tables.
 const DATE: &str = "2026-11-25";
 /// Bytes of an input line that mandoc puts up with.
 const WIDTH: usize = 79;

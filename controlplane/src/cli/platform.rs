@@ -9,7 +9,7 @@ use platform::host::show::Machine;
 use platform::host::{HostError, suggest};
 use platform::profile::Profile;
 
-/// Where an installation has its profile.
+/// Path of an installation's profile.
 pub const PROFILE: &str = "/etc/usher/profile.toml";
 const ROOT: &str = "/";
 

@@ -1,4 +1,4 @@
-//! What a line does, whether it comes from a terminal, from standard input or from the command line.
+//! Carries out a line, whether it comes from a terminal, from standard input or from the command line.
 
 use super::client::Client;
 use super::history::may_be_kept;
@@ -13,7 +13,7 @@ use crate::grammar::{Mismatch, Offer, Reason};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// How a command ended.
+/// Outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It did what it says
@@ -38,7 +38,7 @@ impl Ended {
     }
 }
 
-/// Where lines come from: it decides how errors are shown and what is asked back.
+/// Source of the lines: it decides how errors are shown and what is asked back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The line was echoed behind a prompt of so many columns
@@ -414,7 +414,7 @@ impl Shell {
         }
     }
 
-    /// What may follow, as `?` shows it: with white space before it the next word, else the words that begin so.
+    /// Continuations of a line, as `?` shows them: with white space before it the next word, else the words that begin so.
     #[must_use]
     pub fn help(&self, line: &str) -> String {
         let line = strip_prompt(line);

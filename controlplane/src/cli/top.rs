@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// How often usherd is asked.
+/// Interval between requests to usherd.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How often keys are looked at.
+/// Interval between looks at the keyboard.
 const KEYS: Duration = Duration::from_millis(100);
 /// Cells of a load's bar.
 const BAR: usize = 20;
 
-/// What usherd said, and when.
+/// An answer of usherd and its time.
 #[derive(Clone, Debug)]
 struct Sample {
     at: Instant,
@@ -28,7 +28,7 @@ struct Sample {
     standby: Value,
 }
 
-/// What is shown.
+/// State of the display.
 #[derive(Debug, Default)]
 struct Top {
     last: Option<Sample>,

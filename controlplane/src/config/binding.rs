@@ -20,7 +20,7 @@ struct Bound {
 }
 
 impl Binding {
-    /// What a profile binds.
+    /// Binding of interface names to a profile's ports.
     #[must_use]
     pub fn new(profile: &Profile) -> Binding {
         let of_port = |port: usize, vlan, device: Option<&str>| {

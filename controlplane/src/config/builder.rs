@@ -265,7 +265,7 @@ impl Builder {
         self.config.cluster.as_mut().ok_or_else(|| misplaced("crypto ikev2 cluster"))
     }
 
-    /// Whether the interface at hand is without the group that the line names.
+    /// Returns whether the interface at hand is without the group that the line names.
     pub(super) fn lacks_group(&mut self, m: &Matched) -> bool {
         self.interface().is_ok_and(|interface| !interface.groups.contains_key(&group_number(m)))
     }

@@ -5,12 +5,12 @@ use super::parse::Parser;
 use super::submode::resolve;
 use super::{Config, Diagnostic, Loaded};
 
-/// What lines have made of a configuration.
+/// Result of applying lines to a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The configuration with them, and what there is to say about them
     pub loaded: Loaded,
-    /// What was ordered, in the order of the lines
+    /// Orders, in the order of the lines
     pub orders: Vec<Order>,
     /// The lines that lead to the submode that the next line is taken in
     pub place: Vec<String>,

@@ -1,10 +1,10 @@
-//! What the parser has to say about a line: where, what, and what was expected there.
+//! Diagnostics of a line: place, message, and the words expected there.
 
 use super::masked::Masked;
 use crate::grammar::Reason;
 use std::fmt::Write as _;
 
-/// How much a diagnostic matters.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -20,7 +20,7 @@ pub enum Severity {
 /// One remark about one line of a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Diagnostic {
-    /// How much it matters
+    /// Severity
     pub severity: Severity,
     /// The kind of the mistake, where the line does not match the syntax of a command
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub struct Diagnostic {
     /// Column in `text` where it differs from `column`, because a secret was masked before it; else 0
     #[serde(default, skip_serializing_if = "is_zero")]
     pub text_column: usize,
-    /// What is wrong and what to do
+    /// Fault and remedy
     pub message: String,
     /// The words that would have been understood at the column
     pub expected: Vec<String>,

@@ -1,4 +1,4 @@
-//! What of a configuration can run: the virtual addresses of each group, and the lines that are missing or in
+//! The part of a configuration that can run: the virtual addresses of each group, and the lines that are missing or in
 //! conflict where something stays down. A configuration that loads is always accepted; this says what it does.
 
 use super::model::{Cluster, Config, Group, Interface, Interval, RouterAdvertisements, StandbyDelay};
@@ -22,7 +22,7 @@ pub struct GroupPlan {
     pub version: u8,
     /// Priority, 0-255
     pub priority: u8,
-    /// Whether `preempt` is configured
+    /// `preempt` is configured
     pub preempt: bool,
     /// The virtual addresses, the primary one first
     pub addresses: Vec<IpAddr>,
@@ -46,7 +46,7 @@ pub struct GroupPlan {
     pub down: Vec<String>,
 }
 
-/// What the cluster is to do.
+/// Plan of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterPlan {
     /// The groups whose virtual addresses are the cluster's
@@ -64,7 +64,7 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// The cluster, where one is configured
     pub cluster: Option<ClusterPlan>,
-    /// What runs, yet perhaps not as meant
+    /// Warnings: it runs, yet perhaps not as meant
     pub warnings: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Plan {
 }
 
 impl GroupPlan {
-    /// Whether this group's virtual addresses are all link-local: it is no cluster's, though it may share its name.
+    /// Returns whether this group's virtual addresses are all link-local: it is no cluster's, though it may share its name.
     #[must_use]
     pub fn is_link_local(&self) -> bool {
         !self.addresses.is_empty() && self.addresses.iter().all(is_link_local)
@@ -333,7 +333,7 @@ fn ipv6_limits(plan: &ClusterPlan, groups: &[GroupPlan], config: &Config) -> Vec
     }
 }
 
-/// What of the load feed runs, yet perhaps not as meant.
+/// Warnings of the load feed: it runs, yet perhaps not as meant.
 fn feed_warnings(cluster: &Cluster, plan: &mut Plan) {
     if cluster.max_session.is_none() {
         return;

@@ -33,7 +33,7 @@ impl Masked {
         Masked { text, hidden, words }
     }
 
-    /// Whether there is a secret in the line.
+    /// Returns whether there is a secret in the line.
     #[must_use]
     pub fn is_secret(&self) -> bool {
         self.hidden.is_some()

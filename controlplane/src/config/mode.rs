@@ -2,7 +2,7 @@
 
 use crate::types::IfName;
 
-/// Where a command belongs.
+/// Mode of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Any,
@@ -27,7 +27,7 @@ impl Mode {
     }
 }
 
-/// Where the next line is taken.
+/// Place in the configuration at which the next line is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Global,
@@ -54,7 +54,7 @@ impl Place {
         }
     }
 
-    /// Where `exit` leads.
+    /// Returns the place that `exit` leads to.
     pub(super) fn outer(&self) -> Place {
         match self {
             Place::Peer(keyring, _) => Place::Keyring(keyring.clone()),

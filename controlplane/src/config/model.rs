@@ -59,7 +59,7 @@ impl Config {
     }
 }
 
-/// What `track OBJECT` watches.
+/// Object of `track OBJECT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tracked {
     /// `interface NAME line-protocol`: the kernel's side of the interface is up and somebody carries its frames
@@ -196,7 +196,7 @@ impl Group {
     pub const LEASE_LIMIT: u8 = 10;
     /// The priority of a group that sets none.
     pub const PRIORITY: u8 = 100;
-    /// What a tracked object takes off the priority when `decrement` is not given.
+    /// Decrement of a tracked object when `decrement` is not given.
     pub const DECREMENT: u8 = 10;
 
     /// The group's name: the configured one, else IOS's default `hsrp-<if>-<group>`.
@@ -289,7 +289,7 @@ pub struct KeyringPeer {
     pub remote: Option<Secret>,
 }
 
-/// How a side proves who it is.
+/// Authentication method of a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
     /// `pre-share`
@@ -346,7 +346,7 @@ impl Profile {
     pub const RECONNECT: u32 = 1800;
 }
 
-/// How the primary shares the redirects among the least loaded.
+/// Share-out of the redirects by the primary among the least loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
@@ -391,7 +391,7 @@ impl LoadSource {
 pub struct StaticGateway {
     /// 1-100
     pub priority: u8,
-    /// Whether and how its health is probed
+    /// Health probe
     pub probe: Option<Probe>,
 }
 
@@ -565,13 +565,13 @@ impl Cluster {
         usize::from(self.max_nodes.unwrap_or(10))
     }
 
-    /// How the redirects are shared.
+    /// Share-out of the redirects.
     #[must_use]
     pub fn selection(&self) -> Selection {
         self.selection.unwrap_or_default()
     }
 
-    /// Where this node's load comes from: strongSwan where nothing is said.
+    /// Source of this node's load: strongSwan where nothing is said.
     #[must_use]
     pub fn load_source(&self) -> LoadSource {
         self.load_source.clone().unwrap_or(LoadSource::Vici(None))

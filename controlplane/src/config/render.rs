@@ -10,7 +10,7 @@ use crate::types::{Authentication, Secret};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// Whether keys appear in the text.
+/// Visibility of keys in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// As they are: for the file

@@ -209,7 +209,7 @@ fn suspected(words: &[Token<'_>]) -> Option<(usize, usize)> {
     Some((from, usize::MAX))
 }
 
-/// Whether a secret may follow this word; `Some(Some(n))`: it starts within it, n characters from its beginning.
+/// Returns whether a secret may follow this word; `Some(Some(n))`: it starts within it, n characters from its beginning.
 fn introduced(word: &Token<'_>) -> Option<Option<usize>> {
     let lower = word.text.to_lowercase();
     if let Some(at) = lower.find(['=', ':']).filter(|_| HINTS.iter().any(|hint| lower.contains(hint))) {
@@ -249,7 +249,7 @@ fn behind_the_unknown(words: &[Token<'_>], mismatch: &Mismatch) -> Option<(usize
     Some((words.get(mismatch.depth + 1)?.column - 1, usize::MAX))
 }
 
-/// Whether a word is a keyword, abbreviated or with a slip or two.
+/// Returns whether a word is a keyword, abbreviated or with a slip or two.
 fn resembles_keyword(word: &str) -> bool {
     let lower = word.to_lowercase();
     let allowed = if lower.chars().count() < 6 { 1 } else { 2 };
@@ -271,7 +271,7 @@ pub fn mask_line(line: &str) -> Masked {
     Masker::anywhere().line(line)
 }
 
-/// Whether a line is a command of some mode.
+/// Returns whether a line is a command of some mode.
 #[must_use]
 pub fn is_understood(line: &str) -> bool {
     let plain = strip_prompt(line);

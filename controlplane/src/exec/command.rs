@@ -24,7 +24,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether only administrators may give it.
+    /// Returns whether only administrators may give it.
     #[must_use]
     pub fn changes(self) -> bool {
         match self {
@@ -39,7 +39,7 @@ impl Command {
         }
     }
 
-    /// Whether the shell takes it at `Device#` only.
+    /// Returns whether the shell takes it at `Device#` only.
     #[must_use]
     pub fn privileged(self) -> bool {
         match self {
@@ -92,7 +92,7 @@ pub enum Show {
 }
 
 impl Show {
-    /// Whether the shell takes it at `Device#` only.
+    /// Returns whether the shell takes it at `Device#` only.
     #[must_use]
     pub fn privileged(self) -> bool {
         matches!(self, Show::RunningConfig | Show::StartupConfig | Show::TechSupport)

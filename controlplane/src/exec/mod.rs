@@ -92,7 +92,7 @@ pub fn offers(line: &str, privileged: bool) -> Vec<Offer> {
 /// Reads a command, abbreviated as on IOS; `privileged`: at `Device#`.
 ///
 /// # Errors
-/// Where and why it is not understood.
+/// Place and reason of the error.
 pub fn parse(line: &str, privileged: bool) -> Result<Invocation, Mismatch> {
     let matched = if privileged { PRIVILEGED.parse(line)? } else { UNPRIVILEGED.parse(line)? };
     Ok(Invocation {

@@ -1,4 +1,4 @@
-//! What keywords mean where a command's own help does not say it: for `?`.
+//! Help texts of keywords for `?`, where a command's own help has none.
 
 /// Sorted by the word.
 const WORDS: &[(&str, &str)] = &[
@@ -100,7 +100,7 @@ const WORDS: &[(&str, &str)] = &[
     ("write", "write the configuration"),
 ];
 
-/// What the word means; `None` where the command's own help says it.
+/// Meaning of the word; `None` where the command's own help has it.
 pub(super) fn help(word: &str) -> Option<&'static str> {
     WORDS.binary_search_by_key(&word, |(word, _)| word).ok().map(|at| WORDS[at].1)
 }

@@ -51,7 +51,7 @@ pub fn summary(view: Option<&ClusterView>) -> String {
     out
 }
 
-/// What the published form has no place for, behind the table.
+/// Writes behind the table the lines that the published form has no place for.
 fn notes(view: &ClusterView) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {

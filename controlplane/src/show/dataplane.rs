@@ -321,7 +321,7 @@ fn bond(out: &mut String, id: &PortIdentity, members: &Members) {
     }
 }
 
-/// How the kernel shares a bifurcated port, and where its frames went.
+/// Sharing of a bifurcated port with the kernel, and the ways of its frames.
 fn sharing(out: &mut String, shared: &Shared, interface: &str, queues: &str) {
     let mode = match shared.by {
         SharedBy::FlowRules => {

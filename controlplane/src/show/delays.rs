@@ -11,7 +11,7 @@ pub struct DelayView {
     pub name: &'static str,
     /// The longest, in microseconds
     pub longest_us: u64,
-    /// When that was, in seconds before now; none: never
+    /// Age, s; none: never
     pub longest_ago_s: Option<u64>,
     /// Counts by length
     pub classes: Vec<DelayClass>,

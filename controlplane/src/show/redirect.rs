@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// What a request to one virtual address would get.
+/// Answer that a request to one virtual address would get.
 #[derive(Clone, Debug, Serialize)]
 pub struct RedirectView {
     /// The virtual address

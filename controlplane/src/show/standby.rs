@@ -92,7 +92,7 @@ pub struct TrackView {
     pub object: u16,
     /// It is configured and up
     pub up: bool,
-    /// What the priority loses when it is down; none: the group shuts down
+    /// Decrement of the priority while it is down; none: the group shuts down
     pub decrement: Option<u8>,
 }
 

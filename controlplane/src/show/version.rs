@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// What runs here, and since when.
+/// Versions and uptime.
 #[derive(Clone, Debug, Serialize)]
 pub struct VersionView {
     /// Version of usherd

@@ -4,7 +4,7 @@ use crate::config::builder::{Builder, Fault};
 use crate::config::mode::Mode;
 use crate::grammar::Matched;
 
-/// Whether a command does what it says yet.
+/// State of a command's implementation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::config) enum Effect {
     Now,
@@ -45,7 +45,7 @@ impl Command {
         Command { of_group: true, ..self }
     }
 
-    /// Whether a manual has it: neither a slip nor a bare `no` form.
+    /// Returns whether a manual has it: neither a slip nor a bare `no` form.
     pub(in crate::config) fn is_documented(&self) -> bool {
         self.effect != Effect::Slip && !self.syntax.is_empty()
     }

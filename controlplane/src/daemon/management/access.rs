@@ -38,7 +38,7 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Whether the secret of `enable` does not concern them.
+    /// Returns whether the secret of `enable` does not concern them.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.uid == 0

@@ -61,7 +61,7 @@ pub enum Call {
         base: u64,
         /// The configuration; `None`: it is the running one
         prepared: Option<Prepared>,
-        /// What was ordered, also where the configuration said so already
+        /// Orders in the lines, also where the configuration said so already
         orders: Vec<Order>,
         /// Receives the configuration before, or that the running one is another by now
         installed: oneshot::Sender<Result<Running, Moved>>,
@@ -78,7 +78,7 @@ pub struct Settings {
     pub file: PathBuf,
     /// The interfaces of the profile's ports
     pub binding: Arc<Binding>,
-    /// How many ports there are
+    /// Number of ports
     pub ports: usize,
     /// The running configuration
     pub running: watch::Receiver<Running>,

@@ -91,7 +91,7 @@ impl Server {
         Ok(Reply { code: Some(Code::PasswordNeeded), ..Reply::text(false, "password") })
     }
 
-    /// Whether the session may change something: administrators may, and where an enable secret is configured they
+    /// Checks that the session may change something: administrators may, and where an enable secret is configured they
     /// have to give it first, whatever way they come. Root is exempt: it can read and replace the secret anyway.
     fn may_change(&self, session: &Session) -> Result<(), Reply> {
         only_administrators(session)?;

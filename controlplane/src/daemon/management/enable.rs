@@ -82,7 +82,7 @@ impl Passwords {
     }
 }
 
-/// Whether a password is the one of this hash of SHA-crypt.
+/// Compares a password with a hash of SHA-crypt.
 fn verify(hash: &str, password: &str) -> bool {
     use sha_crypt::PasswordVerifier as _;
     sha_crypt::ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok()

@@ -241,7 +241,7 @@ fn marks_names_and_notes_keep_the_columns() {
     assert!(stats.ends_with("(no redirect support):\n  198.51.100.7 alice\n  and 1 more\n"), "{stats}");
 }
 
-/// What a script that reads the published samples looks for: of a row, the gateway, role, age, priority, load, SAs and
+/// Fields that a script looks for, written for the published samples: of a row, the gateway, role, age, priority, load, SAs and
 /// name; of a details row, the gateway, priority and six percentages.
 #[test]
 fn a_regular_expression_of_the_samples_reads_every_row_of_ours() {

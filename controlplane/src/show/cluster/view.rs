@@ -4,7 +4,7 @@ use crate::types::Percent;
 use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 
-/// What this node is for the cluster.
+/// Role of this node in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterRole {
@@ -31,7 +31,7 @@ impl ClusterRole {
 /// The cluster as this node sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClusterView {
-    /// What this node is
+    /// Role of this node
     pub role: ClusterRole,
     /// `Up` or `Down`
     pub status: &'static str,
@@ -39,7 +39,7 @@ pub struct ClusterView {
     pub reasons: Vec<String>,
     /// Living nodes other than the primary, each counted once whatever its addresses
     pub secondaries: usize,
-    /// Who answers at the virtual address: this node, or on a secondary whoever acknowledged last
+    /// Primary: this node, or on a secondary whoever acknowledged last
     pub primary: Option<IpAddr>,
     /// Milliseconds since the primary acknowledged; 0 on the primary. What is older than `hold_time_ms` is not relied on.
     /// `None`: this node has no table
@@ -69,11 +69,11 @@ pub struct ClusterView {
     pub surge_ms: Option<u64>,
     /// Members whose sessions are being moved away
     pub drains: Vec<DrainView>,
-    /// What was counted since usherd started
+    /// Events since the last `clear counters`
     pub counters: Vec<CounterView>,
     /// Requests that were not redirected, by reason
     pub not_redirected: Vec<CounterView>,
-    /// What runs, yet perhaps not as meant
+    /// Warnings: it runs, yet perhaps not as meant
     pub notes: Vec<String>,
 }
 
@@ -90,27 +90,27 @@ pub struct RefusalView {
     pub age_ms: u64,
 }
 
-/// What this node is in one HSRP group of the cluster.
+/// Role of this node in one HSRP group of the cluster.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupRoleView {
     /// `standby G name`
     pub name: String,
     /// Its virtual addresses
     pub addresses: Vec<IpAddr>,
-    /// What this node is there
+    /// Role of this node there
     pub role: ClusterRole,
 }
 
 /// A number that only grows.
 #[derive(Clone, Debug, Serialize)]
 pub struct CounterView {
-    /// What is counted
+    /// Name
     pub name: String,
-    /// How many
+    /// Number
     pub total: u64,
 }
 
-/// What a gateway is.
+/// Role of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayRole {
@@ -132,7 +132,7 @@ impl GatewayRole {
     }
 }
 
-/// What stands before a gateway in the table.
+/// Mark before a gateway in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Mark {
     /// The least loaded of all
@@ -149,15 +149,15 @@ pub enum Mark {
 /// A gateway of the cluster.
 #[derive(Clone, Debug, Serialize)]
 pub struct GatewayView {
-    /// Where clients are sent
+    /// Address that clients are sent to
     pub address: IpAddr,
     /// The node that it is an address of: the lowest of its addresses
     pub node: IpAddr,
-    /// What it is
+    /// Role
     pub role: GatewayRole,
     /// Heard within the hold time, or its probe answers
     pub alive: bool,
-    /// What stands before it
+    /// Mark
     pub mark: Option<Mark>,
     /// Why no client is sent there, in a few words
     pub reason: Option<String>,
@@ -166,7 +166,7 @@ pub struct GatewayView {
     pub last_seen_ms: Option<u64>,
     /// 1-100
     pub priority: u8,
-    /// What it last reported; `None`: nothing yet, or a static gateway
+    /// Last report; `None`: none yet, or a static gateway
     pub load: Option<LoadView>,
     /// `fqdn`; empty for none
     pub fqdn: String,
@@ -214,7 +214,7 @@ fn number<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::E
     serializer.serialize_f64(f64::from(percent.as_hundredths()) / 100.0)
 }
 
-/// How far a member is with moving its sessions away.
+/// Progress of a drain.
 #[derive(Clone, Debug, Serialize)]
 pub struct DrainView {
     /// The node: the lowest of its addresses
