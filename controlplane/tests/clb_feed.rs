@@ -1,6 +1,6 @@
 //! The load feed over loopback: members and a primary, and what a LAN can do to them.
 
-use controlplane::clb::channel::{Came, Channel, ChannelError, MAX_MEMBER_FRAME, Secret};
+use controlplane::clb::channel::{Channel, ChannelError, ChannelEvent, MAX_MEMBER_FRAME, Secret};
 use controlplane::clb::feed::limits;
 use controlplane::clb::feed::{Client, ClientSettings, Closed, FeedEvent, Server, ServerSettings, Stats};
 use controlplane::clb::load::Rules;
@@ -178,8 +178,8 @@ impl Raw {
         Raw { stream, channel }
     }
 
-    /// Connected, opened, and seated by its hello.
-    async fn seated(to: SocketAddr, from: IpAddr, key: Option<&Secret>) -> Raw {
+    /// Connected, opened, and joined by its hello.
+    async fn joined(to: SocketAddr, from: IpAddr, key: Option<&Secret>) -> Raw {
         let mut raw = Raw::calling(to, from, from, key).await;
         raw.open().await.unwrap();
         raw.say(&hello_of(from)).await;
@@ -211,7 +211,7 @@ impl Raw {
     async fn hear(&mut self) -> Option<Message> {
         loop {
             match self.channel.next().unwrap() {
-                Some(Came::Frame(frame)) => return parse(frame).unwrap().message,
+                Some(ChannelEvent::Frame(frame)) => return parse(frame).unwrap().message,
                 Some(_) => {}
                 None => self.more().await.ok()?,
             }
@@ -394,7 +394,7 @@ async fn a_member_reports_only_for_the_address_that_it_connects_from() {
     assert_eq!(raw.open().await, Err(Some(ChannelError::Translated(member(2)))));
     closed(&keyed, "wrong-address", 1).await;
     // And a hello later on is held to it as well.
-    let mut raw = Raw::seated(keyed.local_address(), member(1), key("k").as_ref()).await;
+    let mut raw = Raw::joined(keyed.local_address(), member(1), key("k").as_ref()).await;
     raw.say(&hello_of(member(3))).await;
     closed(&keyed, "wrong-address", 2).await;
 }
@@ -407,20 +407,20 @@ async fn what_a_member_has_no_business_to_send_has_a_name() {
     early.open().await.unwrap();
     early.say(&Message::Update(report(1))).await;
     closed(&server, "out-of-place", 1).await;
-    let mut acknowledging = Raw::seated(to, member(1), None).await;
+    let mut acknowledging = Raw::joined(to, member(1), None).await;
     acknowledging.say(&ack(1)).await;
     assert_eq!(down(&mut at_primary, member(1)).await, Closed::OutOfPlace("an acknowledgement"));
-    let mut garbled = Raw::seated(to, member(1), None).await;
+    let mut garbled = Raw::joined(to, member(1), None).await;
     garbled.frame(&[0xff; 40]).await;
     let reason = down(&mut at_primary, member(1)).await;
     assert!(matches!(reason, Closed::Wire(WireError::Undecodable(_))), "{reason}");
-    let mut long = Raw::seated(to, member(1), None).await;
+    let mut long = Raw::joined(to, member(1), None).await;
     long.frame(&vec![0; MAX_MEMBER_FRAME + 1]).await;
     assert_eq!(down(&mut at_primary, member(1)).await.name(), "oversize");
     let mut other = connect(member(2), to).await.unwrap();
     other.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     closed(&server, "stranger", 1).await;
-    let mut leaving = Raw::seated(to, member(1), None).await;
+    let mut leaving = Raw::joined(to, member(1), None).await;
     leaving.say(&Message::Bye { reason: "reload".to_owned() }).await;
     assert_eq!(down(&mut at_primary, member(1)).await, Closed::Bye("reload".to_owned()));
 }
@@ -428,7 +428,7 @@ async fn what_a_member_has_no_business_to_send_has_a_name() {
 #[tokio::test]
 async fn what_a_newer_node_adds_is_skipped_and_the_connection_stays() {
     let (server, mut at_primary) = server(server_settings(key("k")));
-    let mut newer = Raw::seated(server.local_address(), member(1), key("k").as_ref()).await;
+    let mut newer = Raw::joined(server.local_address(), member(1), key("k").as_ref()).await;
     // Version 9, body 12.
     newer.frame(&[8, 9, 0x62, 3, 1, 2, 3]).await;
     let mut update = Vec::new();
@@ -462,8 +462,8 @@ async fn what_a_newer_node_adds_is_skipped_and_the_connection_stays() {
 #[tokio::test]
 async fn a_second_connection_replaces_the_first_only_with_the_key() {
     let (plain, mut events) = server(server_settings(None));
-    let mut first = Raw::seated(plain.local_address(), member(1), None).await;
-    let mut second = Raw::seated(plain.local_address(), member(1), None).await;
+    let mut first = Raw::joined(plain.local_address(), member(1), None).await;
+    let mut second = Raw::joined(plain.local_address(), member(1), None).await;
     closed(&plain, "taken", 1).await;
     assert!(matches!(second.hear().await, Some(Message::Bye { .. })));
     first.say(&Message::Update(report(1))).await;
@@ -477,13 +477,13 @@ async fn a_second_connection_replaces_the_first_only_with_the_key() {
     }
     // Once the first has been silent for two of its hellos, the second may have the place.
     tokio::time::sleep(Duration::from_millis(250)).await;
-    let _third = Raw::seated(plain.local_address(), member(1), None).await;
+    let _third = Raw::joined(plain.local_address(), member(1), None).await;
     assert_eq!(down(&mut events, member(1)).await, Closed::Replaced);
     assert!(matches!(next(&mut events).await, FeedEvent::MemberUp { .. }));
 
     let (keyed, mut events) = server(server_settings(key("k")));
-    let _first = Raw::seated(keyed.local_address(), member(1), key("k").as_ref()).await;
-    let _second = Raw::seated(keyed.local_address(), member(1), key("k").as_ref()).await;
+    let _first = Raw::joined(keyed.local_address(), member(1), key("k").as_ref()).await;
+    let _second = Raw::joined(keyed.local_address(), member(1), key("k").as_ref()).await;
     assert_eq!(down(&mut events, member(1)).await, Closed::Replaced);
     assert!(matches!(next(&mut events).await, FeedEvent::MemberUp { .. }));
     assert_eq!(keyed.stats().members, 1);
@@ -500,9 +500,9 @@ async fn the_table_the_link_and_the_clock_turn_connections_away() {
     };
     let (server, mut events) = server(settings);
     let to = server.local_address();
-    let _first = Raw::seated(to, member(1), None).await;
-    let _second = Raw::seated(to, member(2), None).await;
-    let mut third = Raw::seated(to, member(3), None).await;
+    let _first = Raw::joined(to, member(1), None).await;
+    let _second = Raw::joined(to, member(2), None).await;
+    let mut third = Raw::joined(to, member(3), None).await;
     closed(&server, "full", 1).await;
     let Some(Message::Bye { reason }) = third.hear().await else { panic!("no reason given") };
     assert!(reason.contains("2 members") && reason.contains("max-nodes"), "{reason}");
@@ -591,7 +591,7 @@ fn crowded(seq: u64, members: &Members) -> Message {
 #[tokio::test]
 async fn a_member_that_does_not_read_is_closed_and_the_others_do_not_wait() {
     let (server, mut at_primary) = server(server_settings(key("k")));
-    let _deaf = Raw::seated(server.local_address(), member(1), key("k").as_ref()).await;
+    let _deaf = Raw::joined(server.local_address(), member(1), key("k").as_ref()).await;
     let (client, mut at_member) = client(server.local_address(), 2, key("k"));
     assert!(matches!(next(&mut at_member).await, FeedEvent::PrimaryUp { .. }));
     client.send(hello());

@@ -1,7 +1,7 @@
 //! Fuzz targets over what the LAN sends to the load feed. As tests they run for a moment with random input; a
 //! coverage-guided engine drives the same targets: `cargo bolero test -p controlplane --test clb_fuzz fuzz_frame`.
 
-use controlplane::clb::channel::{Came, Channel, Secret};
+use controlplane::clb::channel::{Channel, ChannelEvent, Secret};
 use controlplane::clb::load::Rules;
 use controlplane::clb::member::Report;
 use controlplane::clb::orders::{Orders, Register};
@@ -88,9 +88,9 @@ fn drive(mut channel: Channel, bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
         loop {
             match channel.next() {
                 Ok(None) => break,
-                Ok(Some(Came::Knock)) => channel.answer(&mut out).unwrap(),
-                Ok(Some(Came::Open)) => {}
-                Ok(Some(Came::Frame(frame))) => frames.push(frame.to_vec()),
+                Ok(Some(ChannelEvent::Handshake)) => channel.answer(&mut out).unwrap(),
+                Ok(Some(ChannelEvent::Open)) => {}
+                Ok(Some(ChannelEvent::Frame(frame))) => frames.push(frame.to_vec()),
                 Err(_) => return frames,
             }
         }
@@ -133,11 +133,11 @@ fn fuzz_changed_stream() {
         let mut member = Channel::member(Some(&secret), MEMBER, &mut out).unwrap();
         let mut primary = Channel::primary(Some(&secret), MEMBER);
         primary.receive(&out);
-        assert_eq!(primary.next(), Ok(Some(Came::Knock)));
+        assert_eq!(primary.next(), Ok(Some(ChannelEvent::Handshake)));
         let mut answer = Vec::new();
         primary.answer(&mut answer).unwrap();
         member.receive(&answer);
-        assert_eq!(member.next(), Ok(Some(Came::Open)));
+        assert_eq!(member.next(), Ok(Some(ChannelEvent::Open)));
         let mut bytes = Vec::new();
         sent.iter().for_each(|frame| member.seal(frame, &mut bytes).unwrap());
         for change in changes.chunks_exact(3) {

@@ -171,7 +171,7 @@ fn a_member_that_is_cleared_comes_back_only_if_it_lives() {
     assert!(log.contains("entered: clear crypto ikev2 cluster member dead"), "{log}");
 }
 
-/// `member ADDRESS`: whoever is not named gets no seat, also with the key.
+/// `member ADDRESS`: whoever is not named is refused, also with the key.
 #[test]
 fn a_member_that_is_not_named_is_refused_and_both_sides_say_so() {
     let named = KEYED.to_owned() + " member 10.0.0.1\n member 10.0.0.3\n";

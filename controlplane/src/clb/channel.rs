@@ -146,7 +146,7 @@ enum State {
     /// The primary waits for the member's opening; the keys that it accepts
     Listening(Vec<Secret>),
     /// The primary has read it, and has not answered
-    Knocked(Option<Box<HandshakeState>>),
+    Answering(Option<Box<HandshakeState>>),
     /// Frames flow
     Open(Option<Box<TransportState>>),
 }
@@ -165,12 +165,12 @@ pub struct Channel {
     opened: Vec<u8>,
 }
 
-/// What came of the bytes received.
+/// Result of the bytes received.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Came<'a> {
-    /// At the primary: the member's opening is good. [`Channel::answer`] it; that is where the costly part of the
+pub enum ChannelEvent<'a> {
+    /// At the primary: the member's handshake is good. [`Channel::answer`] it; that is where the costly part of the
     /// cryptography is done
-    Knock,
+    Handshake,
     /// At the member: the channel is open
     Open,
     /// A frame
@@ -267,11 +267,11 @@ impl Channel {
     /// # Errors
     /// Why the channel ends; it is not to be used any more.
     #[expect(clippy::should_implement_trait, reason = "what it returns borrows from the channel")]
-    pub fn next(&mut self) -> Result<Option<Came<'_>>, ChannelError> {
+    pub fn next(&mut self) -> Result<Option<ChannelEvent<'_>>, ChannelError> {
         match self.state {
-            State::Listening(_) => self.knock(),
-            State::Calling(_) => self.welcome(),
-            State::Knocked(_) => Ok(None),
+            State::Listening(_) => self.read_handshake(),
+            State::Calling(_) => self.read_answer(),
+            State::Answering(_) => Ok(None),
             State::Open(_) => self.frame(),
         }
     }
@@ -293,8 +293,8 @@ impl Channel {
         }
     }
 
-    /// The primary reads the member's opening.
-    fn knock(&mut self) -> Result<Option<Came<'_>>, ChannelError> {
+    /// Reads the member's handshake at the primary.
+    fn read_handshake(&mut self) -> Result<Option<ChannelEvent<'_>>, ChannelError> {
         let Some(hail) = self.hail()? else { return Ok(None) };
         let State::Listening(secrets) = &self.state else { return Ok(None) };
         let (length, noise) = if secrets.is_empty() {
@@ -319,17 +319,17 @@ impl Channel {
             (OPENING + FIRST, Some(Box::new(noise)))
         };
         self.read += length;
-        self.state = State::Knocked(noise);
-        Ok(Some(Came::Knock))
+        self.state = State::Answering(noise);
+        Ok(Some(ChannelEvent::Handshake))
     }
 
-    /// The primary's answer to [`Came::Knock`], appended to `out`; frames may flow then. With a key this is one key
+    /// The primary's answer to [`ChannelEvent::Handshake`], appended to `out`; frames may flow then. With a key this is one key
     /// generation and one Diffie-Hellman, about 0.1 ms.
     ///
     /// # Errors
     /// When the cryptography fails.
     pub fn answer(&mut self, out: &mut Vec<u8>) -> Result<(), ChannelError> {
-        let State::Knocked(noise) = &mut self.state else { return Ok(()) };
+        let State::Answering(noise) = &mut self.state else { return Ok(()) };
         let hail = opening(self.keyed, verdict::WELCOME);
         let transport = match noise.take() {
             None => None,
@@ -360,11 +360,11 @@ impl Channel {
             Some(ChannelError::WrongAddress(_)) => verdict::WRONG_ADDRESS,
             _ => return None,
         };
-        matches!(self.state, State::Listening(_) | State::Knocked(_)).then(|| opening(self.keyed, verdict))
+        matches!(self.state, State::Listening(_) | State::Answering(_)).then(|| opening(self.keyed, verdict))
     }
 
-    /// The member reads the primary's opening.
-    fn welcome(&mut self) -> Result<Option<Came<'_>>, ChannelError> {
+    /// Reads the primary's answer at the member.
+    fn read_answer(&mut self) -> Result<Option<ChannelEvent<'_>>, ChannelError> {
         let Some(hail) = self.hail()? else { return Ok(None) };
         match hail[6] {
             verdict::WELCOME => {}
@@ -385,10 +385,10 @@ impl Channel {
         };
         self.read += length;
         self.state = State::Open(transport);
-        Ok(Some(Came::Open))
+        Ok(Some(ChannelEvent::Open))
     }
 
-    fn frame(&mut self) -> Result<Option<Came<'_>>, ChannelError> {
+    fn frame(&mut self) -> Result<Option<ChannelEvent<'_>>, ChannelError> {
         let State::Open(transport) = &mut self.state else { return Ok(None) };
         let Some(length) = self.inbound.get(self.read..self.read + 2) else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
@@ -400,11 +400,11 @@ impl Channel {
         let Some(frame) = self.inbound.get(start..start + length) else { return Ok(None) };
         self.read = start + length;
         match transport {
-            None => Ok(Some(Came::Frame(frame))),
+            None => Ok(Some(ChannelEvent::Frame(frame))),
             Some(transport) => {
                 self.opened.resize(length, 0);
                 match transport.read_message(frame, &mut self.opened) {
-                    Ok(opened) => Ok(Some(Came::Frame(&self.opened[..opened]))),
+                    Ok(opened) => Ok(Some(ChannelEvent::Frame(&self.opened[..opened]))),
                     Err(_) => Err(diagnose(transport, frame, &mut self.opened)),
                 }
             }
@@ -485,7 +485,7 @@ mod tests {
     fn answered(primary: &mut Channel, opening: &[u8]) -> Result<Vec<u8>, ChannelError> {
         let mut out = Vec::new();
         primary.receive(opening);
-        while primary.next()? == Some(Came::Knock) {
+        while primary.next()? == Some(ChannelEvent::Handshake) {
             primary.answer(&mut out)?;
         }
         Ok(out)
@@ -497,7 +497,7 @@ mod tests {
         let mut member = Channel::member(secret, MEMBER, &mut opening).unwrap();
         let mut primary = Channel::primary(secret, MEMBER);
         member.receive(&answered(&mut primary, &opening).unwrap());
-        assert_eq!(member.next(), Ok(Some(Came::Open)));
+        assert_eq!(member.next(), Ok(Some(ChannelEvent::Open)));
         assert!(member.is_open() && primary.is_open());
         (member, primary)
     }
@@ -531,7 +531,7 @@ mod tests {
                 let mut came = Vec::new();
                 for part in bytes.chunks(size) {
                     primary.receive(part);
-                    while let Some(Came::Frame(frame)) = primary.next().unwrap() {
+                    while let Some(ChannelEvent::Frame(frame)) = primary.next().unwrap() {
                         came.push(frame.to_vec());
                     }
                 }
@@ -540,7 +540,7 @@ mod tests {
             }
             let acknowledgement = vec![9; MAX_FRAME];
             member.receive(&sealed(&mut primary, &acknowledgement));
-            assert_eq!(member.next(), Ok(Some(Came::Frame(&acknowledgement[..]))));
+            assert_eq!(member.next(), Ok(Some(ChannelEvent::Frame(&acknowledgement[..]))));
         }
     }
 
@@ -645,7 +645,7 @@ mod tests {
         let mut member = Channel::member(secret.as_ref(), MEMBER, &mut record).unwrap();
         let mut primary = Channel::primary(secret.as_ref(), MEMBER);
         member.receive(&answered(&mut primary, &record).unwrap());
-        assert_eq!(member.next(), Ok(Some(Came::Open)));
+        assert_eq!(member.next(), Ok(Some(ChannelEvent::Open)));
         let hello = sealed(&mut member, b"hello");
         let mut again = Channel::primary(secret.as_ref(), MEMBER);
         answered(&mut again, &record).unwrap();

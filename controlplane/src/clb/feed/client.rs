@@ -2,8 +2,8 @@
 
 use super::super::channel::{Channel, Secret};
 use super::super::wire::Message;
+use super::connection::{Connection, Step};
 use super::limits::{self, Bucket, Lines};
-use super::line::{Line, Step};
 use super::{Closed, FeedEvent};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::hash::{BuildHasher as _, RandomState};
@@ -175,44 +175,45 @@ async fn attempt(
         Ok(channel) => channel,
         Err(error) => return error.into(),
     };
-    let mut line = Line::new(stream, channel, opening);
-    let talked = talk(&mut line, settings, messages, events, up_since, lines).await;
-    let closed = match talked {
+    let mut connection = Connection::new(stream, channel, opening);
+    let ended = exchange(&mut connection, settings, messages, events, up_since, lines).await;
+    let closed = match ended {
         Err(closed) => closed,
         Ok(never) => match never {},
     };
-    line.part(&closed).await;
+    connection.close(&closed).await;
     closed
 }
 
-async fn talk(
-    line: &mut Line,
+/// Exchanges messages with the primary until the connection ends.
+async fn exchange(
+    connection: &mut Connection,
     settings: &ClientSettings,
     messages: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<FeedEvent>,
     up_since: &mut Option<Instant>,
     lines: &mut Lines,
 ) -> Result<std::convert::Infallible, Closed> {
-    let deaf = |_| Closed::Local("nobody listens to the feed".to_owned());
+    let no_receiver = |_| Closed::Local("nobody listens to the feed".to_owned());
     let mut rate = Bucket::new(limits::MESSAGES_A_SECOND, limits::MESSAGES_AT_ONCE);
     let mut until = Instant::now() + settings.connect;
     // Until the channel is open nothing is taken from the queue.
     let (_closed_queue, mut nothing) = mpsc::channel(1);
     loop {
-        match line.step()? {
-            Step::Knock => {}
+        match connection.step()? {
+            Step::Handshake => {}
             Step::Open => {
                 while messages.try_recv().is_ok() {}
                 *up_since = Some(Instant::now());
                 until = Instant::now() + settings.idle;
-                let authenticated = line.channel.keyed();
-                events.send(FeedEvent::PrimaryUp { authenticated }).await.map_err(deaf)?;
+                let authenticated = connection.channel.keyed();
+                events.send(FeedEvent::PrimaryUp { authenticated }).await.map_err(no_receiver)?;
             }
             Step::More => {
-                let open = line.channel.is_open();
+                let open = connection.channel.is_open();
                 let queue = if open { &mut *messages } else { &mut nothing };
                 let late = Closed::Idle(if open { settings.idle } else { settings.connect });
-                if let Some(command) = line.turn(queue, until, late).await? {
+                if let Some(command) = connection.wait(queue, until, late).await? {
                     let mut message = match command {
                         Command::Send(message) => message,
                         Command::Close(reason) => return Err(Closed::Local(reason)),
@@ -220,7 +221,7 @@ async fn talk(
                     if let Message::Hello(hello) = &mut message {
                         hello.address = settings.from;
                     }
-                    if let Err(error) = line.push(&message)?
+                    if let Err(error) = connection.push(&message)?
                         && lines.allow("unsendable").is_some()
                     {
                         tracing::warn!("%CLB-4-FEED: a message to the primary is not sent: {error}");
@@ -237,8 +238,11 @@ async fn talk(
                     None => {}
                     Some(Message::Bye { reason }) => return Err(Closed::Bye(reason)),
                     Some(message @ Message::Ack(_)) => {
-                        let authenticated = line.channel.keyed();
-                        events.send(FeedEvent::FromPrimary { authenticated, message }).await.map_err(deaf)?;
+                        let authenticated = connection.channel.keyed();
+                        events
+                            .send(FeedEvent::FromPrimary { authenticated, message })
+                            .await
+                            .map_err(no_receiver)?;
                     }
                     Some(_) => return Err(Closed::OutOfPlace("a member's message")),
                 }

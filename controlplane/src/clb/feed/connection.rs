@@ -1,6 +1,6 @@
-//! One connection, as both sides drive it: a stream, its channel, and what waits to be written.
+//! A TCP connection with its channel and the bytes that wait to be written, as both sides drive it.
 
-use super::super::channel::{Came, Channel};
+use super::super::channel::{Channel, ChannelEvent};
 use super::super::wire::{self, Message, Parsed, WireError};
 use super::{Closed, limits};
 use std::pin::Pin;
@@ -14,10 +14,10 @@ const READ: usize = 4096;
 /// So much may wait to be written while more is put behind it.
 const TOGETHER: usize = 4096;
 
-/// What came of the bytes that are here.
+/// Result of the bytes that are here.
 pub(super) enum Step {
-    /// At the primary: the member's opening is good, and waits for an answer
-    Knock,
+    /// At the primary: the member's handshake is good, and waits for an answer
+    Handshake,
     /// At the member: frames may flow
     Open,
     /// A frame
@@ -26,7 +26,8 @@ pub(super) enum Step {
     More,
 }
 
-pub(super) struct Line {
+/// A connection of either side.
+pub(super) struct Connection {
     stream: TcpStream,
     pub(super) channel: Channel,
     /// Bytes on their way out, of which `sent` are gone
@@ -40,13 +41,13 @@ pub(super) struct Line {
     scratch: Box<[u8]>,
 }
 
-impl Line {
+impl Connection {
     /// `opening`: what is to be sent first.
-    pub(super) fn new(stream: TcpStream, channel: Channel, opening: Vec<u8>) -> Line {
+    pub(super) fn new(stream: TcpStream, channel: Channel, opening: Vec<u8>) -> Connection {
         let scratch = vec![0; READ].into_boxed_slice();
         let since = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until(since));
-        Line { stream, channel, out: opening, sent: 0, since, alarm, plain: Vec::new(), scratch }
+        Connection { stream, channel, out: opening, sent: 0, since, alarm, plain: Vec::new(), scratch }
     }
 
     /// Whether everything has been written to the socket.
@@ -58,13 +59,13 @@ impl Line {
     pub(super) fn step(&mut self) -> Result<Step, Closed> {
         Ok(match self.channel.next()? {
             None => Step::More,
-            Some(Came::Knock) => Step::Knock,
-            Some(Came::Open) => Step::Open,
-            Some(Came::Frame(frame)) => Step::Frame(wire::parse(frame)?),
+            Some(ChannelEvent::Handshake) => Step::Handshake,
+            Some(ChannelEvent::Open) => Step::Open,
+            Some(ChannelEvent::Frame(frame)) => Step::Frame(wire::parse(frame)?),
         })
     }
 
-    /// Answers [`Step::Knock`].
+    /// Answers [`Step::Handshake`].
     pub(super) fn answer(&mut self) -> Result<(), Closed> {
         self.since = Instant::now();
         Ok(self.channel.answer(&mut self.out)?)
@@ -87,7 +88,7 @@ impl Line {
     /// what waits meanwhile: what is to be said at once, as a hello and an update, leaves in one segment.
     ///
     /// `until`: `late` is the reason when this moment comes first.
-    pub(super) async fn turn<C>(
+    pub(super) async fn wait<C>(
         &mut self,
         queue: &mut mpsc::Receiver<C>,
         until: Instant,
@@ -130,8 +131,8 @@ impl Line {
         }
     }
 
-    /// The last words: why the connection is closed, to a peer that may want to know, as far as they leave in time.
-    pub(super) async fn part(&mut self, closed: &Closed) {
+    /// Closes the connection: sends the reason to a peer that may want to know it, as far as that leaves in time.
+    pub(super) async fn close(&mut self, closed: &Closed) {
         let reason = match closed {
             // A slow reader's bytes are not left to the kernel.
             Closed::SlowReader => return drop(self.stream.set_zero_linger()),

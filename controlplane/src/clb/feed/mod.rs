@@ -6,8 +6,8 @@
 //! members, messages a second of a member, bytes that wait for a slow reader, and log lines.
 
 mod client;
+mod connection;
 pub mod limits;
-mod line;
 mod server;
 
 pub use client::{Client, ClientSettings};

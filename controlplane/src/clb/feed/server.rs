@@ -2,8 +2,8 @@
 
 use super::super::channel::{Channel, ChannelError, Secret};
 use super::super::wire::{Hello, Message};
+use super::connection::{Connection, Step};
 use super::limits::{self, Bucket, Lines, Sources};
-use super::line::{Line, Step};
 use super::{Closed, FeedError, FeedEvent};
 use crate::types::Prefix;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -83,13 +83,14 @@ enum Command {
 struct Pending {
     id: u64,
     source: IpAddr,
-    /// Its opening was good: with a key, it comes from one who holds it or has recorded it
-    knocked: bool,
+    /// Its handshake was good: with a key, it comes from one who holds it or has recorded it
+    opened: bool,
     abort: AbortHandle,
 }
 
+/// The connection of a member that has said hello, as the server holds it.
 #[derive(Debug)]
-struct Seat {
+struct SessionHandle {
     id: u64,
     queue: mpsc::Sender<Command>,
     abort: AbortHandle,
@@ -100,7 +101,7 @@ struct Seat {
 #[derive(Debug)]
 struct State {
     pending: VecDeque<Pending>,
-    members: BTreeMap<IpAddr, Seat>,
+    members: BTreeMap<IpAddr, SessionHandle>,
     sources: Sources,
     openings: Bucket,
     lines: Lines,
@@ -187,8 +188,8 @@ impl Server {
     /// wait for it already; if it goes on not reading it is closed.
     pub fn send(&self, peer: IpAddr, message: Message) -> bool {
         let mut state = self.shared.state();
-        let seat = state.members.get(&peer);
-        let sent = seat.is_some_and(|seat| seat.queue.try_send(Command::Send(message)).is_ok());
+        let session = state.members.get(&peer);
+        let sent = session.is_some_and(|session| session.queue.try_send(Command::Send(message)).is_ok());
         if sent {
             state.stats.sent += 1;
         } else {
@@ -199,8 +200,8 @@ impl Server {
 
     /// Says goodbye to a member and closes; its `MemberDown` follows.
     pub fn close(&self, peer: IpAddr, reason: &str) {
-        if let Some(seat) = self.shared.state().members.get(&peer) {
-            let _ = seat.queue.try_send(Command::Close(reason.to_owned()));
+        if let Some(session) = self.shared.state().members.get(&peer) {
+            let _ = session.queue.try_send(Command::Close(reason.to_owned()));
         }
     }
 
@@ -210,8 +211,8 @@ impl Server {
         {
             let mut state = self.shared.state();
             state.stopping = Some(reason.to_owned());
-            for seat in state.members.values() {
-                let _ = seat.queue.try_send(Command::Close(reason.to_owned()));
+            for session in state.members.values() {
+                let _ = session.queue.try_send(Command::Close(reason.to_owned()));
             }
         }
         // A connection is one of its tasks until its last words have left.
@@ -262,7 +263,7 @@ impl State {
             self.push_out(oldest);
         }
         while self.pending.len() >= limits::MAX_PENDING {
-            let oldest = self.pending.iter().position(|pending| !pending.knocked).or(Some(0));
+            let oldest = self.pending.iter().position(|pending| !pending.opened).or(Some(0));
             self.push_out(oldest);
         }
     }
@@ -326,12 +327,12 @@ fn admit(
     state.make_room(peer);
     let id = state.next_id;
     state.next_id += 1;
-    let abort = tasks.spawn(connection(stream, peer, id, shared.clone(), events.clone()));
-    state.pending.push_back(Pending { id, source: peer, knocked: false, abort });
+    let abort = tasks.spawn(serve(stream, peer, id, shared.clone(), events.clone()));
+    state.pending.push_back(Pending { id, source: peer, opened: false, abort });
 }
 
-/// One connection, from its opening to its end.
-async fn connection(
+/// Serves one connection, from its handshake to its end.
+async fn serve(
     stream: TcpStream,
     peer: IpAddr,
     id: u64,
@@ -339,16 +340,17 @@ async fn connection(
     events: mpsc::Sender<FeedEvent>,
 ) {
     let channel = Channel::primary(&shared.settings.keys, peer);
-    let mut talk = Talk { line: Line::new(stream, channel, Vec::new()), peer, id, shared, events };
-    let closed = match talk.run().await {
+    let mut session =
+        Session { connection: Connection::new(stream, channel, Vec::new()), peer, id, shared, events };
+    let closed = match session.run().await {
         Err(closed) => closed,
         Ok(never) => match never {},
     };
     let was_member = {
-        let shared = &talk.shared;
+        let shared = &session.shared;
         let mut state = shared.state();
         state.forget(id);
-        let was_member = state.members.get(&peer).is_some_and(|seat| seat.id == id);
+        let was_member = state.members.get(&peer).is_some_and(|session| session.id == id);
         if was_member {
             state.members.remove(&peer);
         }
@@ -356,33 +358,34 @@ async fn connection(
         was_member
     };
     if was_member {
-        let _ = talk.tell(FeedEvent::MemberDown { peer, reason: closed.clone() }).await;
+        let _ = session.report(FeedEvent::MemberDown { peer, reason: closed.clone() }).await;
     }
-    talk.line.part(&closed).await;
+    session.connection.close(&closed).await;
 }
 
-struct Talk {
-    line: Line,
+/// A connection with one peer, as its task runs it.
+struct Session {
+    connection: Connection,
     peer: IpAddr,
     id: u64,
     shared: Arc<Shared>,
     events: mpsc::Sender<FeedEvent>,
 }
 
-impl Talk {
+impl Session {
     async fn run(&mut self) -> Result<std::convert::Infallible, Closed> {
         let (queue, mut commands) = mpsc::channel(limits::QUEUE);
         let mut until = Instant::now() + limits::OPENING;
-        let mut seated = false;
+        let mut joined = false;
         loop {
-            match self.line.step()? {
-                Step::Knock => self.answer().await?,
+            match self.connection.step()? {
+                Step::Handshake => self.answer().await?,
                 Step::Open => {}
                 Step::More => {
-                    let late = if seated { Closed::Idle(self.shared.settings.idle) } else { Closed::NoHello };
-                    match self.line.turn(&mut commands, until, late).await? {
+                    let late = if joined { Closed::Idle(self.shared.settings.idle) } else { Closed::NoHello };
+                    match self.connection.wait(&mut commands, until, late).await? {
                         None => {}
-                        Some(Command::Send(message)) => self.say(&message)?,
+                        Some(Command::Send(message)) => self.send(&message)?,
                         Some(Command::Close(reason)) => return Err(Closed::Local(reason)),
                     }
                 }
@@ -397,17 +400,17 @@ impl Talk {
                             return Err(ChannelError::WrongAddress(hello.address).into());
                         }
                         Some(message) => {
-                            if !seated {
+                            if !joined {
                                 let Message::Hello(hello) = &message else {
                                     return Err(Closed::OutOfPlace("a message before the hello"));
                                 };
-                                self.sit(hello, &queue, parsed.version).await?;
-                                seated = true;
+                                self.join(hello, &queue, parsed.version).await?;
+                                joined = true;
                             }
-                            self.heard(message, now).await?;
+                            self.receive(message, now).await?;
                         }
                     }
-                    if seated {
+                    if joined {
                         until = now + self.shared.settings.idle;
                     }
                 }
@@ -415,37 +418,37 @@ impl Talk {
         }
     }
 
-    /// Answers the member's opening when its turn has come.
+    /// Answers the member's handshake when its turn has come.
     async fn answer(&mut self) -> Result<(), Closed> {
         let wait = {
             let mut state = self.shared.state();
             if let Some(pending) = state.pending.iter_mut().find(|pending| pending.id == self.id) {
-                pending.knocked = true;
+                pending.opened = true;
             }
             let now = Instant::now().into_std();
             let wait = state.openings.wait(now);
             if wait > limits::OPENING {
                 return Err(Closed::Busy);
             }
-            if self.line.channel.keyed() {
+            if self.connection.channel.keyed() {
                 state.openings.take(now);
             }
             wait
         };
-        if self.line.channel.keyed() && !wait.is_zero() {
+        if self.connection.channel.keyed() && !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        self.line.answer()
+        self.connection.answer()
     }
 
-    /// Becomes the member's connection.
-    async fn sit(
+    /// Makes this the session of its member, in place of an older one.
+    async fn join(
         &mut self,
         hello: &Hello,
         queue: &mpsc::Sender<Command>,
         version: u32,
     ) -> Result<(), Closed> {
-        let (peer, authenticated) = (self.peer, self.line.channel.keyed());
+        let (peer, authenticated) = (self.peer, self.connection.channel.keyed());
         let replaced = {
             let mut state = self.shared.state();
             let now = Instant::now();
@@ -460,14 +463,14 @@ impl Talk {
                 None => {}
             }
             let Some(pending) = state.forget(self.id) else { return Err(Closed::PushedOut) };
-            let seat = Seat {
+            let session = SessionHandle {
                 id: self.id,
                 queue: queue.clone(),
                 abort: pending.abort,
                 heard: now,
                 hello: Duration::from_millis(u64::from(hello.hello_ms)),
             };
-            let old = state.members.insert(peer, seat);
+            let old = state.members.insert(peer, session);
             if let Some(old) = &old {
                 old.abort.abort();
                 state.ended(peer, &Closed::Replaced);
@@ -475,20 +478,20 @@ impl Talk {
             old.is_some()
         };
         if replaced {
-            self.tell(FeedEvent::MemberDown { peer, reason: Closed::Replaced }).await?;
+            self.report(FeedEvent::MemberDown { peer, reason: Closed::Replaced }).await?;
         }
-        let key = self.line.channel.key();
-        self.tell(FeedEvent::MemberUp { peer, authenticated, key, version }).await
+        let key = self.connection.channel.key();
+        self.report(FeedEvent::MemberUp { peer, authenticated, key, version }).await
     }
 
-    async fn heard(&mut self, message: Message, now: Instant) -> Result<(), Closed> {
+    async fn receive(&mut self, message: Message, now: Instant) -> Result<(), Closed> {
         {
             let mut state = self.shared.state();
             state.stats.heard += 1;
-            if let Some(seat) = state.members.get_mut(&self.peer).filter(|seat| seat.id == self.id) {
-                seat.heard = now;
+            if let Some(session) = state.members.get_mut(&self.peer).filter(|session| session.id == self.id) {
+                session.heard = now;
                 if let Message::Hello(hello) = &message {
-                    seat.hello = Duration::from_millis(u64::from(hello.hello_ms));
+                    session.hello = Duration::from_millis(u64::from(hello.hello_ms));
                 }
             }
         }
@@ -496,18 +499,18 @@ impl Talk {
             Message::Bye { reason } => Err(Closed::Bye(reason)),
             Message::Ack(_) => Err(Closed::OutOfPlace("an acknowledgement")),
             message => {
-                let (peer, authenticated) = (self.peer, self.line.channel.keyed());
-                self.tell(FeedEvent::FromMember { peer, authenticated, message }).await
+                let (peer, authenticated) = (self.peer, self.connection.channel.keyed());
+                self.report(FeedEvent::FromMember { peer, authenticated, message }).await
             }
         }
     }
 
-    async fn tell(&mut self, event: FeedEvent) -> Result<(), Closed> {
+    async fn report(&mut self, event: FeedEvent) -> Result<(), Closed> {
         self.events.send(event).await.map_err(|_| Closed::Local("nobody listens to the feed".to_owned()))
     }
 
-    fn say(&mut self, message: &Message) -> Result<(), Closed> {
-        if let Err(error) = self.line.push(message)? {
+    fn send(&mut self, message: &Message) -> Result<(), Closed> {
+        if let Err(error) = self.connection.push(message)? {
             let mut state = self.shared.state();
             if state.lines.allow("unsendable").is_some() {
                 tracing::warn!("%CLB-4-FEED: a message to {} is not sent: {error}", self.peer);
