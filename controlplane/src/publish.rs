@@ -4,7 +4,7 @@
 //! only those slots move that the weights ask to: a request whose slot did not move gets the gateway it had.
 
 use crate::clb::Member;
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Nanos};
 use platform::snapshot::{
     ANY_PORT, Body, GATEWAY_SELF, GATEWAY_USABLE, Gateway, MAX_GATEWAYS, MAX_VIPS, NO_GATEWAY, SLOTS,
     VIP_OWN, VIP_REDIRECT_INIT, Vip, VipState, addr16,
@@ -63,20 +63,20 @@ pub const MOVES_A_SECOND: usize = SLOTS / 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoveBudget {
     /// When, how many; the last second's, oldest first
-    spent: VecDeque<(u64, usize)>,
+    spent: VecDeque<(Nanos, usize)>,
 }
 
 impl MoveBudget {
     /// Slots that may move at `now_ns`.
-    pub fn left(&mut self, now_ns: u64) -> usize {
-        while self.spent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= 1_000_000_000) {
+    pub fn left(&mut self, now_ns: Nanos) -> usize {
+        while self.spent.front().is_some_and(|(at, _)| now_ns.since(*at) >= Nanos::from_secs(1)) {
             self.spent.pop_front();
         }
         MOVES_A_SECOND.saturating_sub(self.spent.iter().map(|(_, moves)| moves).sum())
     }
 
     /// So many slots moved at `now_ns`.
-    pub fn spend(&mut self, moves: usize, now_ns: u64) {
+    pub fn spend(&mut self, moves: usize, now_ns: Nanos) {
         if moves > 0 {
             self.spent.push_back((now_ns, moves));
         }
@@ -205,7 +205,7 @@ pub struct VipInput {
 pub fn body(
     hash_key: [u64; 2],
     clb_port: u16,
-    now_ns: u64,
+    now_ns: Nanos,
     vips: &[VipInput],
     assignments: &mut BTreeMap<IpAddr, Assignment>,
     budgets: &mut BTreeMap<IpAddr, MoveBudget>,
@@ -213,7 +213,7 @@ pub fn body(
     let mut body = Body::boxed();
     body.hash_key = hash_key;
     body.clb_port = clb_port;
-    body.published_ns = now_ns;
+    body.published_ns = now_ns.get();
     let published = &vips[..vips.len().min(MAX_VIPS)];
     body.vip_count = published.len() as u32;
     let before = std::mem::take(assignments);
@@ -331,7 +331,7 @@ mod tests {
         };
         let v6 = VipInput { address: "2001:db8::1".parse().unwrap(), own: None, port: None, ..input.clone() };
         let mut assignments = BTreeMap::new();
-        let body = body([1, 2], 2012, 5, &[input, v6], &mut assignments, &mut BTreeMap::new());
+        let body = body([1, 2], 2012, Nanos::new(5), &[input, v6], &mut assignments, &mut BTreeMap::new());
         let [vip, v6] = body.vips() else { panic!("two addresses") };
         assert_eq!((body.hash_key, body.clb_port, body.published_ns), ([1, 2], 2012, 5));
         assert_eq!(vip.ip(), Some("192.0.2.100".parse().unwrap()));
@@ -379,17 +379,17 @@ mod tests {
         #[test]
         fn no_second_sees_more_moves_than_a_twentieth(asked in proptest::collection::vec((0u64..400, 0usize..80), 0..80)) {
             let mut budget = MoveBudget::default();
-            let mut moves: Vec<(u64, usize)> = Vec::new();
-            let mut now = 0;
+            let mut moves: Vec<(Nanos, usize)> = Vec::new();
+            let mut now = Nanos::ZERO;
             for (pause_ms, wanted) in asked {
-                now += pause_ms * 1_000_000;
+                now += Nanos::from_millis(pause_ms);
                 let made = wanted.min(budget.left(now));
                 budget.spend(made, now);
                 moves.push((now, made));
-                let second = moves.iter().filter(|(at, _)| now - at < 1_000_000_000);
+                let second = moves.iter().filter(|(at, _)| now.since(*at) < Nanos::from_secs(1));
                 prop_assert!(second.map(|(_, made)| made).sum::<usize>() <= MOVES_A_SECOND);
             }
-            prop_assert_eq!(budget.left(now + 1_000_000_000), MOVES_A_SECOND);
+            prop_assert_eq!(budget.left(now + Nanos::from_secs(1)), MOVES_A_SECOND);
         }
     }
 

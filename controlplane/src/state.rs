@@ -4,6 +4,7 @@
 use crate::clb::orders::{MAX_COUNTER, Orders, Register};
 use crate::files::{self, Survives};
 use crate::publish::Assignment;
+use crate::types::Nanos;
 use platform::snapshot::{MAX_GATEWAYS, NO_GATEWAY, SLOTS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub struct State {
     /// Slots of each virtual address
     pub assignments: BTreeMap<IpAddr, Assignment>,
     /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC, by the group's text
-    pub leases: BTreeMap<String, u64>,
+    pub leases: BTreeMap<String, Nanos>,
     /// Orders of the operator for the cluster, by the group's text
     pub orders: BTreeMap<String, Orders>,
 }
@@ -42,7 +43,7 @@ struct Stored {
     epochs: BTreeMap<String, u64>,
     assignments: BTreeMap<IpAddr, StoredAssignment>,
     #[serde(default)]
-    leases: BTreeMap<String, u64>,
+    leases: BTreeMap<String, Nanos>,
     #[serde(default)]
     orders: BTreeMap<String, StoredOrders>,
     #[serde(default)]
@@ -177,7 +178,7 @@ pub struct Elections {
     /// Epoch of each group's last gain
     pub epochs: BTreeMap<String, u64>,
     /// End of the lease of each group that this node is active in, ns of CLOCK_MONOTONIC
-    pub leases: BTreeMap<String, u64>,
+    pub leases: BTreeMap<String, Nanos>,
 }
 
 /// A part of the state, as its owner has it.
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(State::load(&path), Ok(None));
         let mut state = State::fresh().unwrap();
         state.epochs.insert("x".to_owned(), 3);
-        state.leases.insert("x".to_owned(), 77);
+        state.leases.insert("x".to_owned(), Nanos::new(77));
         let gateways = vec![Some("192.0.2.1".parse().unwrap()), None];
         state
             .assignments

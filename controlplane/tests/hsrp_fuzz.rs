@@ -6,6 +6,7 @@ use controlplane::config::Family;
 use controlplane::hsrp::auth::{Auth, Key, Keys};
 use controlplane::hsrp::message::{Message, Opcode, State};
 use controlplane::hsrp::packet::{Transport, emit, parse};
+use controlplane::types::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -25,9 +26,12 @@ fn judge(payload: &[u8], transport: Transport, md5: &Auth) -> bool {
     let Ok(parsed) = parse(payload, transport) else { return false };
     let source = source(transport);
     let message = parsed.claimed().clone();
-    assert!(parsed.authenticate(md5, source, 0).is_err(), "believed without the key: {payload:02x?}");
+    assert!(
+        parsed.authenticate(md5, source, Nanos::ZERO).is_err(),
+        "believed without the key: {payload:02x?}"
+    );
     let sent = emit(&message, md5, source).unwrap();
-    let again = parse(&sent, transport).unwrap().authenticate(md5, source, 0).unwrap().message;
+    let again = parse(&sent, transport).unwrap().authenticate(md5, source, Nanos::ZERO).unwrap().message;
     if transport == Transport::V1 {
         // Its hold may be raised over its hello, which leaves room for that.
         assert!(again.hold >= message.hold && again.hello <= message.hello);

@@ -18,6 +18,7 @@
 
 use controlplane::hsrp::machine::{Action, Config, DEFAULT_TIMERS, Event, Group, PreemptDelay, Timers};
 use controlplane::hsrp::message::{Message, Opcode, Received, State};
+use controlplane::types::Nanos;
 use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -239,7 +240,7 @@ impl Lan {
     fn start(&mut self, i: usize, resume: bool) {
         let router = &mut self.routers[i];
         let local = router.local(self.now);
-        router.group = Some(Group::new(router.plan.config.clone(), local));
+        router.group = Some(Group::new(router.plan.config.clone(), Nanos::new(local)));
         let until = router.local(router.lease_end);
         let went_on = resume && router.owns && until > local;
         if !went_on {
@@ -248,7 +249,8 @@ impl Lan {
         if !router.dataplane {
             self.handle(i, Event::DataplaneDown);
         }
-        let first = if went_on { Event::Resume { until } } else { Event::Enable { reload: true } };
+        let first =
+            if went_on { Event::Resume { until: Nanos::new(until) } } else { Event::Enable { reload: true } };
         if self.routers[i].wanted {
             self.handle(i, first);
         }
@@ -266,7 +268,7 @@ impl Lan {
             other => format!("{other:?}"),
         };
         let plain = matches!(event, Event::Tick | Event::Received(_));
-        let actions = group.handle(event, local);
+        let actions = group.handle(event, Nanos::new(local));
         if !plain || !actions.is_empty() {
             let told: Vec<String> = actions
                 .iter()
@@ -293,7 +295,7 @@ impl Lan {
                 Action::LoseVirtual => self.routers[i].owns = false,
                 Action::Lease { until, .. } => {
                     let router = &mut self.routers[i];
-                    router.lease_end = if until == 0 { 0 } else { router.real(until) };
+                    router.lease_end = if until == Nanos::ZERO { 0 } else { router.real(until.get()) };
                 }
                 Action::Become(State::Active) => self.actives.push((self.now, i)),
                 _ => {}
@@ -302,7 +304,7 @@ impl Lan {
         let router = &mut self.routers[i];
         let deadline = router.group.as_ref().and_then(Group::next_deadline);
         if let Some(deadline) = deadline {
-            let at = router.real(deadline).max(self.now + 1);
+            let at = router.real(deadline.get()).max(self.now + 1);
             if at != router.wake_at {
                 router.wake_at = at;
                 self.at(at, Next::Wake { router: i });
@@ -427,7 +429,7 @@ impl Lan {
         let scaled = i128::from(length) * i128::from(1_000_000 + router.plan.ppm) / 1_000_000;
         // Rounded so that it never goes back.
         router.plan.offset -= (scaled as u64).saturating_sub(1);
-        self.handle(i, Event::Paused { length });
+        self.handle(i, Event::Paused { length: Nanos::new(length) });
         self.unstall(i);
     }
 

@@ -11,6 +11,7 @@ use controlplane::clb::table::Table;
 use controlplane::clb::{Member, Origin};
 use controlplane::load::Sample;
 use controlplane::publish::{Assignment, MoveBudget, assign};
+use controlplane::types::Nanos;
 use platform::snapshot::{NO_GATEWAY, SLOTS};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -258,8 +259,8 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
         );
     }
     let rules = Rules::default();
-    let mut table = Table::new(64, scenario.holdtime_ns);
-    let mut pending = Pending::new(update);
+    let mut table = Table::new(64, Nanos::new(scenario.holdtime_ns));
+    let mut pending = Pending::new(Nanos::new(update));
     let mut surge = Surge::default();
     let mut budget = MoveBudget::default();
     let mut assignment = Assignment::default();
@@ -299,13 +300,13 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
                 let report = reports[which as usize].1.clone();
                 let address = gateways[index].address;
                 gateways[index].heard_ns = now;
-                pending.reported(address, &report, now);
-                table.hear(address, report, now);
+                pending.reported(address, &report, Nanos::new(now));
+                table.hear(address, report, Nanos::new(now));
             }
             Event::Hello(index) => {
                 at(&mut queue, now + scenario.hello_ns, Event::Hello(index));
                 if !cut(index, now) && random.next() % 100 >= scenario.loss_percent {
-                    table.touch(gateways[index].address, now);
+                    table.touch(gateways[index].address, Nanos::new(now));
                     gateways[index].heard_ns = now;
                 }
             }
@@ -319,7 +320,7 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
                     }
                 }
                 for (gateway, counter) in gateways.iter().zip(&counters) {
-                    surge.sent(pending.sent(gateway.address, *counter, now), now);
+                    surge.sent(pending.sent(gateway.address, *counter, Nanos::new(now)), Nanos::new(now));
                 }
                 let chosen = |points| members(&table, &pending, &rules, points, policy, now);
                 let mut members = chosen(scenario.normalization);
@@ -327,17 +328,17 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Outcome {
                     let usable = members.iter().filter(|member| member.usable);
                     let reports = usable.filter_map(|member| Some(&table.get(member.address)?.report));
                     let loads = reports.map(|r| (prioritized(composite(&r.load, &rules), r.priority), r));
-                    surge.judge(room(loads, scenario.normalization), update, now);
+                    surge.judge(room(loads, scenario.normalization), Nanos::new(update), Nanos::new(now));
                     if surge.is_on() {
                         members = chosen(ALL);
                     }
                 }
-                let free = policy != Policy::Usher || surge.begins(now);
-                let mut left = if free { SLOTS } else { budget.left(now) };
+                let free = policy != Policy::Usher || surge.begins(Nanos::new(now));
+                let mut left = if free { SLOTS } else { budget.left(Nanos::new(now)) };
                 let allowed = left;
                 let next = assign(&assignment, &members, &mut left);
                 if !free {
-                    budget.spend(allowed - left, now);
+                    budget.spend(allowed - left, Nanos::new(now));
                 }
                 spent.push((now, allowed - left, free));
                 if now >= start {
@@ -446,8 +447,12 @@ fn members(
                 priority: report.priority,
                 max_session: report.max_session,
                 load: Some(prioritized(composite, report.priority)),
-                pending: if policy == Policy::Usher { pending.points(address, report, now) } else { 0 },
-                usable: table.alive(address, now)
+                pending: if policy == Policy::Usher {
+                    pending.points(address, report, Nanos::new(now))
+                } else {
+                    0
+                },
+                usable: table.alive(address, Nanos::new(now))
                     && report.health == Health::Healthy
                     && !report.draining
                     && !overloaded(composite, rules),

@@ -7,6 +7,7 @@
 
 mod event;
 
+use crate::types::Nanos;
 pub use event::{Action, Event, Leave, Log, Role};
 
 use super::choice::{self, Candidate, Chosen, Selection};
@@ -21,9 +22,8 @@ use crate::load::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-const MS: u64 = 1_000_000;
 /// Acknowledgements within this time carry the same table, ns.
-const SHARED: u64 = 20 * MS;
+const SHARED: Nanos = Nanos::from_millis(20);
 
 /// What the configuration says.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,11 +33,11 @@ pub struct Settings {
     /// The node itself: the lowest of its addresses in all groups of the cluster
     pub node: IpAddr,
     /// Silence after which a member is dead, ns
-    pub holdtime: u64,
+    pub holdtime: Nanos,
     /// Time between a member's hellos, ns
-    pub hello: u64,
+    pub hello: Nanos,
     /// Time between a member's updates, ns
-    pub update: u64,
+    pub update: Nanos,
     /// How composite loads are made and judged, where this node is primary
     pub rules: Rules,
     /// IKE and IPsec SAs that this node takes
@@ -74,7 +74,7 @@ pub struct Standing<'a> {
     /// Its report; `None` of a gateway that reports nothing, and of one that has not reported yet
     pub report: Option<&'a Report>,
     /// Age of its last sign of life, ns; `None` of this node and of static gateways
-    pub age: Option<u64>,
+    pub age: Option<Nanos>,
     /// Composite and prioritized load
     pub load: Option<(Percent, Percent)>,
     /// 1-100
@@ -112,19 +112,19 @@ pub struct Node {
     /// The primary's rules, as a secondary was told them
     told: Option<Rules>,
     /// The primary that the table came from, when the acknowledgement came
-    acked: Option<(IpAddr, u64)>,
+    acked: Option<(IpAddr, Nanos)>,
     /// Time since which a router other than HSRP's active one has answered, ns, and whether that was logged
-    other_primary: Option<(u64, bool)>,
+    other_primary: Option<(Nanos, bool)>,
     connected: bool,
     local: Option<Result<Sample, String>>,
     incarnation: u64,
     count: u64,
     to_move: u32,
     moving: bool,
-    next_hello: u64,
-    next_update: u64,
+    next_hello: Nanos,
+    next_update: Nanos,
     probes: BTreeMap<IpAddr, bool>,
-    shared: Option<(u64, Members)>,
+    shared: Option<(Nanos, Members)>,
     nobody: bool,
     alive: BTreeSet<IpAddr>,
     listening: bool,
@@ -154,8 +154,8 @@ impl Node {
             count: 0,
             to_move: 0,
             moving: false,
-            next_hello: 0,
-            next_update: 0,
+            next_hello: Nanos::ZERO,
+            next_update: Nanos::ZERO,
             probes: BTreeMap::new(),
             shared: None,
             nobody: false,
@@ -168,7 +168,7 @@ impl Node {
     }
 
     /// Takes what has happened; gives what is to be done, in order.
-    pub fn handle(&mut self, event: Event, now: u64) -> Vec<Action> {
+    pub fn handle(&mut self, event: Event, now: Nanos) -> Vec<Action> {
         let mut out = Vec::new();
         let turn = event == Event::Tick;
         match event {
@@ -256,14 +256,14 @@ impl Node {
 
     /// Returns how long a router other than HSRP's active one has answered at the virtual address, ns.
     #[must_use]
-    pub fn other_primary(&self, now: u64) -> Option<u64> {
-        self.other_primary.map(|(since, _)| now.saturating_sub(since))
+    pub fn other_primary(&self, now: Nanos) -> Option<Nanos> {
+        self.other_primary.map(|(since, _)| now.since(since))
     }
 
     /// Whether this node's table is the primary's: `preempt delay sync` waits for it.
     #[must_use]
-    pub fn is_synced(&self, now: u64) -> bool {
-        let fresh = |at: u64| now.saturating_sub(at) < self.settings.holdtime;
+    pub fn is_synced(&self, now: Nanos) -> bool {
+        let fresh = |at: Nanos| now.since(at) < self.settings.holdtime;
         match self.role {
             Role::Primary => true,
             Role::Secondary(_) => self.connected && self.last_ack().is_some_and(fresh),
@@ -273,7 +273,7 @@ impl Node {
 
     /// When the primary last acknowledged something, ns.
     #[must_use]
-    pub fn last_ack(&self) -> Option<u64> {
+    pub fn last_ack(&self) -> Option<Nanos> {
         self.acked.map(|(_, at)| at)
     }
 
@@ -294,7 +294,7 @@ impl Node {
 
     /// Every gateway of the cluster as it stands now, in the order of addresses.
     #[must_use]
-    pub fn standings(&self, now: u64) -> Vec<Standing<'_>> {
+    pub fn standings(&self, now: Nanos) -> Vec<Standing<'_>> {
         let rules = self.rules();
         let primary = match self.role {
             Role::Primary => Some(self.settings.own),
@@ -304,7 +304,7 @@ impl Node {
         let reporting = self.table.iter().map(|(address, entry)| {
             let report = &entry.report;
             let is_self = address == self.settings.own;
-            let age = now.saturating_sub(entry.heard_ns);
+            let age = now.since(entry.heard_ns);
             let alive = is_self || self.table.alive(address, now);
             let composite = load::composite(&report.load, &rules);
             let overloaded = load::overloaded(composite, &rules);
@@ -366,7 +366,7 @@ impl Node {
 
     /// Whether clients may be sent to a member now.
     #[must_use]
-    pub fn takes(&self, address: IpAddr, now: u64) -> bool {
+    pub fn takes(&self, address: IpAddr, now: Nanos) -> bool {
         self.table.get(address).is_some_and(|entry| {
             let report = &entry.report;
             self.table.alive(address, now)
@@ -408,7 +408,7 @@ impl Node {
         choice::choose(&candidates, points, self.settings.selection)
     }
 
-    fn configure(&mut self, settings: Settings, now: u64, out: &mut Vec<Action>) {
+    fn configure(&mut self, settings: Settings, now: Nanos, out: &mut Vec<Action>) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.table.configure(self.settings.max_nodes, self.settings.holdtime);
         self.pending.configure(self.settings.update);
@@ -423,11 +423,11 @@ impl Node {
             let node = self.settings.node;
             self.order(now, out, |orders| orders.set_drain(node, true));
         }
-        self.next_hello = self.next_hello.min(now.saturating_add(self.settings.hello));
-        self.next_update = self.next_update.min(now.saturating_add(self.settings.update));
+        self.next_hello = self.next_hello.min(now + self.settings.hello);
+        self.next_update = self.next_update.min(now + self.settings.update);
     }
 
-    fn become_(&mut self, role: Role, now: u64, out: &mut Vec<Action>) {
+    fn become_(&mut self, role: Role, now: Nanos, out: &mut Vec<Action>) {
         if role == self.role {
             return;
         }
@@ -444,7 +444,7 @@ impl Node {
                 // No primary heard anyone since the last acknowledgement: that time is nobody's silence. The old primary
                 // itself has gone, or it will say hello as a member.
                 if let Some((primary, at)) = self.acked.take() {
-                    self.table.skip(now.saturating_sub(at));
+                    self.table.skip(now.since(at));
                     if primary != self.settings.own {
                         self.table.remove(primary);
                     }
@@ -465,7 +465,7 @@ impl Node {
         }
     }
 
-    fn measure(&mut self, reading: Result<Sample, String>, now: u64, out: &mut Vec<Action>) {
+    fn measure(&mut self, reading: Result<Sample, String>, now: Nanos, out: &mut Vec<Action>) {
         match (&self.local, &reading) {
             (Some(Ok(_)) | None, Err(reason)) => {
                 out.push(Action::Log(Log::Unhealthy(reason.clone())));
@@ -512,7 +512,7 @@ impl Node {
         address: IpAddr,
         authenticated: bool,
         message: Message,
-        now: u64,
+        now: Nanos,
         out: &mut Vec<Action>,
     ) {
         // A message that was under way when the role went is of no use here; the member will find the new primary.
@@ -548,7 +548,7 @@ impl Node {
         out.push(Action::Send(address, ack));
     }
 
-    fn ack(&mut self, seq: u64, now: u64) -> Message {
+    fn ack(&mut self, seq: u64, now: Nanos) -> Message {
         Message::Ack(Ack {
             seq,
             primary: self.settings.own,
@@ -559,7 +559,7 @@ impl Node {
     }
 
     /// The member's share is empty from this moment on.
-    fn member_left(&mut self, address: IpAddr, reason: String, now: u64, out: &mut Vec<Action>) {
+    fn member_left(&mut self, address: IpAddr, reason: String, now: Nanos, out: &mut Vec<Action>) {
         let is_member = self.role == Role::Primary && address != self.settings.own;
         if is_member && self.table.leave(address, reason.clone(), now) {
             self.drop_member(address);
@@ -575,7 +575,7 @@ impl Node {
 
     /// `clear crypto ikev2 cluster member`: removes a member from the table, or without an address all dead ones. Returns the
     /// removed addresses; a living member is back with its next report.
-    pub fn clear(&mut self, address: Option<IpAddr>, now: u64) -> Vec<IpAddr> {
+    pub fn clear(&mut self, address: Option<IpAddr>, now: Nanos) -> Vec<IpAddr> {
         let own = self.settings.own;
         let cleared =
             |member: &IpAddr| address.map_or_else(|| !self.table.alive(*member, now), |one| one == *member);
@@ -589,15 +589,15 @@ impl Node {
     }
 
     /// The table as acknowledgements carry it: made, and encoded, once for all that leave within a short while.
-    fn members(&mut self, now: u64) -> Members {
-        if self.shared.as_ref().is_none_or(|(at, _)| now.saturating_sub(*at) >= SHARED) {
+    fn members(&mut self, now: Nanos) -> Members {
+        if self.shared.as_ref().is_none_or(|(at, _)| now.since(*at) >= SHARED) {
             self.shared = Some((now, self.table.snapshot(now).into()));
         }
         self.shared.as_ref().map(|(_, members)| members.clone()).unwrap_or_default()
     }
 
     /// An acknowledgement from whoever answers at the virtual address.
-    fn acknowledged(&mut self, ack: Ack, authenticated: bool, now: u64, out: &mut Vec<Action>) {
+    fn acknowledged(&mut self, ack: Ack, authenticated: bool, now: Nanos, out: &mut Vec<Action>) {
         let Role::Secondary(active) = self.role else { return };
         self.learn(ack.primary, authenticated, ack.orders.as_ref(), now, out);
         self.told = authenticated.then_some(ack.rules);
@@ -607,11 +607,20 @@ impl Node {
         let members = &self.settings.members;
         let may_be_member = |address: &IpAddr| members.is_empty() || members.contains(address);
         let others = ack.members.iter().filter(|(address, ..)| *address != own && may_be_member(address));
-        self.table.merge(others.map(|(a, report, age)| (*a, report.clone(), u64::from(*age) * MS)), now);
+        self.table.merge(
+            others.map(|(a, report, age)| (*a, report.clone(), Nanos::from_millis(u64::from(*age)))),
+            now,
+        );
     }
 
     /// Whether the primary is HSRP's active router; a link-local source (IPv6) does not say.
-    fn compare_primary(&mut self, primary: IpAddr, active: Option<IpAddr>, now: u64, out: &mut Vec<Action>) {
+    fn compare_primary(
+        &mut self,
+        primary: IpAddr,
+        active: Option<IpAddr>,
+        now: Nanos,
+        out: &mut Vec<Action>,
+    ) {
         let other = active.filter(|active| {
             *active != primary
                 && active.is_ipv4() == primary.is_ipv4()
@@ -623,7 +632,7 @@ impl Node {
         };
         let (since, logged) = self.other_primary.unwrap_or((now, false));
         // While the role moves both answer for a moment.
-        let log = !logged && now.saturating_sub(since) >= self.settings.holdtime;
+        let log = !logged && now.since(since) >= self.settings.holdtime;
         if log {
             out.push(Action::Log(Log::OtherPrimary { answers: primary, active }));
         }
@@ -636,7 +645,7 @@ impl Node {
         peer: IpAddr,
         authenticated: bool,
         told: Option<&Orders>,
-        now: u64,
+        now: Nanos,
         out: &mut Vec<Action>,
     ) {
         let Some(told) = told else {
@@ -665,7 +674,7 @@ impl Node {
     /// Changes the orders, and makes what has changed known at once: to the members, or to the primary.
     fn change_orders(
         &mut self,
-        now: u64,
+        now: Nanos,
         out: &mut Vec<Action>,
         change: impl FnOnce(&mut Orders) -> Result<bool, OrderError>,
     ) -> Result<(), OrderError> {
@@ -695,7 +704,7 @@ impl Node {
 
     fn order(
         &mut self,
-        now: u64,
+        now: Nanos,
         out: &mut Vec<Action>,
         change: impl FnOnce(&mut Orders) -> Result<bool, OrderError>,
     ) {
@@ -705,7 +714,7 @@ impl Node {
     }
 
     /// On the primary an order for all; on another node only its own affair.
-    fn shut_down(&mut self, shutdown: bool, now: u64, out: &mut Vec<Action>) {
+    fn shut_down(&mut self, shutdown: bool, now: Nanos, out: &mut Vec<Action>) {
         self.settings.shutdown = shutdown;
         if self.role == Role::Primary {
             self.order(now, out, |orders| orders.set_shutdown(shutdown));
@@ -716,7 +725,7 @@ impl Node {
     ///
     /// # Errors
     /// When the order cannot be given.
-    pub fn drain(&mut self, node: IpAddr, on: bool, now: u64) -> Result<Vec<Action>, OrderError> {
+    pub fn drain(&mut self, node: IpAddr, on: bool, now: Nanos) -> Result<Vec<Action>, OrderError> {
         let mut out = Vec::new();
         self.change_orders(now, &mut out, |orders| orders.set_drain(node, on))?;
         self.settle(now, &mut out);
@@ -724,7 +733,7 @@ impl Node {
     }
 
     /// Members that are alive, without this node.
-    fn living(&self, now: u64) -> BTreeSet<IpAddr> {
+    fn living(&self, now: Nanos) -> BTreeSet<IpAddr> {
         let members = self.table.iter().map(|(address, _)| address);
         members.filter(|address| *address != self.settings.own && self.table.alive(*address, now)).collect()
     }
@@ -753,7 +762,7 @@ impl Node {
     }
 
     /// What follows from the state as it is now.
-    fn settle(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn settle(&mut self, now: Nanos, out: &mut Vec<Action>) {
         let up = self.runs();
         let feeds = self.settings.max_session > 0;
         // A primary that is shut down goes on listening: the members have to hear of it, and of the end.
@@ -773,8 +782,8 @@ impl Node {
         }
         // The hello comes first: it is what a connection begins with.
         if up && self.connected && now >= self.next_hello {
-            self.next_hello = now.saturating_add(self.settings.hello);
-            let ms = |ns: u64| (ns / MS) as u32;
+            self.next_hello = now + self.settings.hello;
+            let ms = |span: Nanos| span.as_millis() as u32;
             out.push(Action::SendPrimary(Message::Hello(Hello {
                 incarnation: self.incarnation,
                 address: self.settings.own,
@@ -784,7 +793,7 @@ impl Node {
             })));
         }
         if up && now >= self.next_update && self.local.is_some() && self.role != Role::None {
-            self.next_update = now.saturating_add(self.settings.update);
+            self.next_update = now + self.settings.update;
             let report = self.report();
             let own = self.settings.own;
             self.surge.confirmed(self.pending.reported(own, &report, now), now);
@@ -796,7 +805,7 @@ impl Node {
     }
 
     /// Says who has come and who has gone silent, and when nobody is left to be chosen.
-    fn watch(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn watch(&mut self, now: Nanos, out: &mut Vec<Action>) {
         let own = self.settings.own;
         // It is alive between its own updates, however far apart they are.
         self.table.touch(own, now);

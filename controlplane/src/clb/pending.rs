@@ -9,6 +9,7 @@
 //! the share of the clients that the members' own growth of SAs accounts for.
 
 use super::member::Report;
+use crate::types::Nanos;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
@@ -20,17 +21,17 @@ const SAS_AT_FIRST: (u64, u64) = (2, 1);
 /// IKE SAs from which on a member's own average of SAs a client is used
 const MEASURABLE: u32 = 10;
 /// The longest that a redirected client takes until the member's load shows it
-pub const SETTLE_NS: u64 = 1_000_000_000;
+pub const SETTLE_NS: Nanos = Nanos::from_secs(1);
 /// Into how many parts an update interval is cut; clients sent within one are forgotten together
 const PARTS: u64 = 32;
 
 /// The pending load of every member.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    update_ns: u64,
+    update_ns: Nanos,
     members: BTreeMap<IpAddr, Member>,
     /// When, how many SAs the clients should have become, how many of them the members have grown by
-    proofs: VecDeque<(u64, u64, u64)>,
+    proofs: VecDeque<(Nanos, u64, u64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -38,7 +39,7 @@ struct Member {
     /// The counter as last read; `None` before the first time
     total: Option<u64>,
     /// When, how many clients; oldest first
-    sent: VecDeque<(u64, u64)>,
+    sent: VecDeque<(Nanos, u64)>,
     /// Clients sent since the last report
     since_report: u64,
     /// SAs in the last report
@@ -48,26 +49,26 @@ struct Member {
 impl Pending {
     /// Nothing pending; members report every `update_ns`.
     #[must_use]
-    pub fn new(update_ns: u64) -> Pending {
-        Pending { update_ns: update_ns.max(1), members: BTreeMap::new(), proofs: VecDeque::new() }
+    pub fn new(update_ns: Nanos) -> Pending {
+        Pending { update_ns: update_ns.max(Nanos::new(1)), members: BTreeMap::new(), proofs: VecDeque::new() }
     }
 
     /// Members report every `update_ns` from now on.
-    pub fn configure(&mut self, update_ns: u64) {
-        self.update_ns = update_ns.max(1);
+    pub fn configure(&mut self, update_ns: Nanos) {
+        self.update_ns = update_ns.max(Nanos::new(1));
     }
 
-    fn lifetime_ns(&self) -> u64 {
-        self.update_ns.saturating_mul(2)
+    fn lifetime_ns(&self) -> Nanos {
+        self.update_ns * 2
     }
 
-    fn part_ns(&self) -> u64 {
-        (self.update_ns / PARTS).max(1)
+    fn part_ns(&self) -> Nanos {
+        (self.update_ns / PARTS).max(Nanos::new(1))
     }
 
     /// The data planes have redirected `total` new clients to `address` since they started. The first time, and after
     /// a fall (a data plane restarted or left), only the growth from here on counts: what is returned.
-    pub fn sent(&mut self, address: IpAddr, total: u64, now_ns: u64) -> u64 {
+    pub fn sent(&mut self, address: IpAddr, total: u64, now_ns: Nanos) -> u64 {
         let (part_ns, lifetime_ns) = (self.part_ns(), self.lifetime_ns());
         let member = self.members.entry(address).or_default();
         let before = member.total.replace(total);
@@ -77,7 +78,7 @@ impl Pending {
         }
         member.since_report = member.since_report.saturating_add(new);
         match member.sent.back_mut() {
-            Some((at, count)) if now_ns.saturating_sub(*at) < part_ns => *count = count.saturating_add(new),
+            Some((at, count)) if now_ns.since(*at) < part_ns => *count = count.saturating_add(new),
             _ => member.sent.push_back((now_ns, new)),
         }
         member.expire(now_ns, lifetime_ns);
@@ -87,7 +88,7 @@ impl Pending {
     /// The member at `address` sent a report later than those before: clients that had time to show in it, and those that its growth accounts for,
     /// are pending no more. Returns how many SAs the clients sent since the report before should have become, and how many
     /// of them came.
-    pub fn reported(&mut self, address: IpAddr, report: &Report, now_ns: u64) -> (u64, u64) {
+    pub fn reported(&mut self, address: IpAddr, report: &Report, now_ns: Nanos) -> (u64, u64) {
         let lifetime_ns = self.lifetime_ns();
         let settle_ns = SETTLE_NS.min(self.update_ns / 2);
         let part_ns = self.part_ns();
@@ -97,7 +98,7 @@ impl Pending {
         let grown = member.sas.replace(now_sas).map_or(0, |before| now_sas.saturating_sub(before));
         let expected = std::mem::take(&mut member.since_report).saturating_mul(sas) / clients;
 
-        let settled = member.sent.iter().filter(|(at, _)| now_ns.saturating_sub(*at) >= settle_ns);
+        let settled = member.sent.iter().filter(|(at, _)| now_ns.since(*at) >= settle_ns);
         let settled = settled.fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
         member.drop_oldest(settled.max(grown.saturating_mul(clients) / sas));
 
@@ -105,13 +106,13 @@ impl Pending {
         let proven = grown.min(expected);
         if expected > 0 {
             match self.proofs.back_mut() {
-                Some((at, sum, proofs)) if now_ns.saturating_sub(*at) < part_ns => {
+                Some((at, sum, proofs)) if now_ns.since(*at) < part_ns => {
                     (*sum, *proofs) = (sum.saturating_add(expected), proofs.saturating_add(proven));
                 }
                 _ => self.proofs.push_back((now_ns, expected, proven)),
             }
         }
-        while self.proofs.front().is_some_and(|(at, ..)| now_ns.saturating_sub(*at) > lifetime_ns) {
+        while self.proofs.front().is_some_and(|(at, ..)| now_ns.since(*at) > lifetime_ns) {
             self.proofs.pop_front();
         }
         (expected, grown)
@@ -124,17 +125,17 @@ impl Pending {
 
     /// Clients on their way to `address`, as the counters say.
     #[must_use]
-    pub fn clients(&self, address: IpAddr, now_ns: u64) -> u64 {
+    pub fn clients(&self, address: IpAddr, now_ns: Nanos) -> u64 {
         let lifetime_ns = self.lifetime_ns();
         let Some(member) = self.members.get(&address) else { return 0 };
-        let young = member.sent.iter().filter(|(at, _)| now_ns.saturating_sub(*at) < lifetime_ns);
+        let young = member.sent.iter().filter(|(at, _)| now_ns.since(*at) < lifetime_ns);
         young.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// The pending load of the member at `address`, whose last report is `report`: hundredths of a percent of its
     /// `max-session`, 0 to 10000.
     #[must_use]
-    pub fn points(&self, address: IpAddr, report: &Report, now_ns: u64) -> u32 {
+    pub fn points(&self, address: IpAddr, report: &Report, now_ns: Nanos) -> u32 {
         let (sas, per) = sas_per_client(report);
         let counted = u128::from(self.clients(address, now_ns)) * u128::from(sas) / u128::from(per);
         let points = (counted * 10_000).checked_div(u128::from(report.max_session)).unwrap_or(0);
@@ -159,8 +160,8 @@ impl Member {
         }
     }
 
-    fn expire(&mut self, now_ns: u64, lifetime_ns: u64) {
-        while self.sent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= lifetime_ns) {
+    fn expire(&mut self, now_ns: Nanos, lifetime_ns: Nanos) {
+        while self.sent.front().is_some_and(|(at, _)| now_ns.since(*at) >= lifetime_ns) {
             self.sent.pop_front();
         }
     }
@@ -192,8 +193,8 @@ mod tests {
     use crate::types::Percent;
     use proptest::prelude::*;
 
-    const SECOND: u64 = 1_000_000_000;
-    const UPDATE: u64 = 3 * SECOND;
+    const SECOND: Nanos = Nanos::from_secs(1);
+    const UPDATE: Nanos = Nanos::from_secs(3);
 
     fn address(host: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, host])
@@ -207,9 +208,9 @@ mod tests {
     fn clients_count_until_a_report_can_show_them() {
         let mut pending = Pending::new(UPDATE);
         let gateway = address(1);
-        pending.reported(gateway, &report(100, 100), 0);
-        pending.sent(gateway, 5000, 0);
-        assert_eq!(pending.clients(gateway, 0), 0, "what was sent before usherd started");
+        pending.reported(gateway, &report(100, 100), Nanos::ZERO);
+        pending.sent(gateway, 5000, Nanos::ZERO);
+        assert_eq!(pending.clients(gateway, Nanos::ZERO), 0, "what was sent before usherd started");
         pending.sent(gateway, 5100, SECOND);
         pending.sent(gateway, 5130, 5 * SECOND / 2);
         assert_eq!(pending.clients(gateway, 5 * SECOND / 2), 130);
@@ -226,24 +227,24 @@ mod tests {
         pending.reported(gateway, &report(220, 220), UPDATE + SECOND / 10);
         assert_eq!(pending.clients(gateway, UPDATE + SECOND / 10), 10);
         let end = 5 * SECOND / 2 + 2 * UPDATE;
-        assert_eq!((pending.clients(gateway, end - 1), pending.clients(gateway, end)), (10, 0));
+        assert_eq!((pending.clients(gateway, end - Nanos::new(1)), pending.clients(gateway, end)), (10, 0));
     }
 
     #[test]
     fn a_counter_that_restarts_adds_nothing_and_goes_on() {
         let mut pending = Pending::new(UPDATE);
-        pending.sent(address(1), 1000, 0);
-        pending.sent(address(1), 7, 1);
-        assert_eq!(pending.clients(address(1), 1), 0);
-        pending.sent(address(1), 10, 2);
-        assert_eq!(pending.clients(address(1), 2), 3);
+        pending.sent(address(1), 1000, Nanos::ZERO);
+        pending.sent(address(1), 7, Nanos::new(1));
+        assert_eq!(pending.clients(address(1), Nanos::new(1)), 0);
+        pending.sent(address(1), 10, Nanos::new(2));
+        assert_eq!(pending.clients(address(1), Nanos::new(2)), 3);
     }
 
     #[test]
     fn beyond_the_unproven_it_is_twice_what_the_growth_confirms() {
         let mut pending = Pending::new(UPDATE);
         let gateway = address(1);
-        let mut now = 0;
+        let mut now = Nanos::ZERO;
         pending.sent(gateway, 0, now);
         pending.reported(gateway, &report(1000, 1000), now);
         now += UPDATE;
@@ -262,15 +263,15 @@ mod tests {
         let mut pending = Pending::new(UPDATE);
         let (liar, honest) = (address(1), address(2));
         for gateway in [liar, honest] {
-            pending.sent(gateway, 0, 0);
-            pending.reported(gateway, &report(1000, 1000), 0);
+            pending.sent(gateway, 0, Nanos::ZERO);
+            pending.reported(gateway, &report(1000, 1000), Nanos::ZERO);
         }
         pending.sent(liar, 100, SECOND);
         pending.sent(honest, 9900, SECOND);
         pending.reported(liar, &report(50_000, 50_000), UPDATE);
         pending.reported(honest, &report(1000, 1000), UPDATE);
-        pending.sent(honest, 19_900, UPDATE + 1);
-        assert_eq!(pending.points(honest, &report(1000, 1000), UPDATE + 1), UNPROVEN as u32);
+        pending.sent(honest, 19_900, UPDATE + Nanos::new(1));
+        assert_eq!(pending.points(honest, &report(1000, 1000), UPDATE + Nanos::new(1)), UNPROVEN as u32);
     }
 
     /// Ten seconds of true clients, which earn the counters full belief, then a million forged requests a second for a
@@ -318,7 +319,7 @@ mod tests {
                 .collect();
             most = most.max(candidates.iter().map(|candidate| candidate.pending).max().unwrap_or(0));
             let chosen = choose(&candidates, 5, Selection::Spread);
-            assert!(chosen.iter().all(|chosen| chosen.weight > 0), "at {now} ns: {chosen:?}");
+            assert!(chosen.iter().all(|chosen| chosen.weight > 0), "at {now:?} ns: {chosen:?}");
             let members: Vec<Gateway> = chosen
                 .iter()
                 .map(|chosen| Gateway {
@@ -362,19 +363,19 @@ mod tests {
         let sent = (1u8..4, total).prop_map(|(host, total)| Step::Sent(host, total));
         let sas = || prop_oneof![0u32..1000, Just(u32::MAX)];
         let reported = (1u8..4, sas(), sas()).prop_map(|(host, ike, child)| Step::Reported(host, ike, child));
-        proptest::collection::vec((0..UPDATE, prop_oneof![sent, reported]), 0..60)
+        proptest::collection::vec((0..UPDATE.get(), prop_oneof![sent, reported]), 0..60)
     }
 
     proptest! {
         #[test]
         fn pending_load_is_never_negative_nor_past_its_time(steps in steps(), max_session in 0u32..100_000) {
             let mut pending = Pending::new(UPDATE);
-            let mut now = 0u64;
+            let mut now = Nanos::ZERO;
             // What was sent to whom and when, and the counter as last seen.
-            let mut sent: Vec<(u8, u64, u64)> = Vec::new();
+            let mut sent: Vec<(u8, Nanos, u64)> = Vec::new();
             let mut totals: BTreeMap<u8, u64> = BTreeMap::new();
             for (pause, step) in steps {
-                now += pause;
+                now += Nanos::new(pause);
                 match step {
                     Step::Sent(host, total) => {
                         pending.sent(address(host), total, now);
@@ -384,7 +385,7 @@ mod tests {
                     Step::Reported(host, ike, child) => drop(pending.reported(address(host), &report(ike, child), now)),
                 }
                 for host in 1..4 {
-                    let young = sent.iter().filter(|(to, at, _)| *to == host && now - at < 2 * UPDATE);
+                    let young = sent.iter().filter(|(to, at, _)| *to == host && now.since(*at) < 2 * UPDATE);
                     let most = young.fold(0u64, |sum, (.., count)| sum.saturating_add(*count));
                     prop_assert!(pending.clients(address(host), now) <= most);
                     let report = Report { max_session, ..report(20, 20) };

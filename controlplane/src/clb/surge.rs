@@ -12,16 +12,17 @@
 
 use super::member::{Percent, Report};
 use super::pending::{SETTLE_NS, clients_of};
+use crate::types::Nanos;
 use std::collections::VecDeque;
 
 /// Clients of so long a time are taken for the rate at which they come, ns.
-const WINDOW_NS: u64 = 100_000_000;
+const WINDOW_NS: Nanos = Nanos::from_millis(100);
 /// Fewer clients than this within the window say nothing about a rate.
 const ENOUGH: u64 = 20;
 /// Reports of the longest time that [`Surge::believed`] looks back, at one per [`WINDOW_NS`].
 const MAX_PROOFS: usize = 1300;
 /// As a surge begins, its slots move freely for so long: two or three choices, as the first sees only its first clients, ns.
-const FREE_NS: u64 = 125_000_000;
+const FREE_NS: Nanos = Nanos::from_millis(125);
 
 /// `load-normalization` while a surge lasts: every usable member is in the set.
 pub const ALL: u8 = 100;
@@ -42,16 +43,16 @@ pub fn room<'a>(members: impl Iterator<Item = (Percent, &'a Report)> + Clone, po
 #[derive(Clone, Debug, Default)]
 pub struct Surge {
     /// When, how many; oldest first
-    sent: VecDeque<(u64, u64)>,
+    sent: VecDeque<(Nanos, u64)>,
     /// When it began, and when it was last seen, ns
-    lasts: Option<(u64, u64)>,
+    lasts: Option<(Nanos, Nanos)>,
     /// Of each report: when, how many SAs the clients sent before it should have become, how many came
-    proofs: VecDeque<(u64, u64, u64)>,
+    proofs: VecDeque<(Nanos, u64, u64)>,
 }
 
 impl Surge {
     /// So many new clients were redirected, to whomever.
-    pub fn sent(&mut self, clients: u64, now_ns: u64) {
+    pub fn sent(&mut self, clients: u64, now_ns: Nanos) {
         self.expire(now_ns);
         match self.sent.back_mut() {
             Some((at, count)) if *at == now_ns => *count = count.saturating_add(clients),
@@ -61,9 +62,9 @@ impl Surge {
     }
 
     /// A member reported: of `expected` SAs of clients that were sent to it since its last report `grown` came.
-    pub fn confirmed(&mut self, (expected, grown): (u64, u64), now_ns: u64) {
+    pub fn confirmed(&mut self, (expected, grown): (u64, u64), now_ns: Nanos) {
         match self.proofs.back_mut() {
-            Some((at, sum, proofs)) if now_ns.saturating_sub(*at) < WINDOW_NS => {
+            Some((at, sum, proofs)) if now_ns.since(*at) < WINDOW_NS => {
                 (*sum, *proofs) = (sum.saturating_add(expected), proofs.saturating_add(grown));
             }
             _ => self.proofs.push_back((now_ns, expected, grown)),
@@ -74,13 +75,13 @@ impl Surge {
     }
 
     /// How many of `clients` are believed. Until a further report could show those before the last one, all.
-    fn believed(&mut self, clients: u64, update_ns: u64, now_ns: u64) -> u64 {
-        let lag = update_ns.saturating_add(SETTLE_NS);
-        let kept = lag.saturating_mul(2);
-        while self.proofs.front().is_some_and(|(at, ..)| now_ns.saturating_sub(*at) >= kept) {
+    fn believed(&mut self, clients: u64, update_ns: Nanos, now_ns: Nanos) -> u64 {
+        let lag = update_ns + SETTLE_NS;
+        let kept = lag * 2;
+        while self.proofs.front().is_some_and(|(at, ..)| now_ns.since(*at) >= kept) {
             self.proofs.pop_front();
         }
-        let due = self.proofs.iter().filter(|(at, ..)| now_ns.saturating_sub(*at) >= lag);
+        let due = self.proofs.iter().filter(|(at, ..)| now_ns.since(*at) >= lag);
         let expected = due.fold(0u128, |sum, proof| sum + u128::from(proof.1));
         let grown = self.proofs.iter().fold(0u128, |sum, proof| sum + u128::from(proof.2));
         if expected < u128::from(ENOUGH) {
@@ -90,19 +91,19 @@ impl Surge {
         believed.min(u128::from(clients)) as u64
     }
 
-    fn expire(&mut self, now_ns: u64) {
-        while self.sent.front().is_some_and(|(at, _)| now_ns.saturating_sub(*at) >= WINDOW_NS) {
+    fn expire(&mut self, now_ns: Nanos) {
+        while self.sent.front().is_some_and(|(at, _)| now_ns.since(*at) >= WINDOW_NS) {
             self.sent.pop_front();
         }
     }
 
     /// Looks whether there is one now, with the [`room`] that there is. A surge ends when for two update intervals there
     /// was none, or at once when its clients turn out to be forged.
-    pub fn judge(&mut self, room: Option<u64>, update_ns: u64, now_ns: u64) {
+    pub fn judge(&mut self, room: Option<u64>, update_ns: Nanos, now_ns: Nanos) {
         self.expire(now_ns);
         let clients = self.sent.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
         let exceeds = |clients: u64| {
-            let coming = u128::from(clients) * u128::from(update_ns) / u128::from(WINDOW_NS);
+            let coming = u128::from(clients) * u128::from(update_ns.get()) / u128::from(WINDOW_NS.get());
             clients >= ENOUGH && room.is_some_and(|room| coming > u128::from(room))
         };
         let believed = self.believed(clients, update_ns, now_ns);
@@ -111,7 +112,7 @@ impl Surge {
             _ if exceeds(clients) && !seen => None,
             Some((since, _)) if seen => Some((since, now_ns)),
             None if seen => Some((now_ns, now_ns)),
-            lasts => lasts.filter(|(_, last)| now_ns.saturating_sub(*last) < update_ns.saturating_mul(2)),
+            lasts => lasts.filter(|(_, last)| now_ns.since(*last) < update_ns * 2),
         };
     }
 
@@ -123,13 +124,13 @@ impl Surge {
 
     /// For how long it has lasted, ns.
     #[must_use]
-    pub fn age(&self, now_ns: u64) -> Option<u64> {
-        self.lasts.map(|(since, _)| now_ns.saturating_sub(since))
+    pub fn age(&self, now_ns: Nanos) -> Option<Nanos> {
+        self.lasts.map(|(since, _)| now_ns.since(since))
     }
 
     /// It has just begun: slots move freely.
     #[must_use]
-    pub fn begins(&self, now_ns: u64) -> bool {
+    pub fn begins(&self, now_ns: Nanos) -> bool {
         self.age(now_ns).is_some_and(|age| age < FREE_NS)
     }
 }
@@ -138,8 +139,8 @@ impl Surge {
 mod tests {
     use super::*;
 
-    const MS: u64 = 1_000_000;
-    const UPDATE: u64 = 3000 * MS;
+    const MS: Nanos = Nanos::from_millis(1);
+    const UPDATE: Nanos = Nanos::from_secs(3);
 
     /// Whether there is a surge at each turn of 50 ms at which so many clients have come.
     fn turns(room: Option<u64>, clients: &[u64]) -> Vec<bool> {
@@ -166,15 +167,15 @@ mod tests {
     #[test]
     fn it_lasts_two_update_intervals_and_begins_once() {
         let mut surge = Surge::default();
-        surge.sent(1000, 0);
-        surge.judge(Some(10), UPDATE, 0);
-        assert!(surge.begins(0) && surge.begins(FREE_NS - 1) && !surge.begins(FREE_NS));
+        surge.sent(1000, Nanos::ZERO);
+        surge.judge(Some(10), UPDATE, Nanos::ZERO);
+        assert!(surge.begins(Nanos::ZERO) && surge.begins(FREE_NS - Nanos::new(1)) && !surge.begins(FREE_NS));
         surge.sent(1000, UPDATE);
         surge.judge(Some(10), UPDATE, UPDATE);
         assert!(surge.is_on() && !surge.begins(UPDATE));
-        surge.judge(Some(10), UPDATE, UPDATE + WINDOW_NS - 1);
-        let last = UPDATE + WINDOW_NS - 1;
-        surge.judge(Some(10), UPDATE, last + 2 * UPDATE - 1);
+        surge.judge(Some(10), UPDATE, UPDATE + WINDOW_NS - Nanos::new(1));
+        let last = UPDATE + WINDOW_NS - Nanos::new(1);
+        surge.judge(Some(10), UPDATE, last + 2 * UPDATE - Nanos::new(1));
         assert!(surge.is_on());
         surge.judge(Some(10), UPDATE, last + 2 * UPDATE);
         assert!(!surge.is_on() && !surge.begins(last + 2 * UPDATE));
@@ -243,9 +244,9 @@ mod tests {
     #[test]
     fn no_number_is_too_great() {
         let mut surge = Surge::default();
-        surge.sent(u64::MAX, u64::MAX);
-        surge.sent(u64::MAX, u64::MAX);
-        surge.judge(Some(u64::MAX), u64::MAX, u64::MAX);
+        surge.sent(u64::MAX, Nanos::MAX);
+        surge.sent(u64::MAX, Nanos::MAX);
+        surge.judge(Some(u64::MAX), Nanos::MAX, Nanos::MAX);
         assert!(surge.is_on());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::publish::VipInput;
 use crate::show::dataplane::AttachedView;
+use crate::types::Nanos;
 use platform::snapshot::handover::Peer;
 use platform::snapshot::{FeedbackView, MAX_GATEWAYS, MAX_VIPS, PortIdentity, RedirectView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ pub struct Attached {
     end: Option<UnixDatagram>,
     /// The exception devices of its ports, by index; empty where usherd's profile has another one there
     exceptions: Vec<String>,
-    since_ns: u64,
+    since_ns: Nanos,
     /// It has once worked by a snapshot of this usherd
     ready: bool,
     stale: bool,
@@ -78,7 +79,7 @@ pub struct Dataplanes {
 impl Dataplanes {
     /// Adds one; none when there are too many. The snapshot names ports by their numbers: of one that numbers them otherwise
     /// than `ours`, the exception devices by number, only those count that both have. Returns the others.
-    pub fn add(&mut self, peer: Arc<Peer>, ours: &[Option<&str>], now_ns: u64) -> Option<Vec<String>> {
+    pub fn add(&mut self, peer: Arc<Peer>, ours: &[Option<&str>], now_ns: Nanos) -> Option<Vec<String>> {
         if self.all.len() >= MOST {
             return None;
         }
@@ -132,7 +133,7 @@ impl Dataplanes {
     }
 
     /// Looks after all of them.
-    pub fn look(&mut self, instance: u64, generation: u64, now_ns: u64) -> Vec<Event> {
+    pub fn look(&mut self, instance: u64, generation: u64, now_ns: Nanos) -> Vec<Event> {
         let mut events = Vec::new();
         self.all.retain_mut(|attached| {
             let pid = attached.peer.pid;
@@ -188,21 +189,21 @@ impl Dataplanes {
     /// Whether a data plane works by this usherd's snapshot, its threads run, and the port of `exception` has link; with
     /// when it was last seen running, ns.
     #[must_use]
-    pub fn carries(&self, exception: &str) -> Option<u64> {
+    pub fn carries(&self, exception: &str) -> Option<Nanos> {
         let running = self.all.iter().filter(|attached| attached.ready && !attached.stale);
         running
             .filter(|attached| attached.link(exception))
-            .map(|attached| attached.peer.feedback.oldest_heartbeat())
+            .map(|attached| Nanos::new(attached.peer.feedback.oldest_heartbeat()))
             .max()
     }
 
     /// Whether one that has the port of `exception` has not been seen running since `since`, ns: what its queues hold
     /// leaves when it wakes.
     #[must_use]
-    pub fn stands_still(&self, exception: &str, since: u64) -> bool {
+    pub fn stands_still(&self, exception: &str, since: Nanos) -> bool {
         let mut of =
             self.all.iter().filter(|attached| attached.exceptions.iter().any(|name| name == exception));
-        of.any(|attached| attached.ready && attached.peer.feedback.oldest_heartbeat() <= since)
+        of.any(|attached| attached.ready && attached.peer.feedback.oldest_heartbeat() <= since.get())
     }
 
     /// Whether one is attached that has the port of `exception`.
@@ -260,9 +261,9 @@ impl Dataplanes {
 
     /// Everything for `show`.
     #[must_use]
-    pub fn views(&self, instance: u64, generation: u64, now_ns: u64) -> Vec<AttachedView> {
+    pub fn views(&self, instance: u64, generation: u64, now_ns: Nanos) -> Vec<AttachedView> {
         let view = |attached: &Attached| AttachedView {
-            attached_ms: now_ns.saturating_sub(attached.since_ns) / 1_000_000,
+            attached_ms: now_ns.since(attached.since_ns).as_millis(),
             heartbeat_age_ms: attached.heartbeat_age(now_ns).map(|age| age.as_millis() as u64),
             stale: attached.stale,
             applied: attached.peer.feedback.applied(instance, generation),
@@ -320,13 +321,13 @@ impl Attached {
     }
 
     /// `None` until every thread has spoken once, for at most [`STALE`]: then it counts from the attachment.
-    fn heartbeat_age(&self, now_ns: u64) -> Option<Duration> {
+    fn heartbeat_age(&self, now_ns: Nanos) -> Option<Duration> {
         let at = match self.peer.feedback.oldest_heartbeat() {
-            0 if now_ns.saturating_sub(self.since_ns) <= STALE.as_nanos() as u64 => return None,
+            0 if now_ns.since(self.since_ns) <= STALE.into() => return None,
             0 => self.since_ns,
-            at => at,
+            at => Nanos::new(at),
         };
-        Some(Duration::from_nanos(now_ns.saturating_sub(at)))
+        Some(Duration::from(now_ns.since(at)))
     }
 }
 

@@ -30,12 +30,11 @@ use crate::net::reconciler::Reconciler;
 use crate::net::report::Report;
 use crate::net::wanted::{Owner, PortDevice};
 use crate::state::{Elections, Part, Saver, State};
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Nanos, nanos};
 use clb::{Clusters, GroupCluster};
 use dataplanes::{Dataplanes, Event};
 use hsrp::{Handle, Settings, View};
 use management::{Call, Management, Moved, Prepared, Running};
-use platform::clock::monotonic_ns;
 use platform::host::{HostError, devices, instance, link};
 use platform::profile::{Attach, Profile, ProfileError};
 use platform::snapshot::Share;
@@ -57,7 +56,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often the IKE daemon is asked and the service manager is told that usherd lives.
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// A runner whose view is older than this hangs: the service manager is not told that usherd lives, ns.
-const VIEW_STALE: u64 = 2_000_000_000;
+const VIEW_STALE: Nanos = Nanos::from_secs(2);
 /// An IKE daemon that does not answer its control socket for this long hangs. Not less: a daemon to which every client
 /// comes back at once answers late, and must not lose the role just then.
 const IKE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -348,12 +347,12 @@ impl Daemon {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!("%SYS-5-START: usherd is ready, run directory {}", self.options.run_dir.display());
         loop {
-            let now = monotonic_ns();
+            let now = nanos::now();
             if now >= self.clusters.turn_at {
                 self.run_clusters(now);
             }
             self.send_choices(now);
-            let pause = Duration::from_nanos(self.clusters.turn_at.saturating_sub(monotonic_ns()));
+            let pause = Duration::from(self.clusters.turn_at.since(nanos::now()));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Ok(()) = view.changed() => {
@@ -361,7 +360,7 @@ impl Daemon {
                     if before.published.generation != self.view.published.generation {
                         self.dataplanes.keep_clients(&self.view.published.vips);
                     }
-                    self.follow_roles(monotonic_ns());
+                    self.follow_roles(nanos::now());
                 }
                 _ = term.recv() => break,
                 _ = interrupt.recv() => break,
@@ -380,7 +379,7 @@ impl Daemon {
             }
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        self.stop_clusters(monotonic_ns());
+        self.stop_clusters(nanos::now());
         self.hsrp.send(hsrp::Command::Stop);
         // It ends by itself, within a bounded time; its last view comes before.
         while view.changed().await.is_ok() {}
@@ -428,7 +427,7 @@ impl Daemon {
         let peer = Arc::new(peer);
         let (pid, workers, ports) = (peer.pid, peer.feedback.workers(), peer.feedback.ports());
         let ours: Vec<Option<&str>> = self.ports.iter().map(|port| port.exception.as_deref()).collect();
-        let Some(strange) = self.dataplanes.add(peer.clone(), &ours, monotonic_ns()) else {
+        let Some(strange) = self.dataplanes.add(peer.clone(), &ours, nanos::now()) else {
             tracing::warn!(
                 "%DATAPLANE-4-REFUSED: process {pid}: four are attached already: stop those not needed"
             );
@@ -445,11 +444,11 @@ impl Daemon {
         self.hsrp.send(hsrp::Command::Attach(peer));
         tracing::info!("%DATAPLANE-5-ATTACHED: process {pid}, {workers} workers, {ports} ports");
         self.set_devices();
-        self.start_source(monotonic_ns());
+        self.start_source(nanos::now());
     }
 
     fn tick(&mut self) {
-        let now = monotonic_ns();
+        let now = nanos::now();
         let events = self.dataplanes.look(self.view.instance, self.view.published.generation, now);
         for event in events {
             match event {
@@ -479,7 +478,7 @@ impl Daemon {
         self.ask_ike_daemon(ike);
         self.save();
         // The runner is what must live.
-        if monotonic_ns().saturating_sub(self.hsrp.latest().at_ns) < VIEW_STALE {
+        if nanos::now().since(self.hsrp.latest().at_ns) < VIEW_STALE {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
     }
@@ -529,7 +528,7 @@ impl Daemon {
             plan: self.plan.clone(),
             ports: Arc::new(self.ports.clone()),
         }));
-        self.configure_clusters(monotonic_ns());
+        self.configure_clusters(nanos::now());
         self.dirty = true;
         self.set_devices();
         before
@@ -568,7 +567,7 @@ impl Daemon {
     }
 
     /// Has the snapshot follow the cluster.
-    fn send_choices(&mut self, now: u64) {
+    fn send_choices(&mut self, now: Nanos) {
         if !std::mem::take(&mut self.dirty) {
             return;
         }

@@ -6,7 +6,7 @@
 use super::hsrp::{Phase, Role, Roles};
 use crate::clb::{Member, Origin};
 use crate::publish::{self, Assignment, MoveBudget, VipInput, assign};
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Nanos};
 use platform::snapshot::{Body, SLOTS, Share, SnapshotError, VipState, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -44,7 +44,7 @@ pub struct Published {
     /// Its generation, 0 for none
     pub generation: u64,
     /// When, ns
-    pub at_ns: u64,
+    pub at_ns: Nanos,
     /// Its virtual addresses, by index
     pub vips: Vec<VipInput>,
     /// Slots of each virtual address
@@ -101,18 +101,18 @@ impl Publisher {
     }
 
     /// Sets a lease word: an atomic store, seen by the data plane at once.
-    pub fn set_lease(&self, lease: usize, until: u64, peer_known: bool) {
-        self.writer.set_lease(lease, until, peer_known);
+    pub fn set_lease(&self, lease: usize, until: Nanos, peer_known: bool) {
+        self.writer.set_lease(lease, until.get(), peer_known);
     }
 
     /// Tells the data plane that the control plane lives.
-    pub fn heartbeat(&self, now: u64) {
-        self.writer.heartbeat(now);
+    pub fn heartbeat(&self, now: Nanos) {
+        self.writer.heartbeat(now.get());
     }
 
     /// Takes the choices; returns whether they ask for another snapshot: a gateway comes, goes, or changes its use, or
     /// a slot may move.
-    pub fn choose(&mut self, choices: Choices, now: u64) -> bool {
+    pub fn choose(&mut self, choices: Choices, now: Nanos) -> bool {
         let changed = shape(&self.choices) != shape(&choices);
         self.choices = choices;
         if changed {
@@ -150,7 +150,7 @@ impl Publisher {
     }
 
     /// Publishes roles, members and slots as they are now; returns the generation.
-    pub fn publish(&mut self, roles: &Roles, now: u64) -> u64 {
+    pub fn publish(&mut self, roles: &Roles, now: Nanos) -> u64 {
         let known = |role: &&Role| role.plan.down.is_empty() || role.phase != Phase::Absent;
         let mut vips: Vec<VipInput> = roles
             .values()

@@ -20,16 +20,15 @@ use crate::show::delays::{self, DelayClass, DelayView};
 use crate::show::redirect::RedirectView;
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
 use crate::show::version::VersionView;
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Nanos, nanos};
 use platform::choose::{Asking, choose};
-use platform::clock::monotonic_ns;
 use platform::snapshot::{VipState, addr16};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Daemon {
     pub(super) fn show(&self, show: Show, invocation: &Invocation, json: bool) -> Reply {
-        let now_ns = monotonic_ns();
+        let now_ns = nanos::now();
         match show {
             Show::Cluster => reply(json, &self.cluster(now_ns), |view| cluster::summary(view.as_ref())),
             Show::ClusterDetails => {
@@ -61,7 +60,7 @@ impl Daemon {
         }
     }
 
-    fn cluster(&self, now_ns: u64) -> Option<ClusterView> {
+    fn cluster(&self, now_ns: Nanos) -> Option<ClusterView> {
         let cluster = self.config.cluster.as_ref()?;
         let plan = self.plan.cluster.as_ref()?;
         let views = self.dataplanes.views(self.view.instance, self.view.published.generation, now_ns);
@@ -97,7 +96,7 @@ impl Daemon {
         }
         let mut gateways: Vec<GatewayView> = Vec::new();
         for (role, _, group) in &ranked {
-            let acked = group.node.last_ack().map(|at| now_ns.saturating_sub(at));
+            let acked = group.node.last_ack().map(|at| now_ns.since(at));
             let is_fresh = acked.is_some_and(|age| age < group.node.settings().holdtime);
             let standings = group.node.standings(now_ns);
             let least =
@@ -107,7 +106,7 @@ impl Daemon {
                 view.redirects = redirects.get(&standing.address).copied().unwrap_or(0);
                 if *role == ClusterRole::Secondary {
                     if standing.is_self {
-                        view.last_seen_ms = acked.map(|age| age / 1_000_000);
+                        view.last_seen_ms = acked.map(|age| age.as_millis());
                     }
                     // The table is the primary's, and so are the slots.
                     view.usable = (is_fresh || standing.is_self).then_some(standing.usable);
@@ -161,7 +160,7 @@ impl Daemon {
             }),
             table_age_ms: first.and_then(|(role, node)| match role {
                 ClusterRole::Primary => Some(0),
-                ClusterRole::Secondary => node.last_ack().map(|at| now_ns.saturating_sub(at) / 1_000_000),
+                ClusterRole::Secondary => node.last_ack().map(|at| now_ns.since(at).as_millis()),
                 ClusterRole::None => None,
             }),
             cluster_ip: self.cluster_addresses(plan),
@@ -176,10 +175,10 @@ impl Daemon {
                 peer,
                 kind: closed.name(),
                 reason: closed.to_string(),
-                age_ms: age / 1_000_000,
+                age_ms: age.as_millis(),
             }),
             gateways,
-            surge_ms: nodes().filter_map(|node| node.surge().age(now_ns)).max().map(|age| age / 1_000_000),
+            surge_ms: nodes().filter_map(|node| node.surge().age(now_ns)).max().map(|age| age.as_millis()),
             drains,
             counters: counters.into_iter().map(|(name, total)| CounterView { name, total }).collect(),
             not_redirected: not_redirected(&views),
@@ -196,7 +195,7 @@ impl Daemon {
     }
 
     /// Returns the current state of the load feed.
-    fn feed_notes(&self, now_ns: u64) -> Vec<String> {
+    fn feed_notes(&self, now_ns: Nanos) -> Vec<String> {
         let mut notes = Vec::new();
         for group in self.clusters.groups.values() {
             let other = group.node.other_primary(now_ns).zip(group.node.primary());
@@ -248,9 +247,9 @@ impl Daemon {
             },
             Standing { left: Some(reason), .. } => Some(format!("it said goodbye: {reason}")),
             Standing { alive: false, address, .. } => {
-                let refused = group.last_refusal(monotonic_ns()).filter(|(peer, ..)| peer == address);
+                let refused = group.last_refusal(nanos::now()).filter(|(peer, ..)| peer == address);
                 let refused = refused.map(|(_, reason, _)| format!(" (last refusal: {reason})"));
-                let holdtime = group.node.settings().holdtime / 1_000_000;
+                let holdtime = group.node.settings().holdtime.as_millis();
                 Some(format!("nothing was heard for holdtime ({holdtime} ms){}", refused.unwrap_or_default()))
             }
             Standing { draining: true, .. } => Some("it is being taken out of service".to_owned()),
@@ -279,7 +278,7 @@ impl Daemon {
             },
             mark,
             reason,
-            last_seen_ms: standing.age.map(|age| age / 1_000_000),
+            last_seen_ms: standing.age.map(|age| age.as_millis()),
             priority: standing.priority,
             load: report.zip(standing.load).map(|(report, (composite, prioritized))| LoadView {
                 ike: report.ike,
@@ -300,7 +299,7 @@ impl Daemon {
         }
     }
 
-    fn drains(&self, group: &GroupCluster, now_ns: u64) -> Vec<DrainView> {
+    fn drains(&self, group: &GroupCluster, now_ns: Nanos) -> Vec<DrainView> {
         let draining = |standing: &Standing<'_>| standing.draining;
         let view = |standing: Standing<'_>| {
             let progress = self.clusters.progress().filter(|_| standing.is_self);
@@ -401,7 +400,7 @@ impl Daemon {
         Ok(of_family.map(|vip| RedirectView::of(vip, choose(&asking, body, vip))).collect())
     }
 
-    fn dataplane(&self, now_ns: u64) -> DataplaneView {
+    fn dataplane(&self, now_ns: Nanos) -> DataplaneView {
         let vips = self.view.published.vips.iter().map(|vip| VipView {
             address: vip.address,
             state: match vip.state {
@@ -426,14 +425,14 @@ impl Daemon {
             snapshot: SnapshotView {
                 instance: format!("{:016x}", self.view.instance),
                 generation: self.view.published.generation,
-                published_ago_ms: now_ns.saturating_sub(self.view.published.at_ns) / 1_000_000,
+                published_ago_ms: now_ns.since(self.view.published.at_ns).as_millis(),
                 vips: vips.collect(),
             },
             attached,
         }
     }
 
-    fn standby(&self, invocation: &Invocation, now_ns: u64) -> Vec<StandbyView> {
+    fn standby(&self, invocation: &Invocation, now_ns: Nanos) -> Vec<StandbyView> {
         let asked = |role: &&Role| {
             let key = &role.plan.key;
             invocation.group.is_none_or(|group| group == key.group)
@@ -442,14 +441,14 @@ impl Daemon {
         self.view.roles.values().filter(asked).map(|role| self.standby_of(role, now_ns)).collect()
     }
 
-    fn stalls(&self, now_ns: u64) -> Vec<DelayView> {
+    fn stalls(&self, now_ns: Nanos) -> Vec<DelayView> {
         let stalls = &self.view.stalls;
         let view = |name: &'static str, histogram: &Histogram| {
             let (longest, at) = histogram.longest();
             DelayView {
                 name,
                 longest_us: longest.as_micros() as u64,
-                longest_ago_s: (at > 0).then(|| now_ns.saturating_sub(at) / 1_000_000_000),
+                longest_ago_s: (at > Nanos::ZERO).then(|| now_ns.since(at).as_secs()),
                 classes: histogram
                     .classes()
                     .map(|(below, count)| DelayClass {
@@ -462,11 +461,11 @@ impl Daemon {
         vec![view("timer", &stalls.late), view("turn", &stalls.turn), view("blocked", &stalls.blocked)]
     }
 
-    fn standby_of(&self, role: &Role, now_ns: u64) -> StandbyView {
+    fn standby_of(&self, role: &Role, now_ns: Nanos) -> StandbyView {
         let plan = &role.plan;
         let settings = &plan.settings;
         let machine = role.machine.as_ref();
-        let until = |at: u64| at.saturating_sub(now_ns) / 1_000_000;
+        let until = |at: Nanos| at.since(now_ns).as_millis();
         let peer = |peer: Peer| PeerView {
             address: peer.source,
             priority: peer.priority,
@@ -474,7 +473,7 @@ impl Daemon {
         };
         let timers = machine.map_or(DEFAULT_TIMERS, Group::timers);
         let (changes, changed) = machine.map_or((0, now_ns), Group::changes);
-        let (lease, fenced) = machine.map_or((0, false), Group::lease);
+        let (lease, fenced) = machine.map_or((Nanos::ZERO, false), Group::lease);
         let mut reasons = plan.down.clone();
         if reasons.is_empty() && machine.is_none() {
             reasons.push("its interface has no device or no address yet".to_owned());
@@ -492,7 +491,7 @@ impl Daemon {
             version: plan.version,
             state: role.state().name().to_owned(),
             state_changes: changes,
-            last_change_s: now_ns.saturating_sub(changed) / 1_000_000_000,
+            last_change_s: now_ns.since(changed).as_secs(),
             virtual_ip: role.addresses(),
             learned: plan.learns,
             virtual_mac: dotted_mac(role.mac()),
@@ -531,7 +530,7 @@ impl Daemon {
                 })
                 .collect(),
             name: plan.name.clone(),
-            lease_ms: (lease > 0).then(|| until(lease)),
+            lease_ms: (lease > Nanos::ZERO).then(|| until(lease)),
             fenced,
             refused: role.refused.clone(),
             interface_refused: on_port.map(|((_, word), count)| (*word, *count)).collect(),
@@ -541,10 +540,10 @@ impl Daemon {
     }
 
     /// Returns recent findings about a group that are not as they should be.
-    fn standby_warnings(&self, role: &Role, now_ns: u64) -> Vec<String> {
+    fn standby_warnings(&self, role: &Role, now_ns: Nanos) -> Vec<String> {
         // The machine repeats its complaints every 30 s.
-        let lately = |at: u64| now_ns.saturating_sub(at) < COMPLAINT_INTERVAL + COMPLAINT_INTERVAL / 4;
-        let ago = |at: u64| now_ns.saturating_sub(at) / 1_000_000_000;
+        let lately = |at: Nanos| now_ns.since(at) < COMPLAINT_INTERVAL + COMPLAINT_INTERVAL / 4;
+        let ago = |at: Nanos| now_ns.since(at).as_secs();
         let complaints = role.complaints.values().filter(|(_, at)| lately(*at));
         let mut warnings: Vec<String> = complaints.map(|(note, _)| note.to_string()).collect();
         if let Some(Refused { source, active, reason, at }) =

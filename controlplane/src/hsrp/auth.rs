@@ -17,8 +17,8 @@
 //! allows and how it is bounded.
 
 use super::bytes::array;
-use crate::types::Authentication;
 use crate::types::keychain::{ChainKey, KeyChain};
+use crate::types::{Authentication, Nanos};
 use md5::{Digest as _, Md5};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -92,7 +92,7 @@ pub struct Keys {
     /// Those that are accepted: the same, or what a key chain says
     accepted: Vec<Key>,
     /// Oldest first, each with the end of its time, ns of CLOCK_MONOTONIC
-    old: Vec<(Key, u64)>,
+    old: Vec<(Key, Nanos)>,
 }
 
 impl Keys {
@@ -130,12 +130,12 @@ impl Keys {
 
     /// Until when a key from before a change is accepted, ns; none when there is none any more.
     #[must_use]
-    pub fn old_until(&self, now_ns: u64) -> Option<u64> {
+    pub fn old_until(&self, now_ns: Nanos) -> Option<Nanos> {
         self.old.iter().map(|(_, until)| *until).filter(|until| now_ns < *until).max()
     }
 
     /// Keys that count at `now_ns`.
-    fn valid(&self, now_ns: u64) -> impl Iterator<Item = &Key> {
+    fn valid(&self, now_ns: Nanos) -> impl Iterator<Item = &Key> {
         let old = self.old.iter().rev().filter(move |(_, until)| now_ns < *until).map(|(key, _)| key);
         self.accepted.iter().chain(old)
     }
@@ -291,7 +291,7 @@ impl Auth {
 
     /// Until when a key from before a change is accepted, ns.
     #[must_use]
-    pub fn old_until(&self, now_ns: u64) -> Option<u64> {
+    pub fn old_until(&self, now_ns: Nanos) -> Option<Nanos> {
         match self {
             Auth::Md5(keys) => keys.old_until(now_ns),
             Auth::Text(_) => None,
@@ -309,7 +309,7 @@ impl Auth {
     /// Goes over to `new`. From one MD5 key to another, the one before is accepted until `old_until_ns`
     /// (CLOCK_MONOTONIC; `now_ns` or less: not at all), together with those that it had followed in the same way.
     /// Between text and MD5 there is no such time: the weaker one would be accepted from anybody.
-    pub fn replace(&mut self, new: Auth, now_ns: u64, old_until_ns: u64) {
+    pub fn replace(&mut self, new: Auth, now_ns: Nanos, old_until_ns: Nanos) {
         let before = std::mem::replace(self, new);
         if let (Auth::Md5(keys), Auth::Md5(before)) = (self, before) {
             let Keys { current, mut old, .. } = before;
@@ -331,7 +331,7 @@ impl Auth {
         payload: &[u8],
         proof: &Proof,
         source: IpAddr,
-        now_ns: u64,
+        now_ns: Nanos,
     ) -> Result<(), AuthError> {
         let (keys, trailer) = match (self, proof) {
             (_, Proof::None) => return Err(AuthError::Missing),
@@ -426,10 +426,11 @@ mod tests {
             let payload = [&head[..], &digest].concat();
             let source = IpAddr::V4(trailer_of(&payload));
             let received =
-                parse(&payload, Transport::V1).unwrap().authenticate(&md5(key), source, 0).unwrap();
+                parse(&payload, Transport::V1).unwrap().authenticate(&md5(key), source, Nanos::ZERO).unwrap();
             let again = super::super::packet::emit(&received.message, &md5(key), source).unwrap();
             assert_eq!(&*again, payload);
-            let wrong = parse(&payload, Transport::V1).unwrap().authenticate(&md5("openwall1"), source, 0);
+            let wrong =
+                parse(&payload, Transport::V1).unwrap().authenticate(&md5("openwall1"), source, Nanos::ZERO);
             assert_eq!(wrong, Err(AuthError::Digest));
         }
     }
@@ -456,7 +457,9 @@ mod tests {
     fn a_true_message_from_another_source_is_one_played_back() {
         let (head, digest, key) = VECTORS[0];
         let payload = [&head[..], &digest].concat();
-        let from = |source| parse(&payload, Transport::V1).unwrap().authenticate(&md5(key), source, 0).err();
+        let from = |source| {
+            parse(&payload, Transport::V1).unwrap().authenticate(&md5(key), source, Nanos::ZERO).err()
+        };
         let thief = Ipv4Addr::new(10, 0, 0, 66);
         let claimed = Ipv4Addr::new(10, 0, 0, 20);
         assert_eq!(from(thief.into()), Some(AuthError::Sender { claimed, source_address: thief }));
@@ -466,7 +469,8 @@ mod tests {
         unclaimed[26..30].fill(0);
         let digest = Key::new(key).digest(&unclaimed, 34);
         unclaimed[34..].copy_from_slice(&digest);
-        let verdict = parse(&unclaimed, Transport::V1).unwrap().authenticate(&md5(key), thief.into(), 0);
+        let verdict =
+            parse(&unclaimed, Transport::V1).unwrap().authenticate(&md5(key), thief.into(), Nanos::ZERO);
         assert!(verdict.is_ok(), "zero is no claim: {verdict:?}");
     }
 
@@ -477,13 +481,13 @@ mod tests {
         payload[22] = 2;
         let digest = Key::new("k").digest(&payload, 34);
         payload[34..].copy_from_slice(&digest);
-        let refused = parse(&payload, Transport::V1).unwrap().authenticate(&md5("k"), source, 0);
+        let refused = parse(&payload, Transport::V1).unwrap().authenticate(&md5("k"), source, Nanos::ZERO);
         assert_eq!(refused, Err(AuthError::Algorithm(2)));
     }
 
     #[test]
     fn texts_must_be_the_same() {
-        let verify = |auth: &Auth, proof| auth.verify(&[], &proof, Ipv4Addr::LOCALHOST.into(), 0);
+        let verify = |auth: &Auth, proof| auth.verify(&[], &proof, Ipv4Addr::LOCALHOST.into(), Nanos::ZERO);
         assert_eq!(verify(&Auth::default(), Proof::Text(*b"cisco\0\0\0")), Ok(()));
         assert_eq!(verify(&Auth::default(), Proof::Text(*b"cisco\0\0x")), Err(AuthError::Text));
         assert_eq!(verify(&Auth::default(), Proof::None), Err(AuthError::Missing));
@@ -502,37 +506,44 @@ mod tests {
             parse(&payload, Transport::V1).unwrap().authenticate(auth, source, now_ns).is_ok()
         };
         let mut auth = md5("one");
-        auth.replace(md5("two"), 0, 100);
-        assert!(believed(&auth, "two", 1000));
-        assert!(believed(&auth, "one", 99));
-        assert!(!believed(&auth, "one", 100), "its time is over");
+        auth.replace(md5("two"), Nanos::ZERO, Nanos::new(100));
+        assert!(believed(&auth, "two", Nanos::new(1000)));
+        assert!(believed(&auth, "one", Nanos::new(99)));
+        assert!(!believed(&auth, "one", Nanos::new(100)), "its time is over");
         let Auth::Md5(keys) = &auth else { panic!("not MD5 any more") };
         assert_eq!(keys.current, Key::new("two"));
 
-        auth.replace(md5("three"), 50, 200);
-        assert!(believed(&auth, "one", 99) && believed(&auth, "two", 199) && !believed(&auth, "two", 200));
-        auth.replace(md5("three"), 60, 300);
-        assert!(believed(&auth, "one", 99), "the same key again takes nothing away");
-        auth.replace(md5("one"), 60, 60);
+        auth.replace(md5("three"), Nanos::new(50), Nanos::new(200));
         assert!(
-            believed(&auth, "one", 1000) && !believed(&auth, "three", 60),
+            believed(&auth, "one", Nanos::new(99))
+                && believed(&auth, "two", Nanos::new(199))
+                && !believed(&auth, "two", Nanos::new(200))
+        );
+        auth.replace(md5("three"), Nanos::new(60), Nanos::new(300));
+        assert!(believed(&auth, "one", Nanos::new(99)), "the same key again takes nothing away");
+        auth.replace(md5("one"), Nanos::new(60), Nanos::new(60));
+        assert!(
+            believed(&auth, "one", Nanos::new(1000)) && !believed(&auth, "three", Nanos::new(60)),
             "back, with no time for the other"
         );
 
         for key in ["a", "b", "c", "d", "e"] {
-            auth.replace(md5(key), 70, 1000);
+            auth.replace(md5(key), Nanos::new(70), Nanos::new(1000));
         }
-        assert!(believed(&auth, "b", 70) && !believed(&auth, "a", 70), "the oldest of more than three");
+        assert!(
+            believed(&auth, "b", Nanos::new(70)) && !believed(&auth, "a", Nanos::new(70)),
+            "the oldest of more than three"
+        );
 
-        auth.replace(Auth::default(), 80, 1000);
-        auth.replace(md5("f"), 80, 1000);
-        assert!(!believed(&auth, "e", 80), "nothing survives a change of the kind");
+        auth.replace(Auth::default(), Nanos::new(80), Nanos::new(1000));
+        auth.replace(md5("f"), Nanos::new(80), Nanos::new(1000));
+        assert!(!believed(&auth, "e", Nanos::new(80)), "nothing survives a change of the kind");
     }
 
     #[test]
     fn secrets_are_not_shown() {
         let mut auth = md5("hush-hush");
-        auth.replace(md5("hush-new"), 0, 1);
+        auth.replace(md5("hush-new"), Nanos::ZERO, Nanos::new(1));
         let shown = format!("{auth:?} {:?}", Auth::text("hush"));
         assert!(!shown.contains("hush"), "{shown}");
         // "hush" as bytes.
@@ -580,22 +591,29 @@ mod tests {
         let (head, digest, key) = VECTORS[0];
         let payload = [&head[..], &digest].concat();
         let source = IpAddr::V4(trailer_of(&payload));
-        let hello =
-            parse(&payload, Transport::V1).unwrap().authenticate(&md5(key), source, 0).unwrap().message;
+        let hello = parse(&payload, Transport::V1)
+            .unwrap()
+            .authenticate(&md5(key), source, Nanos::ZERO)
+            .unwrap()
+            .message;
         let auth = |wall| Auth::Md5(Keys::of_chain(&chain(), wall).unwrap().0);
         for wall in 90..330 {
             for skew in [0, 10, 19] {
                 let payload = emit(&hello, &auth(wall), source).unwrap();
-                let heard =
-                    parse(&payload, Transport::V1).unwrap().authenticate(&auth(wall + skew), source, 0);
+                let heard = parse(&payload, Transport::V1).unwrap().authenticate(
+                    &auth(wall + skew),
+                    source,
+                    Nanos::ZERO,
+                );
                 assert!(heard.is_ok(), "{wall} {skew}: {heard:?}");
                 let payload = emit(&hello, &auth(wall + skew), source).unwrap();
-                let heard = parse(&payload, Transport::V1).unwrap().authenticate(&auth(wall), source, 0);
+                let heard =
+                    parse(&payload, Transport::V1).unwrap().authenticate(&auth(wall), source, Nanos::ZERO);
                 assert!(heard.is_ok(), "{wall} {skew}: {heard:?}");
             }
         }
         let payload = emit(&hello, &auth(150), source).unwrap();
-        let late = parse(&payload, Transport::V1).unwrap().authenticate(&auth(230), source, 0);
+        let late = parse(&payload, Transport::V1).unwrap().authenticate(&auth(230), source, Nanos::ZERO);
         assert_eq!(late, Err(AuthError::Digest), "beyond its accept-lifetime");
         assert_eq!(payload[30..34], [0, 0, 0, 1], "the key id");
     }
@@ -604,15 +622,15 @@ mod tests {
     fn a_chain_that_rolls_forgets_at_once_and_a_key_string_before_it_does_not() {
         let keys = |wall| Keys::of_chain(&chain(), wall).unwrap().0;
         let mut auth = md5("before");
-        auth.replace(Auth::Md5(keys(150)), 0, 1000);
+        auth.replace(Auth::Md5(keys(150)), Nanos::ZERO, Nanos::new(1000));
         let valid = |auth: &Auth, now| match auth {
             Auth::Md5(keys) => keys.valid(now).map(|key| key.id).collect::<Vec<_>>(),
             Auth::Text(_) => Vec::new(),
         };
-        assert_eq!(valid(&auth, 1), [1, 0]);
+        assert_eq!(valid(&auth, Nanos::new(1)), [1, 0]);
         assert!(!auth.roll(keys(190)));
         assert!(auth.roll(keys(250)));
-        assert_eq!(valid(&auth, 999), [2, 0]);
-        assert_eq!(valid(&auth, 1000), [2]);
+        assert_eq!(valid(&auth, Nanos::new(999)), [2, 0]);
+        assert_eq!(valid(&auth, Nanos::new(1000)), [2]);
     }
 }

@@ -39,29 +39,28 @@ mod note;
 mod receive;
 
 use super::message::{Message, Opcode, State};
+use crate::types::Nanos;
 pub use config::{Config, DEFAULT_TIMERS, PreemptDelay, Timers, TrackEffect};
 pub use event::{Action, Event};
 pub use note::Note;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
-const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLISECOND;
+const MILLISECOND: Nanos = Nanos::from_millis(1);
 /// No hello is valid for longer, whatever it says: the longest hold time that can be configured.
-const LONGEST_HOLD: u64 = 255 * SECOND;
+const LONGEST_HOLD: Nanos = Nanos::from_secs(255);
 /// A hello is valid for this many of one's own hold times at most, unless its sender has earned more.
 const TRUSTED_HOLDS: u64 = 3;
 /// A hello is valid for this many of its sender's own intervals, as far as they were seen: as the default times are.
 const TRUSTED_INTERVALS: u64 = 4;
 /// Gratuitous ARPs after the first, counted from the gain.
-const ANNOUNCEMENTS: [u64; 2] = [2 * SECOND, 4 * SECOND];
+const ANNOUNCEMENTS: [Nanos; 2] = [Nanos::from_secs(2), Nanos::from_secs(4)];
 /// The same complaint is made again after this.
-pub const COMPLAINT_INTERVAL: u64 = 30 * SECOND;
+pub const COMPLAINT_INTERVAL: Nanos = Nanos::from_secs(30);
 /// An address that was refused is probed again after this.
-const PROBE_INTERVAL: u64 = 30 * SECOND;
+const PROBE_INTERVAL: Nanos = Nanos::from_secs(30);
 /// A router whose resign was not its own is doubted for this long.
-const DOUBT: u64 = 60 * SECOND;
+const DOUBT: Nanos = Nanos::from_secs(60);
 
 /// Another router as it was last heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,32 +70,32 @@ pub struct Peer {
     /// Its priority
     pub priority: u32,
     /// How long its last hello is valid, ns
-    pub hold: u64,
+    pub hold: Nanos,
     /// When it counts as gone, ns
-    pub expires: u64,
+    pub expires: Nanos,
 }
 
 /// The last hello of a router, which bounds how long its next one is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Heard {
     source: IpAddr,
-    at: u64,
-    hold: u64,
+    at: Nanos,
+    hold: Nanos,
 }
 
 /// The last virtual address that was to be learned and is not in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Probe {
     address: IpAddr,
-    at: u64,
+    at: Nanos,
     refused: bool,
 }
 
 impl Probe {
     /// Whether `address` may be probed now: one at a time, and one that was refused may be free later.
-    fn allows(&self, address: IpAddr, now: u64) -> bool {
+    fn allows(&self, address: IpAddr, now: Nanos) -> bool {
         let other = self.refused && self.address != address;
-        now >= self.at.saturating_add(if other { SECOND } else { PROBE_INTERVAL })
+        now >= self.at + (if other { Nanos::from_secs(1) } else { PROBE_INTERVAL })
     }
 }
 
@@ -112,12 +111,12 @@ pub struct Group {
     learned_timers: Option<Timers>,
     learned_ip: Option<IpAddr>,
     probe: Option<Probe>,
-    active_timer: Option<u64>,
-    standby_timer: Option<u64>,
-    hello_timer: Option<u64>,
+    active_timer: Option<Nanos>,
+    standby_timer: Option<Nanos>,
+    hello_timer: Option<Nanos>,
     /// End of a delay in Init
-    start_at: Option<u64>,
-    start_not_before: u64,
+    start_at: Option<Nanos>,
+    start_not_before: Nanos,
     /// The delay in Init counts as time in Listen
     listening: bool,
     active: Option<Peer>,
@@ -125,47 +124,43 @@ pub struct Group {
     /// The last hello of an active and of a standby router, however old
     heard: [Option<Heard>; 2],
     /// The active router that has resigned, and how long a hello of it proves the resign false
-    resigned: Option<(IpAddr, u64)>,
+    resigned: Option<(IpAddr, Nanos)>,
     /// A resign of this router is not acted on before a hello of it is missing, until then
-    doubted: Option<(IpAddr, u64)>,
-    peers_until: u64,
-    wish_since: Option<u64>,
-    reload_until: u64,
-    preempt_not_before: u64,
+    doubted: Option<(IpAddr, Nanos)>,
+    peers_until: Nanos,
+    wish_since: Option<Nanos>,
+    reload_until: Nanos,
+    preempt_not_before: Nanos,
     /// No preempting: the operator has handed the role over
     handed_over: bool,
     /// Repeat the resign to this standby until then
-    handing_to: Option<(IpAddr, u64)>,
+    handing_to: Option<(IpAddr, Nanos)>,
     /// Active, but the router before may still own the address until then
-    gain_at: Option<u64>,
+    gain_at: Option<Nanos>,
     /// Latest `gain_at`
-    gain_by: u64,
+    gain_by: Nanos,
     /// Whose resign ends the wait: the one displaced, and another one that preempts
     gain_from: [Option<IpAddr>; 2],
     owns: bool,
-    takeover_not_before: u64,
-    last_hello: u64,
-    hello_span: u64,
-    lease: (u64, bool),
-    announcements: [Option<u64>; 2],
-    last_call: u64,
+    takeover_not_before: Nanos,
+    last_hello: Nanos,
+    hello_span: Nanos,
+    lease: (Nanos, bool),
+    announcements: [Option<Nanos>; 2],
+    last_call: Nanos,
     changes: u64,
-    changed: u64,
-    complaints: [Option<u64>; Note::COMPLAINTS],
+    changed: Nanos,
+    complaints: [Option<Nanos>; Note::COMPLAINTS],
 }
 
-fn ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn due(timer: &mut Option<u64>, now: u64) -> bool {
+fn due(timer: &mut Option<Nanos>, now: Nanos) -> bool {
     timer.take_if(|at| *at <= now).is_some()
 }
 
 impl Group {
     /// A group in Init that waits for [`Event::Enable`] or [`Event::Resume`]; the data plane is taken as up.
     #[must_use]
-    pub fn new(config: Config, now: u64) -> Group {
+    pub fn new(config: Config, now: Nanos) -> Group {
         Group {
             config,
             state: State::Init,
@@ -180,27 +175,27 @@ impl Group {
             standby_timer: None,
             hello_timer: None,
             start_at: None,
-            start_not_before: 0,
+            start_not_before: Nanos::ZERO,
             listening: false,
             active: None,
             standby: None,
             heard: [None; 2],
             resigned: None,
             doubted: None,
-            peers_until: 0,
+            peers_until: Nanos::ZERO,
             wish_since: None,
-            reload_until: 0,
-            preempt_not_before: 0,
+            reload_until: Nanos::ZERO,
+            preempt_not_before: Nanos::ZERO,
             handed_over: false,
             handing_to: None,
             gain_at: None,
-            gain_by: 0,
+            gain_by: Nanos::ZERO,
             gain_from: [None; 2],
             owns: false,
-            takeover_not_before: 0,
-            last_hello: 0,
-            hello_span: u64::MAX,
-            lease: (0, false),
+            takeover_not_before: Nanos::ZERO,
+            last_hello: Nanos::ZERO,
+            hello_span: Nanos::MAX,
+            lease: (Nanos::ZERO, false),
             announcements: [None; 2],
             last_call: now,
             changes: 0,
@@ -264,25 +259,25 @@ impl Group {
 
     /// When the next hello leaves.
     #[must_use]
-    pub fn next_hello(&self) -> Option<u64> {
+    pub fn next_hello(&self) -> Option<Nanos> {
         self.hello_timer
     }
 
     /// When the lease ends (0: none), and whether the data plane then fences.
     #[must_use]
-    pub fn lease(&self) -> (u64, bool) {
+    pub fn lease(&self) -> (Nanos, bool) {
         self.lease
     }
 
     /// Number of changes of state and when the last was, ns.
     #[must_use]
-    pub fn changes(&self) -> (u64, u64) {
+    pub fn changes(&self) -> (u64, Nanos) {
         (self.changes, self.changed)
     }
 
     /// Whether another router was heard within three hold times.
     #[must_use]
-    pub fn peer_known(&self, now: u64) -> bool {
+    pub fn peer_known(&self, now: Nanos) -> bool {
         now < self.peers_until
     }
 
@@ -295,13 +290,12 @@ impl Group {
 
     /// When a lower active router will be displaced, if nothing changes.
     #[must_use]
-    pub fn preempt_at(&self) -> Option<u64> {
+    pub fn preempt_at(&self) -> Option<Nanos> {
         let delay = self.config.preempt.filter(|_| !self.handed_over)?;
         let since = self.wish_since?;
-        let sync = if self.synced { 0 } else { ns(delay.sync) };
+        let sync = if self.synced { Nanos::ZERO } else { Nanos::from(delay.sync) };
         Some(
-            since
-                .saturating_add(ns(delay.minimum).max(sync))
+            (since + Nanos::from(delay.minimum).max(sync))
                 .max(self.reload_until)
                 .max(self.preempt_not_before),
         )
@@ -309,23 +303,23 @@ impl Group {
 
     /// When to call again at the latest.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadline(&self) -> Option<Nanos> {
         let timers =
             [self.active_timer, self.standby_timer, self.hello_timer, self.gain_at, self.preempt_at()];
         if self.state == State::Init {
             return self.start_at;
         }
-        let beat = (self.state != State::Active).then(|| self.last_call.saturating_add(self.beat()));
+        let beat = (self.state != State::Active).then(|| self.last_call + self.beat());
         timers.into_iter().chain(self.announcements).chain([beat]).flatten().min()
     }
 
     /// Takes one event. `now` never goes back.
-    pub fn handle(&mut self, event: Event, now: u64) -> Vec<Action> {
+    pub fn handle(&mut self, event: Event, now: Nanos) -> Vec<Action> {
         let mut out = Vec::new();
         // Time in which the clock stood still has passed for the peers all the same.
-        let paused = if let Event::Paused { length } = event { length } else { 0 };
-        if let Some(end) = self.claim_end().filter(|end| *end <= now.saturating_add(paused)) {
-            out.push(Action::Log(Note::LeaseLapsed { late: now.saturating_add(paused) - end }));
+        let paused = if let Event::Paused { length } = event { length } else { Nanos::ZERO };
+        if let Some(end) = self.claim_end().filter(|end| *end <= now + paused) {
+            out.push(Action::Log(Note::LeaseLapsed { late: (now + paused).since(end) }));
             self.lapse(now, &mut out);
         }
         self.forgive(now, &mut out);
@@ -334,10 +328,10 @@ impl Group {
                 self.enabled = true;
                 let delay = if reload { self.config.delay_reload } else { self.config.delay_minimum };
                 if reload {
-                    let wait = self.config.preempt.map_or(0, |preempt| ns(preempt.reload));
-                    self.reload_until = now.saturating_add(wait);
+                    let wait = self.config.preempt.map_or(Nanos::ZERO, |preempt| Nanos::from(preempt.reload));
+                    self.reload_until = now + wait;
                 }
-                self.start_not_before = now.saturating_add(ns(delay));
+                self.start_not_before = now + Nanos::from(delay);
                 self.run(now, &mut out);
             }
             Event::Disable => {
@@ -354,13 +348,13 @@ impl Group {
             Event::DataplaneUp => {
                 let was = std::mem::replace(&mut self.dataplane, true);
                 if !was {
-                    let delay = now.saturating_add(ns(self.config.delay_minimum));
+                    let delay = now + Nanos::from(self.config.delay_minimum);
                     self.start_not_before = self.start_not_before.max(delay);
                 }
                 if !was && self.runnable() {
                     self.listening = true;
                     self.start_both(now);
-                    self.start_at = Some(now.saturating_add(self.hold()).max(self.start_not_before));
+                    self.start_at = Some((now + self.hold()).max(self.start_not_before));
                 }
             }
             Event::Track { object, down } => {
@@ -387,7 +381,7 @@ impl Group {
     }
 
     /// The lease has ended before the next hello: gives the role up.
-    fn lapse(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn lapse(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.resigned = None;
         if self.peer_known(now) || !self.owns {
             self.resign(State::Listen, now, out);
@@ -396,21 +390,21 @@ impl Group {
             self.let_go(out);
             self.send_hello(now, out);
             self.gain_at = Some(self.after_two_hellos(now));
-            self.gain_by = now.saturating_add(self.hold().saturating_mul(2));
+            self.gain_by = now + self.hold() * 2;
         }
     }
 
     /// The whole machine stood still, and the monotonic clock with it. A lease that ended meanwhile is treated before
     /// this. One that did not is renewed, since its end has moved for the peers; a peer that has taken over answers the
     /// hello with its coup. Any other router listens for a hold time before it acts.
-    fn paused(&mut self, length: u64, now: u64, out: &mut Vec<Action>) {
-        if self.state == State::Active || length == 0 {
+    fn paused(&mut self, length: Nanos, now: Nanos, out: &mut Vec<Action>) {
+        if self.state == State::Active || length == Nanos::ZERO {
             if self.hello_timer.is_some() {
                 self.send_hello(now, out);
             }
             return;
         }
-        let heard_out = now.saturating_add(self.hold());
+        let heard_out = now + self.hold();
         self.preempt_not_before = self.preempt_not_before.max(heard_out);
         self.takeover_not_before = self.takeover_not_before.max(heard_out);
         for timer in [&mut self.active_timer, &mut self.standby_timer] {
@@ -419,43 +413,43 @@ impl Group {
     }
 
     /// When an active router that has not said hello must take itself for replaced.
-    fn claim_end(&self) -> Option<u64> {
+    fn claim_end(&self) -> Option<Nanos> {
         match self.lease {
             _ if self.state != State::Active => None,
-            _ if !self.owns => Some(self.last_hello.saturating_add(self.span())),
+            _ if !self.owns => Some(self.last_hello + self.span()),
             (until, _) => Some(until),
         }
     }
 
-    fn hello(&self) -> u64 {
-        ns(self.timers().hello).max(MILLISECOND)
+    fn hello(&self) -> Nanos {
+        Nanos::from(self.timers().hello).max(MILLISECOND)
     }
 
-    fn hold(&self) -> u64 {
-        ns(self.timers().hold).max(self.hello().saturating_add(MILLISECOND))
+    fn hold(&self) -> Nanos {
+        Nanos::from(self.timers().hold).max(self.hello() + MILLISECOND)
     }
 
     /// A lease's length with a peer known.
-    fn span(&self) -> u64 {
-        (self.hold() - self.hello()).max(15 * MILLISECOND)
+    fn span(&self) -> Nanos {
+        (self.hold() - self.hello()).max(Nanos::from_millis(15))
     }
 
-    fn interval(&self) -> u64 {
+    fn interval(&self) -> Nanos {
         match self.state {
-            State::Active => self.hello().min(self.span() / 2).max(5 * MILLISECOND),
+            State::Active => self.hello().min(self.span() / 2).max(Nanos::from_millis(5)),
             _ => self.hello(),
         }
     }
 
     /// Unless it is active it is called at least this often, so that it knows a stall from a silent active router.
-    fn beat(&self) -> u64 {
+    fn beat(&self) -> Nanos {
         let peers = [self.active, self.standby].into_iter().flatten().map(|peer| peer.hold / 3);
-        peers.fold(self.hello(), u64::min).max(5 * MILLISECOND)
+        peers.fold(self.hello(), Nanos::min).max(Nanos::from_millis(5))
     }
 
     /// By then another candidate has heard of this one, and this one of it if it was active before that.
-    fn after_two_hellos(&self, now: u64) -> u64 {
-        now.saturating_add(self.hello().saturating_mul(2))
+    fn after_two_hellos(&self, now: Nanos) -> Nanos {
+        now + self.hello() * 2
     }
 
     fn runnable(&self) -> bool {
@@ -466,7 +460,7 @@ impl Group {
     }
 
     /// Starts or stops the group after one of the conditions for it changed.
-    fn run(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn run(&mut self, now: Nanos, out: &mut Vec<Action>) {
         match (self.runnable(), self.state == State::Init) {
             (true, true) if self.start_at.is_some() => {}
             (true, true) if now < self.start_not_before => self.start_at = Some(self.start_not_before),
@@ -478,7 +472,7 @@ impl Group {
     }
 
     /// Event a.
-    fn begin(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn begin(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.start_at = None;
         if !std::mem::take(&mut self.listening) {
             self.active = None;
@@ -495,7 +489,7 @@ impl Group {
     }
 
     /// Event b.
-    fn stop(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn stop(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.yield_role(State::Active, out);
         self.start_at = None;
         self.listening = false;
@@ -531,30 +525,30 @@ impl Group {
         self.announcements = [None; 2];
         if std::mem::take(&mut self.owns) {
             let peer_known = self.lease.1;
-            self.lease = (0, peer_known);
-            out.push(Action::Lease { until: 0, peer_known });
+            self.lease = (Nanos::ZERO, peer_known);
+            out.push(Action::Lease { until: Nanos::ZERO, peer_known });
             out.push(Action::LoseVirtual);
         }
     }
 
     /// To Speak where another one has the role (event j); to Listen, so as not to contend with the one asked to take it.
-    fn resign(&mut self, to: State, now: u64, out: &mut Vec<Action>) {
+    fn resign(&mut self, to: State, now: Nanos, out: &mut Vec<Action>) {
         self.yield_role(if to == State::Speak { to } else { State::Active }, out);
         self.start_both(now);
         self.enter(to, now, out);
     }
 
-    fn start_both(&mut self, now: u64) {
-        self.active_timer = Some(now.saturating_add(self.hold()));
+    fn start_both(&mut self, now: Nanos) {
+        self.active_timer = Some(now + self.hold());
         self.standby_timer = self.active_timer;
     }
 
-    fn start_standby(&mut self, now: u64) {
-        self.standby_timer = Some(now.saturating_add(self.hold()));
+    fn start_standby(&mut self, now: Nanos) {
+        self.standby_timer = Some(now + self.hold());
     }
 
     /// Changes the state. Speak and Standby are announced at once.
-    fn enter(&mut self, state: State, now: u64, out: &mut Vec<Action>) {
+    fn enter(&mut self, state: State, now: Nanos, out: &mut Vec<Action>) {
         if self.state == state {
             return;
         }
@@ -594,35 +588,35 @@ impl Group {
         out.push(Action::Send { message, source: self.config.own });
     }
 
-    fn send_hello(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn send_hello(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.send(self.message(Opcode::Hello), out);
         self.last_hello = now;
-        self.hello_timer = Some(now.saturating_add(self.interval()));
+        self.hello_timer = Some(now + self.interval());
         self.renew(now, out);
     }
 
     /// The lease follows the last hello.
-    fn renew(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn renew(&mut self, now: Nanos, out: &mut Vec<Action>) {
         // The hello before may be the last one that arrived: its hold time counts until the next.
         let span = self.span().min(self.hello_span);
         self.hello_span = self.span();
         if self.owns {
             let peer_known = self.peer_known(now);
-            let span = if peer_known { span } else { ns(self.config.lone_lease) };
-            self.lease = (self.last_hello.saturating_add(span), peer_known);
+            let span = if peer_known { span } else { Nanos::from(self.config.lone_lease) };
+            self.lease = (self.last_hello + span, peer_known);
             out.push(Action::Lease { until: self.lease.0, peer_known });
         }
     }
 
-    fn announce(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn announce(&mut self, now: Nanos, out: &mut Vec<Action>) {
         if self.owns {
-            self.announcements = ANNOUNCEMENTS.map(|after| Some(now.saturating_add(after)));
+            self.announcements = ANNOUNCEMENTS.map(|after| Some(now + after));
             out.push(Action::Announce);
         }
     }
 
     /// To Active with the address: nobody else has it.
-    fn take_over(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn take_over(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.active_timer = None;
         self.standby_timer = None;
         self.active = None;
@@ -632,7 +626,7 @@ impl Group {
         self.gain(now, out);
     }
 
-    fn gain(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn gain(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.gain_at = None;
         self.gain_from = [None; 2];
         self.owns = true;
@@ -647,7 +641,7 @@ impl Group {
     }
 
     /// Displaces the lower active router `from` (events g and h with preempt, RFC 2281 section 5.4).
-    fn preempt(&mut self, from: Peer, now: u64, out: &mut Vec<Action>) {
+    fn preempt(&mut self, from: Peer, now: Nanos, out: &mut Vec<Action>) {
         self.send(self.message(Opcode::Coup), out);
         self.active_timer = None;
         self.start_standby(now);
@@ -656,12 +650,12 @@ impl Group {
         self.send_hello(now, out);
         self.gain_from = [Some(from.source), None];
         // If it has died it hears no coup, but its lease runs on.
-        self.gain_at = Some(from.expires.max(now.saturating_add(self.hello())));
-        self.gain_by = from.expires.saturating_add(self.hold().saturating_mul(2));
+        self.gain_at = Some(from.expires.max(now + self.hello()));
+        self.gain_by = from.expires + self.hold() * 2;
     }
 
     /// Standby takes the role (events c and i).
-    fn succeed(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn succeed(&mut self, now: Nanos, out: &mut Vec<Action>) {
         if now < self.takeover_not_before {
             self.active = None;
             self.active_timer = Some(self.takeover_not_before);
@@ -670,7 +664,7 @@ impl Group {
         }
     }
 
-    fn become_standby(&mut self, not_before: u64, now: u64, out: &mut Vec<Action>) {
+    fn become_standby(&mut self, not_before: Nanos, now: Nanos, out: &mut Vec<Action>) {
         self.standby_timer = None;
         self.standby = None;
         self.takeover_not_before = self.takeover_not_before.max(not_before);
@@ -680,7 +674,7 @@ impl Group {
         }
     }
 
-    fn tick(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn tick(&mut self, now: Nanos, out: &mut Vec<Action>) {
         if due(&mut self.start_at, now) {
             self.begin(now, out);
         }
@@ -723,7 +717,7 @@ impl Group {
             }
         }
         if self.hello_timer.is_some_and(|at| at <= now) {
-            let next = self.hello_timer.unwrap_or(now).saturating_add(self.interval());
+            let next = self.hello_timer.unwrap_or(now) + self.interval();
             self.send_hello(now, out);
             if next > now {
                 self.hello_timer = Some(next);
@@ -739,22 +733,20 @@ impl Group {
     }
 
     /// After a stall, hellos may wait in a socket, and another one may have become standby.
-    fn forgive(&mut self, now: u64, out: &mut Vec<Action>) {
-        let silence = now.saturating_sub(self.last_call);
+    fn forgive(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        let silence = now.since(self.last_call);
         let tolerance = self.beat() / 4 * 5;
         let stalled = match self.state {
             State::Active => false,
-            State::Init | State::Disabled => {
-                self.start_at.is_some_and(|at| now > at.saturating_add(tolerance))
-            }
+            State::Init | State::Disabled => self.start_at.is_some_and(|at| now > at + tolerance),
             _ => silence > tolerance,
         };
         if !stalled {
             return;
         }
-        self.preempt_not_before = now.saturating_add(self.hello());
+        self.preempt_not_before = now + self.hello();
         self.takeover_not_before = self.takeover_not_before.max(self.after_two_hellos(now));
-        let grace = now.saturating_add(self.hello() / 2);
+        let grace = now + (self.hello() / 2);
         for timer in [&mut self.active_timer, &mut self.standby_timer] {
             if timer.is_some_and(|at| at <= now) {
                 *timer = Some(grace);
@@ -767,22 +759,22 @@ impl Group {
         (priority, source) < (self.priority(), self.config.own)
     }
 
-    fn complain(&mut self, note: Note, now: u64, out: &mut Vec<Action>) {
+    fn complain(&mut self, note: Note, now: Nanos, out: &mut Vec<Action>) {
         let Some(last) = note.complaint().and_then(|kind| self.complaints.get_mut(kind)) else { return };
-        if last.is_none_or(|last| now.saturating_sub(last) >= COMPLAINT_INTERVAL) {
+        if last.is_none_or(|last| now.since(last) >= COMPLAINT_INTERVAL) {
             *last = Some(now);
             out.push(Action::Log(note));
         }
     }
 
-    fn failover(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn failover(&mut self, now: Nanos, out: &mut Vec<Action>) {
         match (self.state, self.standby.filter(|standby| now < standby.expires)) {
             (State::Active, _) if !self.owns => out.push(Action::Log(Note::FailoverNotActive)),
             (State::Active, Some(standby)) => {
                 self.resign(State::Listen, now, out);
                 self.resigned = None;
                 self.handed_over = true;
-                self.handing_to = Some((standby.source, now.saturating_add(self.hold())));
+                self.handing_to = Some((standby.source, now + self.hold()));
                 self.active = None;
             }
             (State::Active, None) => out.push(Action::Log(Note::FailoverNoStandby)),
@@ -791,22 +783,22 @@ impl Group {
     }
 
     /// Goes on as active while the lease of the life before still runs: no peer can have taken over yet.
-    fn resume(&mut self, until: u64, now: u64, out: &mut Vec<Action>) {
+    fn resume(&mut self, until: Nanos, now: Nanos, out: &mut Vec<Action>) {
         self.enabled = true;
         if !self.runnable() || self.state != State::Init {
             return;
         }
         if now >= until || self.virtual_ip().is_none() {
-            self.start_not_before = now.saturating_add(ns(self.config.delay_minimum));
+            self.start_not_before = now + Nanos::from(self.config.delay_minimum);
             self.run(now, out);
             return;
         }
         // Who was known before is forgotten; until three hold times have passed, there may be someone.
-        self.peers_until = now.saturating_add(self.hold().saturating_mul(3));
+        self.peers_until = now + self.hold() * 3;
         self.take_over(now, out);
     }
 
-    fn configure(&mut self, config: Config, now: u64, out: &mut Vec<Action>) {
+    fn configure(&mut self, config: Config, now: Nanos, out: &mut Vec<Action>) {
         let old = std::mem::replace(&mut self.config, config);
         let new = &self.config;
         let identity = |config: &Config| (config.version, config.group, config.own);

@@ -10,7 +10,7 @@
 use super::auth::{self, Auth, AuthError, Proof, Trailer};
 use super::bytes::array;
 use super::message::{Message, Opcode, Received, State};
-use crate::types::Family;
+use crate::types::{Family, Nanos};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Duration;
@@ -287,7 +287,7 @@ impl Parsed<'_> {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn authenticate(self, auth: &Auth, source: IpAddr, now_ns: u64) -> Result<Received, AuthError> {
+    pub fn authenticate(self, auth: &Auth, source: IpAddr, now_ns: Nanos) -> Result<Received, AuthError> {
         auth.verify(self.payload, &self.proof, source, now_ns)?;
         Ok(Received { message: self.message, source })
     }

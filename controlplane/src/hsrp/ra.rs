@@ -2,6 +2,7 @@
 //! Hosts that solicit are answered to all nodes, so that a flood of solicitations costs one advertisement in 3 s.
 
 use crate::net::announce::{ROUTER_INITIAL_INTERVAL, ROUTER_INTERVAL};
+use crate::types::Nanos;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -17,47 +18,43 @@ const INITIAL: u32 = 3;
 pub struct Advertiser {
     /// Unasked, too
     unsolicited: bool,
-    next: u64,
-    last: Option<u64>,
+    next: Nanos,
+    last: Option<Nanos>,
     sent: u32,
-}
-
-fn after(now: u64, pause: Duration) -> u64 {
-    now.saturating_add(pause.as_nanos() as u64)
 }
 
 impl Advertiser {
     /// The first advertisement is due at once (ns), for the role has just been gained; or when a host asks, where none is
     /// to be sent `unsolicited`.
     #[must_use]
-    pub fn new(now: u64, unsolicited: bool) -> Advertiser {
-        Advertiser { unsolicited, next: if unsolicited { now } else { u64::MAX }, last: None, sent: 0 }
+    pub fn new(now: Nanos, unsolicited: bool) -> Advertiser {
+        Advertiser { unsolicited, next: if unsolicited { now } else { Nanos::MAX }, last: None, sent: 0 }
     }
 
     /// When the next one is due, ns.
     #[must_use]
-    pub fn next(&self) -> u64 {
+    pub fn next(&self) -> Nanos {
         self.next
     }
 
     /// Whether one is to be sent now; then the next one is scheduled.
-    pub fn due(&mut self, now: u64) -> bool {
+    pub fn due(&mut self, now: Nanos) -> bool {
         if now < self.next {
             return false;
         }
         self.sent = self.sent.saturating_add(1);
         self.last = Some(now);
         let pause = if self.sent < INITIAL { ROUTER_INITIAL_INTERVAL } else { ROUTER_INTERVAL };
-        self.next = if self.unsolicited { after(now, pause) } else { u64::MAX };
+        self.next = if self.unsolicited { now + pause } else { Nanos::MAX };
         true
     }
 
     /// A host asks. `random` is any number that other routers do not have too.
-    pub fn solicited(&mut self, now: u64, random: u64) {
-        let delay = random % (MAX_DELAY.as_nanos() as u64 + 1);
-        let earliest = self.last.map_or(now, |last| after(last, MIN_PAUSE).max(now));
+    pub fn solicited(&mut self, now: Nanos, random: u64) {
+        let delay = Nanos::new(random % (Nanos::from(MAX_DELAY).get() + 1));
+        let earliest = self.last.map_or(now, |last| (last + MIN_PAUSE).max(now));
         // What is due sooner answers it too.
-        self.next = self.next.min(earliest.saturating_add(delay));
+        self.next = self.next.min(earliest + delay);
     }
 }
 
@@ -86,12 +83,12 @@ pub fn is_solicitation(message: &[u8], source: Ipv6Addr, hop_limit: u8) -> bool 
 mod tests {
     use super::*;
 
-    const S: u64 = 1_000_000_000;
+    const S: Nanos = Nanos::from_secs(1);
 
     #[test]
     fn three_leave_soon_after_the_gain_and_the_others_rarely() {
         let mut advertiser = Advertiser::new(5 * S, true);
-        assert!(!advertiser.due(5 * S - 1));
+        assert!(!advertiser.due(5 * S - Nanos::new(1)));
         let mut times = Vec::new();
         for _ in 0..5 {
             times.push(advertiser.next() / S);
@@ -102,13 +99,13 @@ mod tests {
 
     #[test]
     fn who_asks_is_answered_within_half_a_second_and_many_cost_one_in_three() {
-        let mut advertiser = Advertiser::new(0, true);
-        assert!(advertiser.due(0));
+        let mut advertiser = Advertiser::new(Nanos::ZERO, true);
+        assert!(advertiser.due(Nanos::ZERO));
         advertiser.solicited(10 * S, u64::MAX);
-        assert!((10 * S..=10 * S + S / 2).contains(&advertiser.next()), "{}", advertiser.next());
+        assert!((10 * S..=10 * S + S / 2).contains(&advertiser.next()), "{:?}", advertiser.next());
         // Others in that time are answered by the same.
         let at = advertiser.next();
-        advertiser.solicited(10 * S + 1, MAX_DELAY.as_nanos() as u64);
+        advertiser.solicited(10 * S + Nanos::new(1), MAX_DELAY.as_nanos() as u64);
         assert_eq!(advertiser.next(), at);
         assert!(advertiser.due(at));
         let mut sent = 0;
@@ -122,18 +119,18 @@ mod tests {
 
     #[test]
     fn suppressed_ones_are_sent_only_to_hosts_that_ask() {
-        let mut advertiser = Advertiser::new(0, false);
+        let mut advertiser = Advertiser::new(Nanos::ZERO, false);
         assert!(!advertiser.due(1_000_000 * S));
         advertiser.solicited(1_000_000 * S, 0);
         assert!(advertiser.due(1_000_000 * S));
-        assert_eq!(advertiser.next(), u64::MAX);
+        assert_eq!(advertiser.next(), Nanos::MAX);
     }
 
     #[test]
     fn an_answer_never_puts_off_what_is_due_sooner() {
-        let mut advertiser = Advertiser::new(0, true);
-        advertiser.solicited(0, 400_000_000);
-        assert!(advertiser.due(0), "the one at the gain");
+        let mut advertiser = Advertiser::new(Nanos::ZERO, true);
+        advertiser.solicited(Nanos::ZERO, 400_000_000);
+        assert!(advertiser.due(Nanos::ZERO), "the one at the gain");
         advertiser.solicited(15 * S + S * 9 / 10, 400_000_000);
         assert_eq!(advertiser.next(), 16 * S, "the second one");
     }

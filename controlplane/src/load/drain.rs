@@ -12,7 +12,7 @@
 use super::vici::Client;
 use super::whack::{self, States};
 use super::{LIMIT, RETRY, SourceSpec};
-use platform::clock::monotonic_ns;
+use crate::types::{Nanos, nanos};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
@@ -32,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 const RELIST: Duration = Duration::from_secs(1);
 const RELIST_SHARE: u32 = 20;
 /// A pace that was not kept is made up for, as far as it was missed within this time.
-const CATCH_UP_NS: u64 = 100_000_000;
+const CATCH_UP_NS: Nanos = Nanos::from_millis(100);
 
 /// A list of gateways for a connection of pluto's has at most so many entries.
 const MAX_TARGETS: usize = 32;
@@ -232,23 +232,23 @@ async fn drain(
     tell: &watch::Sender<Progress>,
 ) -> Result<Infallible, String> {
     let mut connection = daemon.connect().await?;
-    let mut list_ns = 0;
+    let mut list_ns = Nanos::ZERO;
     loop {
-        let began_ns = monotonic_ns();
+        let began_ns = nanos::now();
         if began_ns >= list_ns {
             let States { sessions, problem } = connection.sessions().await?;
-            let now_ns = monotonic_ns();
+            let now_ns = nanos::now();
             plan.listed(sessions, problem, now_ns);
-            let took = Duration::from_nanos(now_ns - began_ns);
-            list_ns = now_ns + (took * RELIST_SHARE).max(RELIST).as_nanos() as u64;
+            let took = Duration::from(now_ns.since(began_ns));
+            list_ns = now_ns + (took * RELIST_SHARE).max(RELIST);
         }
         let ordered = orders.borrow_and_update().clone();
-        let step = plan.next(&ordered, monotonic_ns());
+        let step = plan.next(&ordered, nanos::now());
         tell.send_if_modified(|told| plan.report(told));
         match step {
             Step::Ask { .. } | Step::AskAll { .. } => connection.ask(&step).await?,
             Step::Wait { until_ns } => {
-                let pause = Duration::from_nanos(until_ns.min(list_ns).saturating_sub(monotonic_ns()));
+                let pause = Duration::from(until_ns.min(list_ns).since(nanos::now()));
                 let _ = tokio::time::timeout(pause, orders.changed()).await;
             }
         }
@@ -263,12 +263,12 @@ enum Step {
     /// Have all sessions of this connection redirected, in turn to these gateways
     AskAll { connection: OsString, gateways: Vec<IpAddr> },
     /// There is nothing to do before
-    Wait { until_ns: u64 },
+    Wait { until_ns: Nanos },
 }
 
 #[derive(Clone, Debug)]
 struct Asked {
-    at_ns: u64,
+    at_ns: Nanos,
     peer: Option<SocketAddr>,
     identity: String,
 }
@@ -276,7 +276,7 @@ struct Asked {
 /// Who has been asked, who is next.
 #[derive(Debug, Default)]
 struct Plan {
-    patience_ns: u64,
+    patience_ns: Nanos,
     waiting: VecDeque<Session>,
     /// Those that were asked and are still here
     asked: HashMap<u32, Asked>,
@@ -287,7 +287,7 @@ struct Plan {
     /// Those of the last list; none when they have been reported
     stay: Option<Vec<Stay>>,
     /// When the last one was asked, or should have been
-    last_ns: u64,
+    last_ns: Nanos,
     /// What each gateway is owed, in weights
     owed: BTreeMap<IpAddr, i64>,
     /// Why the daemon cannot be asked, or its list is not understood
@@ -298,11 +298,11 @@ struct Plan {
 
 impl Plan {
     fn new(patience: Duration) -> Plan {
-        Plan { patience_ns: u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX), ..Plan::default() }
+        Plan { patience_ns: patience.into(), ..Plan::default() }
     }
 
     /// Takes the daemon's list of all established sessions, and what of it is not understood.
-    fn listed(&mut self, sessions: Vec<Session>, problem: Option<String>, now_ns: u64) {
+    fn listed(&mut self, sessions: Vec<Session>, problem: Option<String>, now_ns: Nanos) {
         let here: HashSet<u32> = sessions.iter().map(|session| session.id).collect();
         let (asked, gone) =
             std::mem::take(&mut self.asked).into_iter().partition(|(id, _)| here.contains(id));
@@ -339,7 +339,7 @@ impl Plan {
                 _ if session.connection.as_ref().is_some_and(|name| mixed.contains(name)) => {
                     "its connection serves IPv4 and IPv6: whack cannot redirect them apart"
                 }
-                Some(asked) if now_ns.saturating_sub(asked.at_ns) < self.patience_ns => continue,
+                Some(asked) if now_ns.since(asked.at_ns) < self.patience_ns => continue,
                 Some(_) => {
                     self.in_vain += 1;
                     "the client supports no redirect, does not answer, or came back"
@@ -366,7 +366,7 @@ impl Plan {
         self.problem = Some(why);
     }
 
-    fn next(&mut self, orders: &Orders, now_ns: u64) -> Step {
+    fn next(&mut self, orders: &Orders, now_ns: Nanos) -> Step {
         let usable = |v4| orders.targets.iter().any(|(to, weight)| *weight > 0 && to.is_ipv4() == v4);
         let families = [usable(false), usable(true)];
         let next = self
@@ -374,14 +374,14 @@ impl Plan {
             .iter()
             .position(|session| session.peer.is_some_and(|peer| families[usize::from(peer.is_ipv4())]));
         self.no_gateway = next.is_none() && !self.waiting.is_empty();
-        let Some(next) = next.filter(|_| orders.pace > 0) else { return Step::Wait { until_ns: u64::MAX } };
-        let due_ns = self.last_ns + 60_000_000_000 / u64::from(orders.pace);
+        let Some(next) = next.filter(|_| orders.pace > 0) else { return Step::Wait { until_ns: Nanos::MAX } };
+        let due_ns = self.last_ns + Nanos::from_secs(60) / u64::from(orders.pace);
         if now_ns < due_ns {
             return Step::Wait { until_ns: due_ns };
         }
         let Some(first) = self.waiting.remove(next) else { return Step::Wait { until_ns: now_ns } };
         let Some(peer) = first.peer.map(|peer| peer.ip()) else { return Step::Wait { until_ns: now_ns } };
-        self.last_ns = due_ns.max(now_ns.saturating_sub(CATCH_UP_NS));
+        self.last_ns = due_ns.max(now_ns - CATCH_UP_NS);
         let Some(connection) = first.connection.clone() else {
             let Some(gateway) = self.target(peer, &orders.targets) else {
                 return Step::Wait { until_ns: now_ns };
@@ -395,15 +395,14 @@ impl Plan {
             .partition(|session| session.connection.as_ref() == Some(&connection));
         self.waiting = others;
         // The others of the connection use up their share of the pace too.
-        self.last_ns =
-            self.last_ns.saturating_add(60_000_000_000 / u64::from(orders.pace) * all.len() as u64);
+        self.last_ns += Nanos::from_secs(60) / u64::from(orders.pace) * all.len() as u64;
         let turns = (all.len() + 1).min(MAX_TARGETS);
         let gateways = (0..turns).filter_map(|_| self.target(peer, &orders.targets)).collect();
         all.into_iter().chain([first]).for_each(|session| self.ask(session, now_ns));
         Step::AskAll { connection, gateways }
     }
 
-    fn ask(&mut self, session: Session, now_ns: u64) {
+    fn ask(&mut self, session: Session, now_ns: Nanos) {
         let Session { id, peer, identity, .. } = session;
         self.asked.insert(id, Asked { at_ns: now_ns, peer, identity });
     }
@@ -452,7 +451,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SECOND: u64 = 1_000_000_000;
+    const SECOND: Nanos = Nanos::from_secs(1);
 
     fn session(id: u32, peer: &str) -> Session {
         Session {
@@ -476,7 +475,7 @@ mod tests {
     }
 
     /// Asks whom it may until it has to wait.
-    fn ask(plan: &mut Plan, orders: &Orders, now_ns: u64) -> Vec<(u32, String)> {
+    fn ask(plan: &mut Plan, orders: &Orders, now_ns: Nanos) -> Vec<(u32, String)> {
         let mut asked = Vec::new();
         while let Step::Ask { id, gateway } = plan.next(orders, now_ns) {
             asked.push((id, gateway.to_string()));
@@ -490,7 +489,11 @@ mod tests {
         let orders = orders(60_000_000, &[("192.0.2.2", 1)]);
         let old = Session { ikev2: false, ..session(3, "198.51.100.3") };
         let ours = Session { initiator: true, ..session(4, "198.51.100.4") };
-        plan.listed(vec![session(1, "198.51.100.1"), session(2, "198.51.100.2"), old, ours], None, 0);
+        plan.listed(
+            vec![session(1, "198.51.100.1"), session(2, "198.51.100.2"), old, ours],
+            None,
+            Nanos::ZERO,
+        );
         let asked = ask(&mut plan, &orders, SECOND);
         assert_eq!(asked, [(1, "192.0.2.2".to_owned()), (2, "192.0.2.2".to_owned())]);
         let first = progress(&mut plan);
@@ -514,7 +517,7 @@ mod tests {
     #[test]
     fn it_waits_without_pace_and_for_a_gateway_of_the_family() {
         let mut plan = Plan::new(PATIENCE);
-        plan.listed(vec![session(1, "2001:db8::1"), session(2, "198.51.100.2")], None, 0);
+        plan.listed(vec![session(1, "2001:db8::1"), session(2, "198.51.100.2")], None, Nanos::ZERO);
         assert!(ask(&mut plan, &orders(0, &[("192.0.2.2", 1)]), SECOND).is_empty());
         assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), SECOND), [(2, "192.0.2.2".to_owned())]);
         let stuck = progress(&mut plan);
@@ -533,7 +536,7 @@ mod tests {
     #[test]
     fn one_that_is_rekeyed_has_not_moved() {
         let mut plan = Plan::new(PATIENCE);
-        plan.listed(vec![session(1, "198.51.100.1")], None, 0);
+        plan.listed(vec![session(1, "198.51.100.1")], None, Nanos::ZERO);
         assert_eq!(ask(&mut plan, &orders(600, &[("192.0.2.2", 1)]), SECOND).len(), 1);
         plan.listed(vec![Session { id: 9, ..session(1, "198.51.100.1") }], None, 50 * SECOND);
         let rekeyed = progress(&mut plan);
@@ -548,7 +551,7 @@ mod tests {
         let of = |name: &str, id, peer| Session { connection: Some(name.into()), ..session(id, peer) };
         let a = (1..=30).map(|id| of("a", id, "198.51.100.1"));
         let others = [of("b", 51, "198.51.100.2"), of("c", 61, "198.51.100.3"), of("c", 62, "2001:db8::3")];
-        plan.listed(a.chain(others).collect(), None, 0);
+        plan.listed(a.chain(others).collect(), None, Nanos::ZERO);
         let orders = orders(600, &[("192.0.2.2", 2), ("192.0.2.3", 1)]);
         let Step::AskAll { connection, gateways } = plan.next(&orders, 10 * SECOND) else {
             panic!("nobody is asked")
@@ -567,7 +570,7 @@ mod tests {
     fn another_daemon_starts_from_nothing() {
         let mut plan = Plan::new(PATIENCE);
         let orders = orders(60_000_000, &[("192.0.2.2", 1)]);
-        plan.listed(vec![session(1, "198.51.100.1")], None, 0);
+        plan.listed(vec![session(1, "198.51.100.1")], None, Nanos::ZERO);
         assert_eq!(ask(&mut plan, &orders, SECOND).len(), 1);
         plan.disconnected("gone".into());
         assert_eq!(progress(&mut plan).problem.as_deref(), Some("gone"));
@@ -579,15 +582,15 @@ mod tests {
         #[test]
         fn the_pace_is_kept_and_shares_are_as_the_weights_say(
             pace in 1u32..2000, weights in proptest::collection::vec(1u32..10, 1..5), clients in 1u32..400,
-            pauses in proptest::collection::vec(0u64..3 * SECOND, 1..50)) {
+            pauses in proptest::collection::vec(0u64..3_000_000_000, 1..50)) {
             let mut plan = Plan::new(PATIENCE);
             let targets: Vec<_> = weights.iter().enumerate()
                 .map(|(n, weight)| (IpAddr::from([192, 0, 2, n as u8]), *weight)).collect();
             let orders = Orders { pace, targets: targets.clone() };
-            plan.listed((0..clients).map(|id| session(id, "198.51.100.1")).collect(), None, 0);
+            plan.listed((0..clients).map(|id| session(id, "198.51.100.1")).collect(), None, Nanos::ZERO);
             let (mut now, mut times, mut got) = (5 * SECOND, Vec::new(), BTreeMap::<IpAddr, u32>::new());
             for pause in pauses {
-                now += pause;
+                now += Nanos::new(pause);
                 while let Step::Ask { gateway, .. } = plan.next(&orders, now) {
                     times.push(now);
                     *got.entry(gateway).or_default() += 1;
@@ -596,7 +599,7 @@ mod tests {
             // Beside a minute's worth, one at its start, and what is made up for.
             let most = (pace + pace / 600 + 2) as usize;
             for window in times.windows(most + 1) {
-                prop_assert!(window[most] - window[0] >= 60 * SECOND, "{most} a minute");
+                prop_assert!(window[most].since(window[0]) >= 60 * SECOND, "{most} a minute");
             }
             let total: u32 = weights.iter().sum();
             for (to, weight) in targets {

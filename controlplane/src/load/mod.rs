@@ -13,8 +13,7 @@ pub mod trusted;
 pub mod vici;
 mod whack;
 
-use crate::types::Percent;
-use platform::clock::monotonic_ns;
+use crate::types::{Nanos, Percent, nanos};
 use std::path::PathBuf;
 use std::time::Duration;
 use system::Meter;
@@ -87,24 +86,24 @@ pub enum Reading {
         /// What it measured
         sample: Sample,
         /// When, ns of the monotonic clock
-        at_ns: u64,
+        at_ns: Nanos,
     },
     /// The source is dead, slow or talks nonsense: this node must not be chosen
     Unhealthy {
         /// What is wrong, and what to do about it
         reason: String,
         /// Since when, ns of the monotonic clock
-        since_ns: u64,
+        since_ns: Nanos,
     },
 }
 
 impl Reading {
     /// What it is at `now_ns`: a measurement older than `stale_ns` is none.
-    fn judged(self, now_ns: u64, stale_ns: u64) -> Reading {
+    fn judged(self, now_ns: Nanos, stale_ns: Nanos) -> Reading {
         match self {
-            Reading::Ok { at_ns, .. } if now_ns.saturating_sub(at_ns) > stale_ns => Reading::Unhealthy {
-                reason: format!("no answer since {} ms", now_ns.saturating_sub(at_ns) / 1_000_000),
-                since_ns: at_ns.saturating_add(stale_ns),
+            Reading::Ok { at_ns, .. } if now_ns.since(at_ns) > stale_ns => Reading::Unhealthy {
+                reason: format!("no answer since {} ms", now_ns.since(at_ns).as_millis()),
+                since_ns: at_ns + stale_ns,
             },
             fresh => fresh,
         }
@@ -115,7 +114,7 @@ impl Reading {
 #[derive(Debug)]
 pub struct Source {
     readings: watch::Receiver<Reading>,
-    stale_ns: u64,
+    stale_ns: Nanos,
     task: AbortHandle,
 }
 
@@ -128,8 +127,8 @@ impl Source {
     pub fn start(spec: SourceSpec, interval: Duration, polling: &[usize]) -> Source {
         let interval = interval.max(Duration::from_millis(10));
         let reason = format!("{}: no answer yet", spec.name());
-        let (tell, readings) = watch::channel(Reading::Unhealthy { reason, since_ns: monotonic_ns() });
-        let stale_ns = u64::try_from((interval * 2).max(LIMIT.0).as_nanos()).unwrap_or(u64::MAX);
+        let (tell, readings) = watch::channel(Reading::Unhealthy { reason, since_ns: nanos::now() });
+        let stale_ns = (interval * 2).max(LIMIT.0).into();
         let task = tokio::spawn(follow(spec, interval, Meter::new(polling), tell)).abort_handle();
         Source { readings, stale_ns, task }
     }
@@ -137,7 +136,7 @@ impl Source {
     /// The newest; it never waits. Older than two intervals (but at least 1 s) it is unhealthy.
     #[must_use]
     pub fn latest(&self) -> Reading {
-        self.readings.borrow().clone().judged(monotonic_ns(), self.stale_ns)
+        self.readings.borrow().clone().judged(nanos::now(), self.stale_ns)
     }
 
     /// Waits until the source has answered, or failed, once more. That a measurement grows stale wakes nobody.
@@ -181,7 +180,7 @@ async fn follow(spec: SourceSpec, interval: Duration, mut meter: Meter, tell: wa
         };
         let result = counts.and_then(|counts| meter.complete(counts));
         let failed = result.is_err();
-        let now_ns = monotonic_ns();
+        let now_ns = nanos::now();
         tell.send_modify(|reading| {
             *reading = match result {
                 Ok(sample) => Reading::Ok { sample, at_ns: now_ns },
@@ -222,12 +221,14 @@ mod tests {
 
     #[test]
     fn a_measurement_that_is_too_old_is_none() {
-        let reading = Reading::Ok { sample: Sample::default(), at_ns: 5_000_000_000 };
-        assert_eq!(reading.clone().judged(6_000_000_000, 1_000_000_000), reading);
-        let Reading::Unhealthy { reason, since_ns } = reading.judged(6_500_000_000, 1_000_000_000) else {
+        let reading = Reading::Ok { sample: Sample::default(), at_ns: Nanos::from_secs(5) };
+        assert_eq!(reading.clone().judged(Nanos::from_secs(6), Nanos::from_secs(1)), reading);
+        let Reading::Unhealthy { reason, since_ns } =
+            reading.judged(Nanos::from_millis(6500), Nanos::from_secs(1))
+        else {
             panic!("it is not too old")
         };
-        assert_eq!((reason.as_str(), since_ns), ("no answer since 1500 ms", 6_000_000_000));
+        assert_eq!((reason.as_str(), since_ns), ("no answer since 1500 ms", Nanos::from_secs(6)));
     }
 
     #[tokio::test]
@@ -236,7 +237,7 @@ mod tests {
         let mut source = Source::start(SourceSpec::Fixed(given), TICK, &[]);
         let Reading::Ok { sample, at_ns } = until(&mut source, healthy).await else { panic!("unhealthy") };
         assert_eq!((sample.half_open, sample.ike, sample.child, sample.cpu), (1, 2, 3, Percent::FULL));
-        assert!(sample.mem > Percent::default() && at_ns <= monotonic_ns());
+        assert!(sample.mem > Percent::default() && at_ns <= nanos::now());
         until(&mut source, |reading| matches!(reading, Reading::Ok { at_ns: later, .. } if *later > at_ns))
             .await;
     }

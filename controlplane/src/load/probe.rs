@@ -5,7 +5,7 @@
 //! says COOKIE, one that knows no configuration for us may say something else: every answer to our SPI is a sign of life. No
 //! support of redirection is signalled, so that no gateway on the way may redirect it (RFC 5685 section 3).
 
-use platform::clock::monotonic_ns;
+use crate::types::{Nanos, nanos};
 use platform::wire::notify::{self, Notify};
 use platform::wire::{ike, redirect};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -71,14 +71,14 @@ pub enum ProbeState {
         /// It came after this
         after: Duration,
         /// Since when it is up, ns of the monotonic clock
-        since_ns: u64,
+        since_ns: Nanos,
     },
     /// It does not
     Down {
         /// What the last request met
         reason: String,
         /// Since when it is down, ns of the monotonic clock
-        since_ns: u64,
+        since_ns: Nanos,
     },
 }
 
@@ -131,7 +131,7 @@ impl Streak {
         spec: &ProbeSpec,
         state: &ProbeState,
         result: Result<(Answer, Duration), String>,
-        now_ns: u64,
+        now_ns: Nanos,
     ) -> ProbeState {
         match &result {
             Ok(_) => *self = Streak { good: self.good.saturating_add(1), bad: 0 },
@@ -169,7 +169,7 @@ async fn ask(spec: ProbeSpec, tell: watch::Sender<ProbeState>) {
             }),
         };
         let named = result.map_err(|why| format!("{} port {}: {why}", spec.target, spec.port));
-        tell.send_modify(|state| *state = streak.next(&spec, state, named, monotonic_ns()));
+        tell.send_modify(|state| *state = streak.next(&spec, state, named, nanos::now()));
     }
 }
 
@@ -399,7 +399,7 @@ mod tests {
                 'a' => Ok((Answer::Cookie, Duration::ZERO)),
                 _ => Err("silence".to_owned()),
             };
-            state = streak.next(&spec, &state, result, now as u64);
+            state = streak.next(&spec, &state, result, Nanos::new(now as u64));
             found.push(match &state {
                 ProbeState::Unknown => '?',
                 ProbeState::Up { .. } => 'u',
@@ -407,7 +407,7 @@ mod tests {
             });
         }
         assert_eq!(found, wanted);
-        assert!(matches!(state, ProbeState::Up { since_ns: 12, .. }), "{state:?}");
+        assert!(matches!(state, ProbeState::Up { since_ns, .. } if since_ns == Nanos::new(12)), "{state:?}");
     }
 
     /// A gateway that answers with what `answer` makes of the request.

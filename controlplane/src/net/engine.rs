@@ -13,8 +13,7 @@ use super::routes::{self, Routes};
 use super::settings::{self, Originals};
 use super::wanted::{Inbox, Mailbox, Owner, PortDevice};
 use crate::limits::Limits;
-use crate::types::{Prefix, is_link_local};
-use platform::clock::monotonic_ns;
+use crate::types::{Prefix, is_link_local, nanos};
 use platform::host::link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -233,7 +232,7 @@ impl Engine {
     }
 
     pub fn warn(&mut self, place: &str, error: &NetError) {
-        if self.limits.allow("NET-4-KERNEL", place, 3, monotonic_ns()) {
+        if self.limits.allow("NET-4-KERNEL", place, 3, nanos::now()) {
             tracing::warn!("%NET-4-KERNEL: {error}");
         }
     }
@@ -550,7 +549,7 @@ impl Engine {
 
     fn save_routes(&mut self) {
         if let Err(error) = self.routes.save()
-            && self.limits.allow("NET-4-STORE", "routes", 3, monotonic_ns())
+            && self.limits.allow("NET-4-STORE", "routes", 3, nanos::now())
         {
             tracing::warn!("%NET-4-STORE: lost-routes: {error}: make the run directory writable for usherd");
         }
@@ -571,7 +570,7 @@ impl Engine {
         }
         wanted.retain(|_, on| !on.is_empty());
         for (device, error) in self.claims.watch(&wanted, &self.links) {
-            if self.limits.allow("NET-4-CLAIMS", &device, 3, monotonic_ns()) {
+            if self.limits.allow("NET-4-CLAIMS", &device, 3, nanos::now()) {
                 tracing::warn!(
                     "%NET-4-CLAIMS: {device}: {error}: claims of others on virtual addresses are not heard"
                 );

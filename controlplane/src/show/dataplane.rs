@@ -1,5 +1,6 @@
 //! `show dataplane [counters|workers|ports]`.
 
+use crate::types::Nanos;
 use platform::snapshot::{FeedbackView, MemberState, Members, PortIdentity, Shared, SharedBy, StageView};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -156,7 +157,7 @@ pub fn counters(view: &DataplaneView, all: bool) -> String {
 
 /// `show dataplane workers`
 #[must_use]
-pub fn workers(view: &DataplaneView, now_ns: u64) -> String {
+pub fn workers(view: &DataplaneView, now_ns: Nanos) -> String {
     let mut out = String::new();
     for attached in &view.attached {
         let rows: Vec<Vec<String>> = attached
@@ -170,7 +171,7 @@ pub fn workers(view: &DataplaneView, now_ns: u64) -> String {
                 };
                 let heartbeat = match worker.heartbeat_ns {
                     0 => "none yet".to_owned(),
-                    at => format!("{} ms ago", now_ns.saturating_sub(at) / 1_000_000),
+                    at => format!("{} ms ago", now_ns.since(Nanos::new(at)).as_millis()),
                 };
                 vec![
                     worker.index.to_string(),
@@ -478,7 +479,7 @@ mod tests {
 
     #[test]
     fn workers_and_ports_show_what_they_said() {
-        insta::assert_snapshot!(workers(&view(), 6_000_000), @r"
+        insta::assert_snapshot!(workers(&view(), Nanos::new(6_000_000)), @r"
         Worker  Core   Busy  Heartbeat  Generation  Loops  Kept
              0     1  25.0%   2 ms ago           9      0     0
         ");

@@ -4,6 +4,7 @@ mod address;
 mod group;
 pub(crate) mod ifname;
 pub mod keychain;
+pub mod nanos;
 mod percent;
 mod secret;
 
@@ -11,5 +12,6 @@ pub use address::{Family, Prefix, is_link_local, virtual_link_local};
 pub use group::GroupKey;
 pub use ifname::IfName;
 pub use keychain::KeyChain;
+pub use nanos::Nanos;
 pub use percent::Percent;
 pub use secret::{Authentication, Secret};

@@ -1,7 +1,7 @@
 //! What bounds the feed's work.
 
 use crate::limits::Limiter;
-use platform::clock::monotonic_ns;
+use crate::types::nanos;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ pub struct Lines(BTreeMap<&'static str, Limiter>);
 impl Lines {
     /// Whether a line of this `kind` may be written now, and how many were held back since the last one that was.
     pub fn allow(&mut self, kind: &'static str) -> Option<u64> {
-        self.0.entry(kind).or_default().allow(LINES, monotonic_ns())
+        self.0.entry(kind).or_default().allow(LINES, nanos::now())
     }
 }
 

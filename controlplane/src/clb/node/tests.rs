@@ -3,7 +3,8 @@
 use super::*;
 use std::collections::VecDeque;
 
-const SECOND: u64 = 1_000_000_000;
+const MS: Nanos = Nanos::from_millis(1);
+const SECOND: Nanos = Nanos::from_secs(1);
 
 fn at(host: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, host])
@@ -37,7 +38,7 @@ fn sample(ike: u32) -> Sample {
 
 /// The nodes of a cluster on one LAN.
 struct World {
-    now: u64,
+    now: Nanos,
     nodes: BTreeMap<IpAddr, Node>,
     /// Who is active, and whom the members' connections lead to
     active: Option<IpAddr>,
@@ -134,7 +135,7 @@ impl World {
         }
     }
 
-    fn run(&mut self, time: u64) {
+    fn run(&mut self, time: Nanos) {
         let end = self.now + time;
         while self.now < end {
             self.now += 50 * MS;
@@ -608,7 +609,7 @@ fn strangers_in_an_acknowledgement_are_not_members_where_the_members_are_named()
 fn who_leaves_says_why() {
     let primary = || {
         let mut node = Node::new(settings(1), Orders::default(), 1);
-        node.handle(Event::Role(Role::Primary), 0);
+        node.handle(Event::Role(Role::Primary), Nanos::ZERO);
         node
     };
     let said = |mut node: Node, event: Event| {
@@ -616,11 +617,11 @@ fn who_leaves_says_why() {
             Action::StopListening(reason) | Action::Disconnect(reason) => Some(reason),
             _ => None,
         };
-        node.handle(event, 1).into_iter().find_map(of)
+        node.handle(event, Nanos::new(1)).into_iter().find_map(of)
     };
     let secondary = || {
         let mut node = Node::new(settings(1), Orders::default(), 1);
-        node.handle(Event::Role(Role::Secondary(Some(at(2)))), 0);
+        node.handle(Event::Role(Role::Secondary(Some(at(2)))), Nanos::ZERO);
         node
     };
     assert_eq!(said(primary(), Event::Stop), Some(Leave::Stop), "SIGTERM");

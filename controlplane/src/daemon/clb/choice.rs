@@ -7,14 +7,14 @@ use crate::clb::node::{Event, Role};
 use crate::clb::{Member, Origin};
 use crate::hsrp::OWN_LEASE;
 use crate::publish::VipInput;
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Nanos};
 use platform::snapshot::VipState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Daemon {
     /// Reports the clients that were sent to each gateway of a group, where that has changed.
-    pub(super) fn count_sent(&mut self, key: &GroupKey, clients: &BTreeMap<Destination, u64>, now: u64) {
+    pub(super) fn count_sent(&mut self, key: &GroupKey, clients: &BTreeMap<Destination, u64>, now: Nanos) {
         let of_group = |vip: &&VipInput| vip.key == *key && !vip.is_own;
         let vips: BTreeSet<IpAddr> =
             self.view.published.vips.iter().filter(of_group).map(|vip| vip.address).collect();
@@ -37,7 +37,7 @@ impl Daemon {
     }
 
     /// Makes the choice. The publisher publishes it where it moves a slot or a gateway.
-    pub(in crate::daemon) fn choose(&mut self, key: &GroupKey, now: u64) {
+    pub(in crate::daemon) fn choose(&mut self, key: &GroupKey, now: Nanos) {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let standings = group.node.standings(now);
         let chosen = group.node.choice(&standings);

@@ -8,8 +8,7 @@ use crate::clb::feed::{Client, ClientSettings, Closed, FeedEvent, Server, Server
 use crate::clb::node::Event;
 use crate::clb::wire::Message;
 use crate::config::{self, Cluster, is_link_local};
-use crate::types::{GroupKey, Prefix};
-use platform::clock::monotonic_ns;
+use crate::types::{GroupKey, Nanos, Prefix, nanos};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -23,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Pause before the second attempt to connect, and the longest one.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// A virtual address that cannot be listened on is tried again after this, ns.
-const LISTEN_RETRY: u64 = 1_000_000_000;
+const LISTEN_RETRY: Nanos = Nanos::from_secs(1);
 
 /// Where the load feed is and this node's address, the cluster keys, how long a peer may be silent,
 /// `max-nodes`, and the members by name.
@@ -89,15 +88,14 @@ impl GroupCluster {
     }
 
     /// The last peer that was refused, or that refused this node: its address, why, and how long ago, ns.
-    pub(in crate::daemon) fn last_refusal(&self, now: u64) -> Option<(IpAddr, Closed, u64)> {
+    pub(in crate::daemon) fn last_refusal(&self, now: Nanos) -> Option<(IpAddr, Closed, Nanos)> {
         let failure = self.last_failure.as_ref().zip(self.feed.0);
-        let of_primary =
-            failure.map(|((reason, at), (to, _))| (to.ip(), reason.clone(), now.saturating_sub(*at)));
+        let of_primary = failure.map(|((reason, at), (to, _))| (to.ip(), reason.clone(), now.since(*at)));
         let of_member = self
             .server
             .as_ref()
             .and_then(|server| server.stats().last_refusal)
-            .map(|refusal| (refusal.peer, refusal.reason, refusal.at.elapsed().as_nanos() as u64));
+            .map(|refusal| (refusal.peer, refusal.reason, refusal.at.elapsed().into()));
         of_member.or(of_primary)
     }
 
@@ -110,7 +108,7 @@ impl GroupCluster {
 
 impl Daemon {
     /// Takes what the feeds have brought since.
-    pub(in crate::daemon) fn poll_feeds(&mut self, now: u64) {
+    pub(in crate::daemon) fn poll_feeds(&mut self, now: Nanos) {
         for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
             for _ in 0..QUEUE_LENGTH {
                 let group = self.clusters.groups.get_mut(&key);
@@ -124,7 +122,7 @@ impl Daemon {
     }
 
     /// Takes a message or a change of a connection.
-    fn feed_event(&mut self, key: &GroupKey, event: FeedEvent, now: u64) {
+    fn feed_event(&mut self, key: &GroupKey, event: FeedEvent, now: Nanos) {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let mut count = |name| *group.counts.entry(name).or_default() += 1;
         if self.clusters.debug && self.limits.allow("CLB-7-DEBUG", &key.to_string(), 200, now) {
@@ -214,7 +212,7 @@ impl Daemon {
 
     /// The cluster keys that are accepted, the one in use first. `None`: one cannot be used, and nothing is sent in the clear
     /// instead.
-    fn cluster_keys(&mut self, now: u64) -> Option<Vec<Secret>> {
+    fn cluster_keys(&mut self, now: Nanos) -> Option<Vec<Secret>> {
         let keys = self.config.cluster.as_ref()?.accepted_keys();
         match keys.into_iter().map(|key| Secret::new(&key.0)).collect() {
             Ok(secrets) => Some(secrets),
@@ -231,7 +229,7 @@ impl Daemon {
 
     pub(in crate::daemon) fn connect(&mut self, key: &GroupKey) {
         let Some((to, from)) = self.feed_endpoint(key) else { return };
-        let Some(keys) = self.cluster_keys(monotonic_ns()) else { return };
+        let Some(keys) = self.cluster_keys(nanos::now()) else { return };
         let idle = self.idle();
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let settings = ClientSettings {
@@ -254,7 +252,7 @@ impl Daemon {
         Duration::from_millis(u64::from(holdtime).max(1000) * 2)
     }
 
-    pub(in crate::daemon) fn ensure_listening(&mut self, key: &GroupKey, now: u64) {
+    pub(in crate::daemon) fn ensure_listening(&mut self, key: &GroupKey, now: Nanos) {
         let due =
             |group: &GroupCluster| group.wants_server && group.server.is_none() && now >= group.listen_at;
         let (true, Some((listen, _))) =
@@ -295,7 +293,7 @@ impl Daemon {
     }
 
     /// Opens the connections anew where the configuration has changed what they were opened with.
-    pub(in crate::daemon) fn refresh_feed(&mut self, key: &GroupKey, now: u64) {
+    pub(in crate::daemon) fn refresh_feed(&mut self, key: &GroupKey, now: Nanos) {
         let with = self.feed_parameters(key);
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         if group.feed == with {

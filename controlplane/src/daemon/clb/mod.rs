@@ -16,7 +16,7 @@ use crate::hsrp::message::State;
 use crate::load::drain::{self, Drain, Progress};
 use crate::load::probe::{Probe, ProbeSpec, ProbeState};
 use crate::load::{Counts, Reading, Source, SourceSpec};
-use crate::types::GroupKey;
+use crate::types::{GroupKey, Nanos};
 use feed::{FeedParameters, Outbox, QUEUE_LENGTH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,11 +25,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// The choice is made anew this often, ns: what a surge does until it is seen goes to the few that were the least loaded.
-pub(in crate::daemon) const CHOICE_INTERVAL: u64 = 25_000_000;
+pub(in crate::daemon) const CHOICE_INTERVAL: Nanos = Nanos::from_millis(25);
 /// A source has this long for its first answer before the node calls itself unhealthy, ns.
-const FIRST_ANSWER: u64 = 1_500_000_000;
+const FIRST_ANSWER: Nanos = Nanos::from_millis(1500);
 /// A primary that has started waits at least this long for its members before slots move slowly, ns.
-const START_UP: u64 = 3_000_000_000;
+const START_UP: Nanos = Nanos::from_secs(3);
 /// The thread that talks to others rests so long before it waits for more: of 63 members that report ten times a second
 /// several are heard at once then, and answered at once, instead of each in a wakeup of its own.
 const BATCH_INTERVAL: Duration = Duration::from_millis(5);
@@ -43,12 +43,12 @@ pub(in crate::daemon) struct GroupCluster {
     pub events_rx: mpsc::Receiver<FeedEvent>,
     pub server: Option<Server>,
     pub wants_server: bool,
-    pub listen_at: u64,
+    pub listen_at: Nanos,
     pub client: Option<Client>,
     pub feed: FeedParameters,
     pub outbox: Outbox,
     /// Since when it is primary, ns
-    primary_since: u64,
+    primary_since: Nanos,
     /// The members for the data plane, as chosen last; of a secondary those that its own address sheds to
     pub members: Vec<Member>,
     /// Held a connection with the cluster key; `None`: none yet
@@ -62,7 +62,7 @@ pub(in crate::daemon) struct GroupCluster {
     /// Connections that ended, of servers that have closed and of the client
     closed: BTreeMap<&'static str, u64>,
     /// Why there is no connection to the primary, and since when, ns
-    last_failure: Option<(crate::clb::feed::Closed, u64)>,
+    last_failure: Option<(crate::clb::feed::Closed, Nanos)>,
     /// Events, since the start
     pub counts: BTreeMap<&'static str, u64>,
     /// What had been counted at the last `clear counters`
@@ -98,7 +98,7 @@ impl GroupCluster {
     /// Whether slots move slowly. Not while the members of a primary that has started may still be on their way: nothing that
     /// they share is worth keeping yet. And not as a surge begins: at a twentieth a second it would be over before the
     /// slots have followed.
-    fn is_paced(&self, now: u64) -> bool {
+    fn is_paced(&self, now: Nanos) -> bool {
         let settled = self.primary_since + self.node.settings().holdtime.max(START_UP);
         now >= settled && !self.node.surge().begins(now)
     }
@@ -156,7 +156,7 @@ pub struct Clusters {
     pub(in crate::daemon) background: Background,
     pub(in crate::daemon) groups: BTreeMap<GroupKey, GroupCluster>,
     source: Option<(SourceSpec, Duration, Vec<usize>, Source)>,
-    source_since: u64,
+    source_since: Nanos,
     reading: Option<Result<crate::load::Sample, String>>,
     probes: BTreeMap<IpAddr, (ProbeSpec, Probe)>,
     drain: Option<Drain>,
@@ -164,7 +164,7 @@ pub struct Clusters {
     drain_problem: Option<String>,
     /// The orders that the state file has
     pub(in crate::daemon) saved_orders: Option<BTreeMap<String, crate::clb::orders::Orders>>,
-    pub(in crate::daemon) turn_at: u64,
+    pub(in crate::daemon) turn_at: Nanos,
     incarnation: u64,
     /// `debug crypto ikev2 cluster`
     pub(in crate::daemon) debug: bool,
@@ -179,13 +179,13 @@ impl Clusters {
             background: Background::start()?,
             groups: BTreeMap::new(),
             source: None,
-            source_since: 0,
+            source_since: Nanos::ZERO,
             reading: None,
             probes: BTreeMap::new(),
             drain: None,
             drain_problem: None,
             saved_orders: None,
-            turn_at: 0,
+            turn_at: Nanos::ZERO,
             incarnation: since.as_millis() as u64,
             debug: false,
         })
@@ -203,7 +203,7 @@ impl Clusters {
     }
 
     /// Whether slots of this group move slowly.
-    pub(in crate::daemon) fn is_paced(&self, key: &GroupKey, now: u64) -> bool {
+    pub(in crate::daemon) fn is_paced(&self, key: &GroupKey, now: Nanos) -> bool {
         self.groups.get(key).is_some_and(|group| group.is_paced(now))
     }
 
@@ -237,14 +237,14 @@ fn settings(
     node: IpAddr,
     taken: &BTreeSet<IpAddr>,
 ) -> Settings {
-    let ns = |ms: u32| u64::from(ms) * 1_000_000;
+    let time = |ms: u32| Nanos::from_millis(u64::from(ms));
     let statics = cluster.static_gateways.iter();
     Settings {
         own,
         node,
-        holdtime: ns(cluster.holdtime()),
-        hello: ns(cluster.hello()),
-        update: ns(cluster.update()),
+        holdtime: time(cluster.holdtime()),
+        hello: time(cluster.hello()),
+        update: time(cluster.update()),
         rules: Rules {
             crypto_weight: cluster.weight_crypto(),
             system_weight: cluster.weight_system(),
@@ -290,7 +290,7 @@ fn source_spec(source: LoadSource, vici: &std::path::Path) -> SourceSpec {
 
 impl Daemon {
     /// Puts the cluster's configuration into force.
-    pub(in crate::daemon) fn configure_clusters(&mut self, now: u64) {
+    pub(in crate::daemon) fn configure_clusters(&mut self, now: Nanos) {
         let cluster = self.config.cluster.clone();
         let plan = self.plan.cluster.clone();
         // The orders of a group that is taken out of the cluster do not come back with it.
@@ -342,7 +342,7 @@ impl Daemon {
                 events_rx,
                 server: None,
                 wants_server: false,
-                listen_at: 0,
+                listen_at: Nanos::ZERO,
                 client: None,
                 feed: self.feed_parameters(&key),
                 outbox: Outbox::default(),
@@ -373,14 +373,14 @@ impl Daemon {
     }
 
     /// The group is no longer part of the cluster: its peers hear a goodbye, and HSRP does not wait for its table.
-    fn leave_cluster(&mut self, key: &GroupKey, now: u64) {
+    fn leave_cluster(&mut self, key: &GroupKey, now: Nanos) {
         self.cluster_event(key, Event::Stop, now);
         self.clusters.groups.remove(key);
         self.hsrp.send(hsrp::Command::Synced(key.clone(), true));
     }
 
     /// Starts the load source, anew where the configuration or the cores that poll have changed.
-    pub(in crate::daemon) fn start_source(&mut self, now: u64) {
+    pub(in crate::daemon) fn start_source(&mut self, now: Nanos) {
         let Some(cluster) = self.config.cluster.clone() else { return };
         if cluster.max_session.is_none() || self.clusters.groups.is_empty() {
             self.clusters.source = None;
@@ -433,7 +433,7 @@ impl Daemon {
     }
 
     /// Follows HSRP: called whenever a group may have changed its state.
-    pub(in crate::daemon) fn follow_roles(&mut self, now: u64) {
+    pub(in crate::daemon) fn follow_roles(&mut self, now: Nanos) {
         let changed: Vec<(GroupKey, Role)> = self
             .clusters
             .groups
@@ -462,7 +462,7 @@ impl Daemon {
     }
 
     /// Every [`CHOICE_INTERVAL`]: loads, probes and clients sent since, and the choice that follows.
-    pub(in crate::daemon) fn run_clusters(&mut self, now: u64) {
+    pub(in crate::daemon) fn run_clusters(&mut self, now: Nanos) {
         self.clusters.turn_at = now + CHOICE_INTERVAL;
         if self.clusters.groups.is_empty() {
             return;
@@ -500,7 +500,7 @@ impl Daemon {
     }
 
     /// Reports to HSRP whether the member table is here, so that a node that preempts does not start with an empty one.
-    fn sync(&mut self, key: &GroupKey, now: u64) {
+    fn sync(&mut self, key: &GroupKey, now: Nanos) {
         let feeds = self.config.cluster.as_ref().is_some_and(|cluster| cluster.max_session.is_some());
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         let ready = !feeds || !group.node.runs() || group.node.is_synced(now);
@@ -510,7 +510,7 @@ impl Daemon {
     }
 
     /// Logs why a drain does not go on, when that has changed.
-    fn log_drain_problem(&mut self, now: u64) {
+    fn log_drain_problem(&mut self, now: Nanos) {
         let problem = self.clusters.progress().and_then(|progress| progress.problem);
         if self.clusters.drain_problem == problem {
             return;
@@ -524,7 +524,7 @@ impl Daemon {
     }
 
     /// The newest reading where it says something new.
-    fn read_source(&mut self, now: u64) -> Option<Result<crate::load::Sample, String>> {
+    fn read_source(&mut self, now: Nanos) -> Option<Result<crate::load::Sample, String>> {
         let (.., source) = self.clusters.source.as_ref()?;
         let reading = match source.latest() {
             Reading::Ok { sample, .. } => Ok(sample),
@@ -541,14 +541,14 @@ impl Daemon {
     }
 
     /// Tells a node something and does what it asks for.
-    pub(in crate::daemon) fn cluster_event(&mut self, key: &GroupKey, event: Event, now: u64) {
+    pub(in crate::daemon) fn cluster_event(&mut self, key: &GroupKey, event: Event, now: Nanos) {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         for action in group.node.handle(event, now) {
             self.cluster_action(key, action, now);
         }
     }
 
-    fn cluster_action(&mut self, key: &GroupKey, action: Action, now: u64) {
+    fn cluster_action(&mut self, key: &GroupKey, action: Action, now: Nanos) {
         let Some(group) = self.clusters.groups.get_mut(key) else { return };
         match action {
             Action::Send(member, message) => group.queue(member, message),
@@ -559,7 +559,7 @@ impl Daemon {
             }
             Action::Listen => {
                 group.wants_server = true;
-                group.listen_at = 0;
+                group.listen_at = Nanos::ZERO;
                 self.ensure_listening(key, now);
             }
             Action::StopListening(reason) => {
@@ -614,7 +614,7 @@ impl Daemon {
         }
     }
 
-    fn cluster_log(&mut self, key: &GroupKey, log: &Log, now: u64) {
+    fn cluster_log(&mut self, key: &GroupKey, log: &Log, now: Nanos) {
         let (kind, text) = log.line();
         let name = match log {
             Log::Role(_) => "role_changes",

@@ -5,15 +5,14 @@ use crate::clb::node::{Event, Role};
 use crate::clb::orders::Orders;
 use crate::config::Cluster;
 use crate::load::drain;
-use crate::types::GroupKey;
-use platform::clock::monotonic_ns;
+use crate::types::{GroupKey, Nanos, nanos};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 impl Daemon {
     /// Where a drain of this node moves the sessions, and how fast.
     pub(super) fn drain_orders(&self) -> drain::Orders {
-        let now = monotonic_ns();
+        let now = nanos::now();
         let pace = self.config.cluster.as_ref().map_or(0, Cluster::drain_pace);
         let targets = self.clusters.groups.values().flat_map(|group| {
             let own = group.node.settings().own;
@@ -39,7 +38,7 @@ impl Daemon {
         address: Option<IpAddr>,
         on: bool,
     ) -> Result<String, String> {
-        let now = monotonic_ns();
+        let now = nanos::now();
         let groups = || self.clusters.groups.values().map(|group| &group.node);
         let Some(own) = groups().map(|node| node.settings().node).next() else {
             return Err("no cluster runs here: see `show crypto ikev2 cluster`".to_owned());
@@ -104,7 +103,7 @@ impl Daemon {
     /// # Errors
     /// When no such member is there.
     pub(in crate::daemon) fn clear_members(&mut self, address: Option<IpAddr>) -> Result<String, String> {
-        let now = monotonic_ns();
+        let now = nanos::now();
         let standings = self.clusters.groups.values().flat_map(|group| group.node.standings(now));
         let reporting: Vec<(IpAddr, IpAddr)> = standings
             .filter(|standing| !standing.is_static && !standing.is_self)
@@ -143,19 +142,19 @@ impl Daemon {
     }
 
     /// Makes the drains that one group knows known to this node's other groups.
-    pub(super) fn share_drains(&mut self, from: &GroupKey, orders: &Orders, now: u64) {
+    pub(super) fn share_drains(&mut self, from: &GroupKey, orders: &Orders, now: Nanos) {
         self.in_other_groups(from, &Event::Drains(orders.clone()), now);
     }
 
     /// A node is one member in all groups: what one of them learned is an event for the others.
-    pub(super) fn in_other_groups(&mut self, from: &GroupKey, event: &Event, now: u64) {
+    pub(super) fn in_other_groups(&mut self, from: &GroupKey, event: &Event, now: Nanos) {
         for key in self.clusters.groups.keys().filter(|key| *key != from).cloned().collect::<Vec<_>>() {
             self.cluster_event(&key, event.clone(), now);
         }
     }
 
     /// usherd stops: the peers hear it, and send no client here from then on.
-    pub(in crate::daemon) fn stop_clusters(&mut self, now: u64) {
+    pub(in crate::daemon) fn stop_clusters(&mut self, now: Nanos) {
         for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
             self.cluster_event(&key, Event::Stop, now);
         }
@@ -163,7 +162,7 @@ impl Daemon {
 
     /// `shutdown` or `no shutdown` was entered under `crypto ikev2 cluster`: on the primary it holds for all.
     pub(in crate::daemon) fn cluster_shutdown(&mut self, shutdown: bool) {
-        let now = monotonic_ns();
+        let now = nanos::now();
         for key in self.clusters.groups.keys().cloned().collect::<Vec<_>>() {
             self.cluster_event(&key, Event::Shutdown(shutdown), now);
             self.choose(&key, now);

@@ -21,7 +21,7 @@ use crate::config::health::{GroupPlan, Plan};
 use crate::config::{Config, Interface};
 use crate::exec::Debug;
 use crate::net::report::Report;
-use crate::types::{Family, GroupKey, IfName};
+use crate::types::{Family, GroupKey, IfName, Nanos};
 use platform::snapshot::handover::Peer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -101,7 +101,7 @@ pub enum Command {
 #[derive(Clone, Default)]
 pub struct View {
     /// When it was made, ns
-    pub at_ns: u64,
+    pub at_ns: Nanos,
     /// Instance id of the snapshot's memory
     pub instance: u64,
     /// The groups
@@ -109,7 +109,7 @@ pub struct View {
     /// Messages that no group took, by port and reason
     pub refused: BTreeMap<(usize, &'static str), u64>,
     /// The last message of the other version, by port: its sender, the version, and when it came, ns
-    pub other_version: BTreeMap<usize, (IpAddr, u8, u64)>,
+    pub other_version: BTreeMap<usize, (IpAddr, u8, Nanos)>,
     /// Tracked objects; true: down
     pub tracks: BTreeMap<u16, bool>,
     /// The snapshot in force

@@ -11,7 +11,7 @@ use crate::hsrp::packet::{self, MAX_LEN, Transport};
 use crate::hsrp::ra::is_solicitation;
 use crate::net::{announce, probe};
 use crate::show::standby::dotted_mac;
-use crate::types::{GroupKey, Prefix};
+use crate::types::{GroupKey, Nanos, Prefix, nanos};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -88,7 +88,7 @@ pub(super) enum Outcome {
 impl Runner {
     /// Sends a message, or holds it back while the addresses are being given up, so that a resign says no less than the
     /// truth.
-    pub(super) fn post(&mut self, key: &GroupKey, message: Message, source: IpAddr, now: u64) {
+    pub(super) fn post(&mut self, key: &GroupKey, message: Message, source: IpAddr, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
         // Without a data plane that carries the port's frames nothing leaves; and from the queue of one that stands
         // still it would leave when that one wakes, and be a lie by then.
@@ -106,7 +106,7 @@ impl Runner {
     }
 
     /// Sends a message from `source`: the interface may have another address by now than when it was held back.
-    pub(super) fn send(&mut self, key: &GroupKey, message: &Message, source: IpAddr, now: u64) {
+    pub(super) fn send(&mut self, key: &GroupKey, message: &Message, source: IpAddr, now: Nanos) {
         let Some(role) = self.roles.get(key) else { return };
         let (Some(machine), Some(transport)) = (&role.machine, role.transport()) else { return };
         let Some((exception, macvlan)) = self.settings.devices(&role.plan) else { return };
@@ -197,7 +197,7 @@ impl Runner {
     }
 
     /// Takes what a thread beside the loop has done.
-    pub(super) fn outcome(&mut self, outcome: Outcome, now: u64) {
+    pub(super) fn outcome(&mut self, outcome: Outcome, now: Nanos) {
         match outcome {
             Outcome::Probed(key, address, holder) => self.probed(&key, address, holder, now),
             Outcome::Opened(place, device, open) => {
@@ -210,7 +210,7 @@ impl Runner {
         }
     }
 
-    fn not_opened(&mut self, place: &Place, device: &str, error: &std::io::Error, now: u64) {
+    fn not_opened(&mut self, place: &Place, device: &str, error: &std::io::Error, now: Nanos) {
         match place {
             Place::Messages(_, transport) => {
                 if self.limits.allow("HSRP-3-SOCKET", device, FEW_LINES, now) {
@@ -232,7 +232,7 @@ impl Runner {
     }
 
     /// Reads what has come, within bounds.
-    pub(super) fn receive(&mut self, now: u64) {
+    pub(super) fn receive(&mut self, now: Nanos) {
         let mut buffer = [0; MAX_LEN + 1];
         let open = std::mem::take(&mut self.listeners.open);
         let mut read = 0;
@@ -257,7 +257,7 @@ impl Runner {
                                 self.roles.get_mut(key).and_then(|role| role.router.as_mut())
                         {
                             // No two clocks agree to the nanosecond: their phase is as good as a random number.
-                            router.solicited(now, now);
+                            router.solicited(now, now.get());
                         }
                     }
                 }
@@ -265,7 +265,7 @@ impl Runner {
         }
         self.listeners.open = open;
         if read > 0 {
-            self.read_at = now.saturating_add(READ_INTERVAL.as_nanos() as u64);
+            self.read_at = now + READ_INTERVAL;
         }
     }
 
@@ -276,7 +276,7 @@ impl Runner {
         source: IpAddr,
         hop_limit: u8,
         payload: &[u8],
-        now: u64,
+        now: Nanos,
     ) {
         let checked = transport.check(source, hop_limit);
         // Only a router of the link, by an address of its own, has a part in its elections.
@@ -364,7 +364,7 @@ impl Runner {
     }
 
     /// Checks a virtual address that is to be learned, and has the link probed for another host that has it.
-    pub(super) fn probe(&mut self, key: &GroupKey, address: IpAddr, now: u64) {
+    pub(super) fn probe(&mut self, key: &GroupKey, address: IpAddr, now: Nanos) {
         let Some(role) = self.roles.get(key) else { return };
         let (Some(port), Some((exception, _))) = (role.plan.port, self.settings.devices(&role.plan)) else {
             return;
@@ -394,7 +394,7 @@ impl Runner {
         key: &GroupKey,
         address: IpAddr,
         holder: std::io::Result<Option<[u8; 6]>>,
-        now: u64,
+        now: Nanos,
     ) {
         match holder {
             Ok(None) => drop(self.handle(key, Event::Probed { address, free: true }, now)),
@@ -406,7 +406,7 @@ impl Runner {
         }
     }
 
-    fn not_learned(&mut self, key: &GroupKey, address: IpAddr, reason: &str, now: u64) {
+    fn not_learned(&mut self, key: &GroupKey, address: IpAddr, reason: &str, now: Nanos) {
         if self.may_log("HSRP-4-NOTLEARNED", key, FEW_LINES, now) {
             tracing::warn!(
                 "%HSRP-4-NOTLEARNED: {key}: virtual address {address} of the active router {reason}: not learned; \
@@ -452,7 +452,7 @@ impl Runner {
         let to = self.links.packet(&device).ok_or(std::io::Error::from(ErrorKind::NotFound));
         let sent = to.and_then(|to| frames.iter().try_for_each(|frame| self.sender.send_frame(&to, frame)));
         if let Err(error) = sent
-            && self.may_log("HSRP-4-ANNOUNCE", key, FEW_LINES, platform::clock::monotonic_ns())
+            && self.may_log("HSRP-4-ANNOUNCE", key, FEW_LINES, nanos::now())
         {
             tracing::warn!("%HSRP-4-ANNOUNCE: {key}: {device}: {error}: see `ip link show {device}`");
         }

@@ -11,19 +11,18 @@ use crate::hsrp::ra::Advertiser;
 use crate::net::NetError;
 use crate::net::report::{Repair, Report};
 use crate::net::wanted::GroupDevice;
-use crate::types::{Family, GroupKey, Prefix};
+use crate::types::{Family, GroupKey, Nanos, Prefix};
 use std::net::IpAddr;
-use std::time::Duration;
 
 /// The longest wait for a data plane before an address is put on.
-const GAIN_WAIT: Duration = Duration::from_millis(20);
+const GAIN_WAIT: Nanos = Nanos::from_millis(20);
 /// The longest wait for a data plane before an address is taken off.
-const LOSS_WAIT: Duration = Duration::from_millis(50);
+const LOSS_WAIT: Nanos = Nanos::from_millis(50);
 /// While a phase lasts it is looked at this often, ns.
-pub(super) const PHASE_POLL: u64 = 500_000;
+pub(super) const PHASE_POLL: Nanos = Nanos::new(500_000);
 
 impl Runner {
-    pub(super) fn gain(&mut self, key: &GroupKey, now: u64) {
+    pub(super) fn gain(&mut self, key: &GroupKey, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
         let epoch = self.elections.epochs.entry(key.to_string()).or_default();
         *epoch = epoch.wrapping_add(1);
@@ -34,7 +33,7 @@ impl Runner {
         self.dirty = true;
     }
 
-    pub(super) fn lose(&mut self, key: &GroupKey, now: u64) {
+    pub(super) fn lose(&mut self, key: &GroupKey, now: Nanos) {
         self.last_advertisement(key);
         self.elections.leases.remove(&key.to_string());
         let Some(role) = self.roles.get_mut(key) else { return };
@@ -72,7 +71,7 @@ impl Runner {
     }
 
     /// Gives every machine its time, and moves every phase on that can move.
-    pub(super) fn advance(&mut self, now: u64) {
+    pub(super) fn advance(&mut self, now: Nanos) {
         let keys = self.keys();
         self.end_pauses(&keys, now);
         for key in &keys {
@@ -105,7 +104,7 @@ impl Runner {
         self.announcements(&keys, now);
     }
 
-    fn step(&mut self, key: &GroupKey, now: u64) {
+    fn step(&mut self, key: &GroupKey, now: Nanos) {
         let Some(role) = self.roles.get(key) else { return };
         let instance = self.publisher.instance();
         match role.phase {
@@ -114,7 +113,7 @@ impl Runner {
                 self.dirty = true;
             }
             Phase::Preparing { since, generation } if generation > 0 => {
-                let late = now.saturating_sub(since) >= GAIN_WAIT.as_nanos() as u64;
+                let late = now.since(since) >= GAIN_WAIT;
                 if self.publisher.is_pending(role) && !late {
                     return;
                 }
@@ -135,12 +134,12 @@ impl Runner {
                 self.enter(key, Phase::Addressing(ticket));
             }
             Phase::Withdrawing { since, generation } if generation > 0 => {
-                let late = now.saturating_sub(since) >= LOSS_WAIT.as_nanos() as u64;
+                let late = now.since(since) >= LOSS_WAIT;
                 if !late && !self.planes.applied(instance, generation) {
                     return;
                 }
                 if !role.wanted() {
-                    self.publisher.set_lease(role.lease, 0, false);
+                    self.publisher.set_lease(role.lease, Nanos::ZERO, false);
                 }
                 self.enter(key, Phase::Clearing(0));
                 let ticket = self.set_device(key);
@@ -157,7 +156,7 @@ impl Runner {
     }
 
     /// Takes what the reconciler reports.
-    pub(super) fn device_report(&mut self, report: Report, now: u64) {
+    pub(super) fn device_report(&mut self, report: Report, now: Nanos) {
         match report {
             // They come by a channel of their own, of which only the latest counts.
             Report::Links(_) => {}
@@ -253,7 +252,7 @@ impl Runner {
     }
 
     /// Notes whether the kernel refuses what a group needs. A group with a fault is in Init.
-    fn look_at_faults(&mut self, key: &GroupKey, now: u64) {
+    fn look_at_faults(&mut self, key: &GroupKey, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
         let devices = self.settings.devices(&role.plan);
         let of = |device: &String| self.device_faults.get(device).cloned();
@@ -280,24 +279,24 @@ impl Runner {
     }
 
     /// Lets groups try again whose last try was refused long enough ago.
-    fn end_pauses(&mut self, keys: &[GroupKey], now: u64) {
+    fn end_pauses(&mut self, keys: &[GroupKey], now: Nanos) {
         for key in keys {
-            let over = |role: &&mut Role| role.fault_until > 0 && now >= role.fault_until;
+            let over = |role: &&mut Role| role.fault_until > Nanos::ZERO && now >= role.fault_until;
             if let Some(role) = self.roles.get_mut(key).as_mut().filter(|role| over(role)) {
-                role.fault_until = 0;
+                role.fault_until = Nanos::ZERO;
                 self.look_at_faults(key, now);
             }
         }
     }
 
     /// A group's device is as it was asked for.
-    fn device_done(&mut self, key: &GroupKey, ticket: u64, now: u64) {
+    fn device_done(&mut self, key: &GroupKey, ticket: u64, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
         match role.phase {
             Phase::Addressing(of) if of == ticket => {
                 self.dirty = true;
                 role.phase = Phase::Owned;
-                (role.fault_until, role.fault_count) = (0, 0);
+                (role.fault_until, role.fault_count) = (Nanos::ZERO, 0);
                 role.resumed = false;
                 if key.family == Family::V6 {
                     self.start_router(key, now);
@@ -319,7 +318,7 @@ impl Runner {
     }
 
     /// Puts changed `ipv6 nd ra` lines into force; `before` is what hosts have heard.
-    pub(super) fn change_ra(&mut self, key: &GroupKey, before: RouterAdvertisements, now: u64) {
+    pub(super) fn change_ra(&mut self, key: &GroupKey, before: RouterAdvertisements, now: Nanos) {
         let Some(role) = self.roles.get(key).filter(|role| role.plan.ra != before) else { return };
         if role.phase != Phase::Owned || key.family != Family::V6 {
             return;
@@ -332,7 +331,7 @@ impl Runner {
     }
 
     /// An IPv6 group that has its addresses advertises them as far as `ipv6 nd ra` allows.
-    fn start_router(&mut self, key: &GroupKey, now: u64) {
+    fn start_router(&mut self, key: &GroupKey, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
         role.router = match role.plan.ra.suppress {
             None => Some(Advertiser::new(now, true)),
@@ -342,7 +341,7 @@ impl Runner {
         self.listen();
     }
 
-    fn announcements(&mut self, keys: &[GroupKey], now: u64) {
+    fn announcements(&mut self, keys: &[GroupKey], now: Nanos) {
         for key in keys {
             let Some(role) = self.roles.get_mut(key).filter(|role| role.phase == Phase::Owned) else {
                 continue;
@@ -360,14 +359,14 @@ impl Runner {
     }
 
     /// When something is to be done at the latest, ns.
-    pub(super) fn next_deadline(&self, now: u64) -> u64 {
-        let mut next = now.saturating_add(1_000_000_000);
+    pub(super) fn next_deadline(&self, now: Nanos) -> Nanos {
+        let mut next = now + Nanos::from_secs(1);
         for role in self.roles.values() {
             let machine = role.machine.as_ref().and_then(crate::hsrp::machine::Group::next_deadline);
             let router = role.router.as_ref().map(Advertiser::next);
             let moves = matches!(role.phase, Phase::Preparing { .. } | Phase::Withdrawing { .. });
-            let poll = (moves && role.wedged.is_none()).then(|| now.saturating_add(PHASE_POLL));
-            next = [machine, router, poll].into_iter().flatten().fold(next, u64::min);
+            let poll = (moves && role.wedged.is_none()).then(|| now + PHASE_POLL);
+            next = [machine, router, poll].into_iter().flatten().fold(next, Nanos::min);
         }
         next
     }

@@ -10,7 +10,7 @@ use crate::hsrp::packet::Transport;
 use crate::hsrp::ra::Advertiser;
 use crate::hsrp::{DELAY_MINIMUM, DELAY_RELOAD, virtual_mac};
 use crate::net::NetError;
-use crate::types::{Family, GroupKey, is_link_local, virtual_link_local};
+use crate::types::{Family, GroupKey, Nanos, is_link_local, virtual_link_local};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub enum Phase {
     /// Published as prepared; every worker and MAC filter is to take it
     Preparing {
         /// Since when, ns
-        since: u64,
+        since: Nanos,
         /// In which generation; 0: not published yet
         generation: u64,
     },
@@ -38,7 +38,7 @@ pub enum Phase {
     /// Published as inactive; every worker is to take it
     Withdrawing {
         /// Since when, ns
-        since: u64,
+        since: Nanos,
         /// In which generation; 0: not published yet
         generation: u64,
     },
@@ -90,20 +90,20 @@ pub struct Role {
     /// What was refused of the last request about its macvlan
     pub refusal: Option<String>,
     /// The fault came with the role, and would come again with it: it stays until then, ns
-    pub fault_until: u64,
+    pub fault_until: Nanos,
     /// How often that has happened since the addresses were in place
     pub fault_count: u32,
     /// The machine has been told that the group may run
     pub enabled: bool,
     /// The data plane stood still with frames of this group in its queues. It is fenced until then (ns;
-    /// [`u64::MAX`]: it has not moved yet), so that they do not leave when it wakes
-    pub wedged: Option<u64>,
+    /// [`Nanos::MAX`]: it has not moved yet), so that they do not leave when it wakes
+    pub wedged: Option<Nanos>,
     /// Messages that were not taken, by reason
     pub refused: BTreeMap<&'static str, u64>,
     /// The last of them
     pub last_refused: Option<Refused>,
     /// The last complaint of the machine of each kind, by its mnemonic, and when it was made, ns
-    pub complaints: BTreeMap<&'static str, (Note, u64)>,
+    pub complaints: BTreeMap<&'static str, (Note, Nanos)>,
 }
 
 /// A message that was not taken.
@@ -116,13 +116,13 @@ pub struct Refused {
     /// Why it was not taken
     pub reason: String,
     /// When it came, ns
-    pub at: u64,
+    pub at: Nanos,
 }
 
 impl Role {
     /// Notes a refusal about its macvlan. Of an address nothing is refused without the role, and the same again with it:
     /// each try would take the role from a healthy peer, so that the next one comes after a pause, which grows.
-    pub fn pause_after(&mut self, error: &NetError, now: u64) {
+    pub fn pause_after(&mut self, error: &NetError, now: Nanos) {
         let comes_with_role =
             matches!(error, NetError::Refused { .. } | NetError::Late { .. } | NetError::Contested { .. });
         let has_role = match self.phase {
@@ -132,7 +132,7 @@ impl Role {
         };
         if comes_with_role && has_role {
             let pause = REFUSED[0].saturating_mul(1 << self.fault_count.min(16)).min(REFUSED[1]);
-            self.fault_until = now.saturating_add(pause.as_nanos() as u64);
+            self.fault_until = now + pause;
             self.fault_count += 1;
         }
     }
@@ -161,7 +161,7 @@ impl Role {
             ticket: 0,
             fault: None,
             refusal: None,
-            fault_until: 0,
+            fault_until: Nanos::ZERO,
             fault_count: 0,
             enabled: false,
             wedged: None,

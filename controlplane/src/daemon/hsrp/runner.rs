@@ -19,8 +19,7 @@ use crate::limits::Limits;
 use crate::net::links::LinkTable;
 use crate::net::reconciler::Reconciler;
 use crate::state::{Elections, Part, Saver};
-use crate::types::{Family, GroupKey};
-use platform::clock::monotonic_ns;
+use crate::types::{Family, GroupKey, Nanos, nanos};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,13 +33,13 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often keys are rolled and the state is saved.
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// Age of a view at which a new one is made although no state has changed, ns.
-pub(in crate::daemon) const VIEW_INTERVAL: u64 = 100_000_000;
+pub(in crate::daemon) const VIEW_INTERVAL: Nanos = Nanos::from_millis(100);
 /// The end waits no longer than this for data planes and the kernel.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long a runner that goes on as active waits for its data plane to come back.
 const RESUME_GRACE: Duration = Duration::from_millis(1500);
 /// Requests to an own address are shed for this long after the last word of the cluster's runner, ns.
-const SHED_LEASE: u64 = 10_000_000_000;
+const SHED_LEASE: Nanos = Nanos::from_secs(10);
 /// Log lines of one kind about one group in 10 s.
 pub(super) const FEW_LINES: u32 = 5;
 /// Changes of state of one group that are logged in 10 s.
@@ -78,7 +77,7 @@ pub struct Runner {
     /// Messages that no group took, by port and reason
     pub(super) refused: BTreeMap<(usize, &'static str), u64>,
     /// The last message of the other version, by port: its sender, the version, and when it came, ns
-    pub(super) other_version: BTreeMap<usize, (IpAddr, u8, u64)>,
+    pub(super) other_version: BTreeMap<usize, (IpAddr, u8, Nanos)>,
     /// Whether the whole machine stood still
     clocks: Clocks,
     /// Tracked objects; true: down
@@ -89,9 +88,9 @@ pub struct Runner {
     pub(super) limits: Limits,
     pub(super) outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     /// The sockets are read again then, ns
-    pub(super) read_at: u64,
+    pub(super) read_at: Nanos,
     /// Data planes that are not attached count as there until then, ns
-    pub(super) grace_until: u64,
+    pub(super) grace_until: Nanos,
     /// The snapshot has to be published anew
     pub(super) dirty: bool,
     /// The view has to be made anew, at once
@@ -147,8 +146,8 @@ impl Runner {
             debug: Debug::default(),
             limits: Limits::default(),
             outcomes: mpsc::channel(MAX_OUTCOMES),
-            read_at: 0,
-            grace_until: monotonic_ns().saturating_add(RESUME_GRACE.as_nanos() as u64),
+            read_at: Nanos::ZERO,
+            grace_until: nanos::now() + RESUME_GRACE,
             dirty: true,
             changed: true,
             touched: false,
@@ -173,7 +172,7 @@ impl Runner {
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop_at = None;
         let mut wake = Wake::Timer;
-        let mut due = u64::MAX;
+        let mut due = Nanos::MAX;
         loop {
             let turn = Turn::begin();
             if turn.began >= due && matches!(wake, Wake::Timer) {
@@ -194,7 +193,7 @@ impl Runner {
                 Wake::Command(Command::Stop) => stop_at = stop_at.or_else(|| Some(self.give_up())),
                 Wake::Command(command) => self.obey(command),
             }
-            let now = monotonic_ns();
+            let now = nanos::now();
             if now >= self.read_at {
                 self.receive(now);
             }
@@ -204,10 +203,10 @@ impl Runner {
                 break;
             }
             turn.end(&mut self.stalls);
-            let now = monotonic_ns();
+            let now = nanos::now();
             due = self.next_deadline(now);
-            let pause = Duration::from_nanos(due.saturating_sub(now));
-            let reading = Duration::from_nanos(self.read_at.saturating_sub(now));
+            let pause = Duration::from(due.since(now));
+            let reading = Duration::from(self.read_at.since(now));
             // Not in order: under a flood of messages everything else has its turn too.
             wake = tokio::select! {
                 () = tokio::time::sleep(pause) => Wake::Timer,
@@ -224,18 +223,18 @@ impl Runner {
         self.elections.leases.clear();
         self.save();
         self.changed = true;
-        self.show(monotonic_ns());
+        self.show(nanos::now());
     }
 
     fn take_choices(&mut self) {
         let choices = self.choices.borrow_and_update().clone();
-        let now = monotonic_ns();
-        self.publisher.set_lease(OWN_LEASE, now.saturating_add(SHED_LEASE), false);
+        let now = nanos::now();
+        self.publisher.set_lease(OWN_LEASE, now + SHED_LEASE, false);
         self.dirty |= self.publisher.choose(choices, now);
     }
 
     fn obey(&mut self, command: Command) {
-        let now = monotonic_ns();
+        let now = nanos::now();
         match command {
             Command::Configure(settings) => {
                 self.settings = settings;
@@ -264,7 +263,7 @@ impl Runner {
     }
 
     fn tick(&mut self) {
-        let now = monotonic_ns();
+        let now = nanos::now();
         self.publisher.heartbeat(now);
         let generation = self.publisher.published().generation;
         for event in self.planes.look(self.publisher.instance(), generation, now) {
@@ -282,13 +281,13 @@ impl Runner {
     fn take_links(&mut self) {
         self.links = self.new_links.borrow_and_update().clone();
         self.settle();
-        self.look_at_objects(monotonic_ns());
+        self.look_at_objects(nanos::now());
         self.changed = true;
     }
 
     /// Brings sockets and machines into line with the kernel's devices.
     fn settle(&mut self) {
-        let now = monotonic_ns();
+        let now = nanos::now();
         self.listen();
         for key in self.keys() {
             self.start_machine(&key, now);
@@ -309,9 +308,9 @@ impl Runner {
     }
 
     /// Makes a view where there is something to see.
-    fn show(&mut self, now: u64) {
-        let age = now.saturating_sub(self.view.borrow().at_ns);
-        let recent = age < if self.touched { TICK.as_nanos() as u64 / 2 } else { VIEW_INTERVAL };
+    fn show(&mut self, now: Nanos) {
+        let age = now.since(self.view.borrow().at_ns);
+        let recent = age < if self.touched { (TICK / 2).into() } else { VIEW_INTERVAL };
         if !self.changed && recent {
             return;
         }
@@ -331,7 +330,7 @@ impl Runner {
     }
 
     /// Publishes roles, members and slots as they are now.
-    pub(super) fn publish(&mut self, now: u64) -> u64 {
+    pub(super) fn publish(&mut self, now: Nanos) -> u64 {
         let before = self.publisher.published().clone();
         let generation = self.publisher.publish(&self.roles, now);
         let published = self.publisher.published();
@@ -346,14 +345,14 @@ impl Runner {
     }
 
     /// The end begins: every group gives its role up. Returns when it has to be over, ns.
-    fn give_up(&mut self) -> u64 {
-        let now = monotonic_ns();
+    fn give_up(&mut self) -> Nanos {
+        let now = nanos::now();
         for key in self.keys() {
             self.handle(&key, Event::Disable, now);
         }
         self.roles.values_mut().for_each(|role| role.wedged = None);
         self.dirty = true;
-        now.saturating_add(STOP_TIMEOUT.as_nanos() as u64)
+        now + STOP_TIMEOUT
     }
 
     fn has_given_up(&self) -> bool {
@@ -363,7 +362,7 @@ impl Runner {
 
     /// Brings roles and sockets into line with the plan. Groups that are not wanted any more first give up what
     /// they have.
-    fn configure_roles(&mut self, now: u64) {
+    fn configure_roles(&mut self, now: Nanos) {
         for key in self.keys() {
             let wanted = self.settings.plan.group(&key).cloned();
             let Some(role) = self.roles.get_mut(&key) else { continue };
@@ -413,7 +412,7 @@ impl Runner {
         over
     }
 
-    pub(super) fn create_roles(&mut self, now: u64) {
+    pub(super) fn create_roles(&mut self, now: Nanos) {
         let plan = self.settings.plan.clone();
         for plan in &plan.groups {
             if self.roles.contains_key(&plan.key) {
@@ -435,7 +434,7 @@ impl Runner {
 
     /// Gives a group its part in the election as soon as it can have one, and keeps what the machine knows of its
     /// interface true.
-    pub(super) fn start_machine(&mut self, key: &GroupKey, now: u64) {
+    pub(super) fn start_machine(&mut self, key: &GroupKey, now: Nanos) {
         let Some(role) = self.roles.get(key) else { return };
         if !role.plan.down.is_empty() || role.lease >= OWN_LEASE {
             return;
@@ -477,7 +476,7 @@ impl Runner {
         let Some(until) = resume else { return self.enable(key, reload, now) };
         tracing::info!(
             "%HSRP-5-RESUME: {key}: resuming as Active, lease valid for another {} ms",
-            (until - now) / 1_000_000
+            until.since(now).as_millis()
         );
         if let Some(role) = self.roles.get_mut(key) {
             role.enabled = true;
@@ -485,7 +484,7 @@ impl Runner {
         self.handle(key, Event::Resume { until }, now);
     }
 
-    fn enable(&mut self, key: &GroupKey, reload: bool, now: u64) {
+    fn enable(&mut self, key: &GroupKey, reload: bool, now: Nanos) {
         if let Some(role) = self.roles.get_mut(key) {
             role.enabled = true;
         }
@@ -509,7 +508,7 @@ impl Runner {
         Some((own?, self.links.mac(exception)?))
     }
 
-    fn change_role(&mut self, key: &GroupKey, plan: GroupPlan, now: u64) {
+    fn change_role(&mut self, key: &GroupKey, plan: GroupPlan, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
         let is_down = !plan.down.is_empty();
         if let Some(auth) = auth_of(&plan)
@@ -519,7 +518,7 @@ impl Runner {
                 Some(Authentication::Md5(_, Some(timeout))) => *timeout,
                 _ => 0,
             };
-            let until = now.saturating_add(Duration::from_secs(timeout.into()).as_nanos() as u64);
+            let until = now + Duration::from_secs(timeout.into());
             role.auth.replace(auth, now, until);
             match role.auth.old_until(now) {
                 Some(_) => tracing::info!(
@@ -550,21 +549,21 @@ impl Runner {
     }
 
     /// Looks at the clocks before anything else has its turn: a node that stood still with its whole machine fences first.
-    fn watch_clocks(&mut self, now: u64) {
+    fn watch_clocks(&mut self, now: Nanos) {
         let length = match self.clocks.jump(Reading::now()) {
             None => return,
             Some(Jump::Paused(length)) => {
                 tracing::warn!(
                     "%SYS-4-PAUSED: the machine stood still for {} ms; waiting for peers before acting",
-                    length / 1_000_000
+                    length.as_millis()
                 );
                 length
             }
             Some(Jump::WallClock(by)) => {
                 if self.limits.allow("SYS-5-CLOCK", "HSRP", FEW_LINES, now) {
-                    tracing::info!("%SYS-5-CLOCK: the wall clock jumped ahead by {} ms", by / 1_000_000);
+                    tracing::info!("%SYS-5-CLOCK: the wall clock jumped ahead by {} ms", by.as_millis());
                 }
-                0
+                Nanos::ZERO
             }
         };
         for key in self.keys() {
@@ -573,7 +572,7 @@ impl Runner {
     }
 
     /// Gives a machine an event and carries out what it asks for.
-    pub(super) fn handle(&mut self, key: &GroupKey, event: Event, now: u64) -> Vec<Note> {
+    pub(super) fn handle(&mut self, key: &GroupKey, event: Event, now: Nanos) -> Vec<Note> {
         let Some(machine) = self.roles.get_mut(key).and_then(|role| role.machine.as_mut()) else {
             return Vec::new();
         };
@@ -589,7 +588,7 @@ impl Runner {
         self.act(key, before, actions, now)
     }
 
-    fn act(&mut self, key: &GroupKey, mut before: State, actions: Vec<Action>, now: u64) -> Vec<Note> {
+    fn act(&mut self, key: &GroupKey, mut before: State, actions: Vec<Action>, now: Nanos) -> Vec<Note> {
         let mut notes = Vec::new();
         for action in actions {
             match action {
@@ -620,7 +619,7 @@ impl Runner {
                 }
                 // The word itself goes when every worker has taken the loss: until then it only could fence what is
                 // still to leave.
-                Action::Lease { until: 0, .. } => {}
+                Action::Lease { until: Nanos::ZERO, .. } => {}
                 Action::Lease { until, peer_known } => self.renew(key, until, peer_known),
                 Action::Log(note) => {
                     let word = note.mnemonic();
@@ -663,25 +662,25 @@ impl Runner {
     }
 
     /// Whether a line of this kind about a group may be logged.
-    pub(super) fn may_log(&mut self, kind: &'static str, key: &GroupKey, most: u32, now: u64) -> bool {
+    pub(super) fn may_log(&mut self, kind: &'static str, key: &GroupKey, most: u32, now: Nanos) -> bool {
         self.limits.allow(kind, &key.to_string(), most, now)
     }
 
     /// Whether one more line of debugging may be logged.
-    pub(super) fn debug_line(&mut self, now: u64) -> bool {
+    pub(super) fn debug_line(&mut self, now: Nanos) -> bool {
         self.limits.allow("debug", "HSRP", DEBUG_LINES, now)
     }
 
     /// Lets the lease run on. With a peer known it ends no later than it would have from the last moment at which the
     /// data plane was seen running: hellos since then may not have left.
-    fn renew(&mut self, key: &GroupKey, until: u64, peer_known: bool) {
+    fn renew(&mut self, key: &GroupKey, until: Nanos, peer_known: bool) {
         let Some(role) = self.roles.get(key) else { return };
         let Some(machine) = &role.machine else { return };
         let span = span(machine);
         let seen =
             self.settings.exception_of(&role.plan).and_then(|exception| self.planes.carries(exception));
         let until = match seen {
-            Some(seen) if peer_known => until.min(seen.saturating_add(span)),
+            Some(seen) if peer_known => until.min(seen + span),
             _ => until,
         };
         self.publisher.set_lease(role.lease, until, peer_known);
@@ -690,7 +689,7 @@ impl Runner {
 
     /// Readiness of the clients of a group's role (its cluster's member table): what `preempt delay sync` waits for,
     /// also for a group that has not begun yet.
-    fn synced(&mut self, key: &GroupKey, synced: bool, now: u64) {
+    fn synced(&mut self, key: &GroupKey, synced: bool, now: Nanos) {
         if let Some(role) = self.roles.get_mut(key) {
             role.synced = synced;
         }
@@ -702,7 +701,7 @@ impl Runner {
         &mut self,
         interface: Option<&crate::types::IfName>,
         group: u16,
-        now: u64,
+        now: Nanos,
     ) -> Result<String, String> {
         let matches =
             |key: &&GroupKey| key.group == group && interface.is_none_or(|name| key.interface == *name);
@@ -728,9 +727,9 @@ impl Runner {
 }
 
 /// A lease's length with a peer known, ns.
-pub(super) fn span(machine: &Group) -> u64 {
+pub(super) fn span(machine: &Group) -> Nanos {
     let timers = machine.timers();
-    timers.hold.saturating_sub(timers.hello).max(Duration::from_millis(15)).as_nanos() as u64
+    timers.hold.saturating_sub(timers.hello).max(Duration::from_millis(15)).into()
 }
 
 /// Seconds since 1970. Before that, which no clock that was ever set says, 0.

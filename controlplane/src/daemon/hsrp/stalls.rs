@@ -1,7 +1,7 @@
 //! How late the runner's loop was: a histogram for `show standby internal`.
 
+use crate::types::{Nanos, nanos};
 use nix::sys::resource::{UsageWho, getrusage};
-use platform::clock::monotonic_ns;
 use std::time::Duration;
 
 /// Upper bounds of the classes, in microseconds; the last class has none.
@@ -11,14 +11,15 @@ const BOUNDS_US: [u64; 9] = [100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_0
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     counts: [u64; BOUNDS_US.len() + 1],
-    longest: u64,
-    longest_at: u64,
+    longest: Nanos,
+    longest_at: Nanos,
 }
 
 impl Histogram {
     /// Counts a delay of `ns` that ended at `now`.
-    pub fn add(&mut self, ns: u64, now: u64) {
-        let class = BOUNDS_US.iter().position(|bound| ns < bound * 1000).unwrap_or(BOUNDS_US.len());
+    pub fn add(&mut self, ns: Nanos, now: Nanos) {
+        let class =
+            BOUNDS_US.iter().position(|bound| ns < Nanos::new(bound * 1000)).unwrap_or(BOUNDS_US.len());
         self.counts[class] += 1;
         if ns > self.longest {
             (self.longest, self.longest_at) = (ns, now);
@@ -33,8 +34,8 @@ impl Histogram {
 
     /// The longest delay, and when it ended, ns.
     #[must_use]
-    pub fn longest(&self) -> (Duration, u64) {
-        (Duration::from_nanos(self.longest), self.longest_at)
+    pub fn longest(&self) -> (Duration, Nanos) {
+        (Duration::from(self.longest), self.longest_at)
     }
 }
 
@@ -53,18 +54,18 @@ pub struct Stalls {
 /// A turn of the loop that is being measured.
 pub(super) struct Turn {
     /// When it began, ns
-    pub began: u64,
+    pub began: Nanos,
     sleeps: i64,
 }
 
 impl Turn {
     pub(super) fn begin() -> Turn {
-        Turn { began: monotonic_ns(), sleeps: sleeps() }
+        Turn { began: nanos::now(), sleeps: sleeps() }
     }
 
     pub(super) fn end(self, stalls: &mut Stalls) {
-        let now = monotonic_ns();
-        let took = now.saturating_sub(self.began);
+        let now = nanos::now();
+        let took = now.since(self.began);
         stalls.turn.add(took, now);
         if sleeps() > self.sleeps {
             stalls.blocked.add(took, now);
@@ -85,10 +86,10 @@ mod tests {
     fn delays_fall_into_classes_and_the_longest_is_kept() {
         let mut histogram = Histogram::default();
         for (at, us) in [(1, 99), (2, 100), (3, 4_999), (4, 70_000), (5, 200_000), (6, 5)] {
-            histogram.add(us * 1000, at);
+            histogram.add(Nanos::new(us * 1000), Nanos::new(at));
         }
         let counts: Vec<u64> = histogram.classes().map(|(_, count)| count).collect();
         assert_eq!(counts, [2, 1, 0, 0, 1, 0, 0, 0, 1, 1]);
-        assert_eq!(histogram.longest(), (Duration::from_millis(200), 5));
+        assert_eq!(histogram.longest(), (Duration::from_millis(200), Nanos::new(5)));
     }
 }

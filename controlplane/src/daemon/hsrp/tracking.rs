@@ -7,7 +7,7 @@ use super::runner::{FEW_LINES, Runner, span};
 use crate::config::Tracked;
 use crate::config::health::GroupPlan;
 use crate::hsrp::machine::Event;
-use crate::types::{GroupKey, IfName};
+use crate::types::{GroupKey, IfName, Nanos};
 use std::time::Duration;
 
 /// A data plane that stood still has emptied its queues this long after it moves again.
@@ -36,13 +36,13 @@ impl std::fmt::Display for Missing {
 
 impl Runner {
     /// Looks whether what the groups need is there: the data plane, and the objects that are tracked.
-    pub(super) fn look_at_objects(&mut self, now: u64) {
+    pub(super) fn look_at_objects(&mut self, now: Nanos) {
         let keys = self.keys();
         self.look_at_dataplanes(&keys, now);
         self.look_at_tracks(&keys, now);
     }
 
-    fn look_at_dataplanes(&mut self, keys: &[GroupKey], now: u64) {
+    fn look_at_dataplanes(&mut self, keys: &[GroupKey], now: Nanos) {
         for key in keys {
             let Some(role) = self.roles.get(key) else { continue };
             let Some(exception) = self.settings.exception_of(&role.plan) else { continue };
@@ -50,20 +50,20 @@ impl Runner {
             // A data plane that was still for longer than a lease has let hellos wait for so long: peers may have
             // taken over, and what it holds in its queues is not to be answered when it wakes.
             let patience = match role.dataplane && !machine.peer_known(now) {
-                true => dataplanes::STALE.as_nanos() as u64,
-                false => span(machine).min(dataplanes::STALE.as_nanos() as u64),
+                true => dataplanes::STALE.into(),
+                false => span(machine).min(dataplanes::STALE.into()),
             };
             let seen = self.planes.carries(exception).filter(|_| self.has_link(exception));
-            let carried = seen.is_some_and(|seen| now.saturating_sub(seen) < patience);
+            let carried = seen.is_some_and(|seen| now.since(seen) < patience);
             let up = carried && role.fault.is_none();
             let awake = match role.wedged {
-                Some(u64::MAX) if carried => Some(now.saturating_add(WAKING.as_nanos() as u64)),
+                Some(Nanos::MAX) if carried => Some(now + WAKING),
                 // It has gone, or its queues are empty.
                 Some(_) if !self.planes.attached(exception) => None,
                 Some(until) if until <= now => None,
                 other => other,
             };
-            let still = self.planes.stands_still(exception, now.saturating_sub(patience));
+            let still = self.planes.stands_still(exception, now - patience);
             // What the kernel refuses does not come back with the data plane.
             let refused = role.fault.is_some() && now < role.fault_until;
             let waits = role.grace && !refused && now < self.grace_until;
@@ -85,7 +85,7 @@ impl Runner {
                 (role.carried, role.dataplane) = (carried, up);
                 role.grace = false;
                 if !up && still && role.phase == Phase::Owned {
-                    role.wedged = Some(u64::MAX);
+                    role.wedged = Some(Nanos::MAX);
                 }
             }
             // A fault of a device has a line of its own.
@@ -103,7 +103,7 @@ impl Runner {
         }
     }
 
-    fn look_at_tracks(&mut self, keys: &[GroupKey], now: u64) {
+    fn look_at_tracks(&mut self, keys: &[GroupKey], now: Nanos) {
         for (object, what) in self.settings.config.tracks.clone() {
             let up = match what {
                 Tracked::Dataplane => self.planes.running(),

@@ -4,7 +4,7 @@
 use super::access::Peer;
 use crate::api::{Code, Reply};
 use crate::limits::Limiter;
-use platform::clock::monotonic_ns;
+use crate::types::nanos;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Passwords {
             tracing::info!("%SYS-5-ENABLE: user {peer} gave the enable secret");
             return Ok(());
         }
-        if let Some(held) = self.with_user(uid, |user| user.log.allow(LOG_LINES, monotonic_ns())) {
+        if let Some(held) = self.with_user(uid, |user| user.log.allow(LOG_LINES, nanos::now())) {
             let more = if held > 0 { format!(", {held} times more before") } else { String::new() };
             tracing::warn!("%SYS-4-ENABLE: user {peer} gave a wrong password to enable{more}");
         }

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::note::Note;
 use crate::hsrp::message::{Message, Received, State};
+use crate::types::Nanos;
 use std::net::IpAddr;
 
 /// Event of a group.
@@ -39,7 +40,7 @@ pub enum Event {
     /// Instead of `Enable`, by a daemon that was active when it died: its lease runs until then
     Resume {
         /// End of the lease, ns
-        until: u64,
+        until: Nanos,
     },
     /// Announce the addresses anew if they are owned (the data plane came back)
     AnnounceAgain,
@@ -54,7 +55,7 @@ pub enum Event {
     /// they cannot show it, a hello at once will
     Paused {
         /// ns
-        length: u64,
+        length: Nanos,
     },
 }
 
@@ -86,7 +87,7 @@ pub enum Action {
     /// Set the lease word; `until` 0 ends it
     Lease {
         /// ns; 0: it has ended
-        until: u64,
+        until: Nanos,
         /// Fence when it ends; otherwise requests pass to the kernel
         peer_known: bool,
     },

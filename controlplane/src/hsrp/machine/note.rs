@@ -1,6 +1,6 @@
 //! Notes for the operator.
 
-use super::MILLISECOND;
+use crate::types::Nanos;
 use std::net::IpAddr;
 
 /// Note for the operator beside the changes of state. The kinds a peer can cause come at most every 30 s.
@@ -22,9 +22,9 @@ pub enum Note {
         /// The sender
         source: IpAddr,
         /// What it claims, ns
-        claimed: u64,
+        claimed: Nanos,
         /// What is believed, ns
-        counted: u64,
+        counted: Nanos,
     },
     /// Another router is active too
     AnotherActive(IpAddr),
@@ -33,12 +33,12 @@ pub enum Note {
     /// The lease ran out while this node was stalled: it gives the role up
     LeaseLapsed {
         /// For how long the lease had ended, ns
-        late: u64,
+        late: Nanos,
     },
     /// Not called for so long (ns) that hellos may be waiting
     Stalled {
         /// Since the call before, ns
-        silence: u64,
+        silence: Nanos,
     },
     /// Failover is only possible on the active router
     FailoverNotActive,
@@ -102,8 +102,8 @@ impl std::fmt::Display for Note {
                 f,
                 "hello from {source} has a hold time of {} ms, counted as {} ms; enter the same `standby timers` on both, \
                  or look for a host that forges hellos",
-                claimed / MILLISECOND,
-                counted / MILLISECOND
+                claimed.as_millis(),
+                counted.as_millis()
             ),
             Note::AnotherActive(ip) => write!(
                 f,
@@ -116,12 +116,12 @@ impl std::fmt::Display for Note {
             Note::LeaseLapsed { late } => write!(
                 f,
                 "no hello could be sent in time, the lease ended {} ms ago; resigned; check CPU and I/O load",
-                late / MILLISECOND
+                late.as_millis()
             ),
             Note::Stalled { silence } => write!(
                 f,
                 "event loop stalled for {} ms; waiting for peers before acting; check CPU and I/O load",
-                silence / MILLISECOND
+                silence.as_millis()
             ),
             Note::FailoverNotActive => {
                 f.write_str("failover refused: this router is not active; give the command on the active one")

@@ -2,14 +2,14 @@
 
 use super::{
     Action, DOUBT, Group, Heard, LONGEST_HOLD, Note, Peer, Probe, TRUSTED_HOLDS, TRUSTED_INTERVALS, Timers,
-    ns,
 };
 use crate::hsrp::message::{Message, Opcode, Received, State};
+use crate::types::Nanos;
 use std::net::IpAddr;
 use std::time::Duration;
 
 impl Group {
-    pub(super) fn receive(&mut self, received: &Received, now: u64, out: &mut Vec<Action>) {
+    pub(super) fn receive(&mut self, received: &Received, now: Nanos, out: &mut Vec<Action>) {
         let Received { message, source } = received;
         let source = *source;
         let config = &self.config;
@@ -27,13 +27,13 @@ impl Group {
             self.complain(Note::BadTimers(source), now, out);
         }
         let hold = self.believed_hold(received, now, out);
-        let memory = hold.max(self.hold()).saturating_mul(3);
-        self.peers_until = self.peers_until.max(now.saturating_add(memory));
+        let memory = hold.max(self.hold()) * 3;
+        self.peers_until = self.peers_until.max(now + memory);
         if self.owns && !self.lease.1 {
             self.renew(now, out);
         }
         let lower = self.lower(message.priority, source);
-        let peer = Peer { source, priority: message.priority, hold, expires: now.saturating_add(hold) };
+        let peer = Peer { source, priority: message.priority, hold, expires: now + hold };
         // A hello of another state would not do: it may be one from before, late.
         if message.opcode == Opcode::Resign && self.gain_from.contains(&Some(source)) {
             self.gain(now, out);
@@ -67,26 +67,26 @@ impl Group {
 
     /// How long this message is valid, ns. A hello is believed for three of the hold times that are configured here, or
     /// of the default; for longer if the sender's hellos already were, or if they come at the pace that they claim.
-    fn believed_hold(&mut self, received: &Received, now: u64, out: &mut Vec<Action>) -> u64 {
+    fn believed_hold(&mut self, received: &Received, now: Nanos, out: &mut Vec<Action>) -> Nanos {
         let Received { message, source } = received;
         if message.hold.is_zero() {
             // No reason to be without its sender: it counts as one of our own.
             return self.hold();
         }
         let own = self.config.timers.unwrap_or(super::DEFAULT_TIMERS).hold;
-        let bound = ns(own).saturating_mul(TRUSTED_HOLDS);
+        let bound = Nanos::from(own) * TRUSTED_HOLDS;
         let slot = match (message.opcode, message.state) {
             (Opcode::Hello, State::Active) => 0,
             (Opcode::Hello, State::Standby) => 1,
-            _ => return ns(message.hold).min(bound).min(LONGEST_HOLD),
+            _ => return Nanos::from(message.hold).min(bound).min(LONGEST_HOLD),
         };
         let earlier = self.heard[slot].filter(|heard| heard.source == *source);
-        let earned = earlier.map_or(0, |Heard { at, hold, .. }| {
-            let interval = now.saturating_sub(at);
-            let before = if interval < hold { hold } else { 0 };
-            before.max(interval.min(ns(message.hello)).saturating_mul(TRUSTED_INTERVALS))
+        let earned = earlier.map_or(Nanos::ZERO, |Heard { at, hold, .. }| {
+            let interval = now.since(at);
+            let before = if interval < hold { hold } else { Nanos::ZERO };
+            before.max(interval.min(Nanos::from(message.hello)) * TRUSTED_INTERVALS)
         });
-        let claimed = ns(message.hold);
+        let claimed = Nanos::from(message.hold);
         let hold = claimed.min(bound.max(earned)).min(LONGEST_HOLD);
         self.heard[slot] = Some(Heard { source: *source, at: now, hold });
         if hold < claimed {
@@ -96,15 +96,15 @@ impl Group {
     }
 
     /// Event i: the active router resigns.
-    fn hear_resign(&mut self, peer: Peer, said: State, hello: Duration, now: u64, out: &mut Vec<Action>) {
-        let hello = ns(hello).clamp(self.hello(), self.hold());
+    fn hear_resign(&mut self, peer: Peer, said: State, hello: Duration, now: Nanos, out: &mut Vec<Action>) {
+        let hello = Nanos::from(hello).clamp(self.hello(), self.hold());
         if self.doubted.is_some_and(|(by, until)| by == peer.source && now < until) {
             // Its true resign is followed by no hello.
-            let missing = now.saturating_add(hello + hello / 4);
+            let missing = now + (hello + hello / 4);
             self.active_timer = self.active_timer.map(|at| at.min(missing));
             return;
         }
-        self.resigned = Some((peer.source, now.saturating_add(hello.saturating_mul(3))));
+        self.resigned = Some((peer.source, now + hello * 3));
         self.active = None;
         self.wish_since = None;
         match self.state {
@@ -112,10 +112,10 @@ impl Group {
                 self.start_both(now);
                 self.enter(State::Speak, now, out);
             }
-            State::Speak => self.active_timer = Some(now.saturating_add(self.hold())),
+            State::Speak => self.active_timer = Some(now + self.hold()),
             State::Standby => {
                 if said == State::Speak {
-                    self.takeover_not_before = now.saturating_add(self.hello());
+                    self.takeover_not_before = now + self.hello();
                 }
                 self.succeed(now, out);
             }
@@ -124,12 +124,12 @@ impl Group {
     }
 
     /// A hello of an active router shows whether the resign before it was its own.
-    fn judge_resign(&mut self, source: IpAddr, now: u64, out: &mut Vec<Action>) {
+    fn judge_resign(&mut self, source: IpAddr, now: Nanos, out: &mut Vec<Action>) {
         if let Some((by, until)) = self.resigned.take()
             && by == source
             && now < until
         {
-            self.doubted = Some((source, now.saturating_add(DOUBT)));
+            self.doubted = Some((source, now + DOUBT));
             self.complain(Note::FalseResign(source), now, out);
         }
     }
@@ -141,7 +141,7 @@ impl Group {
         lower: bool,
         sound: bool,
         message: &Message,
-        now: u64,
+        now: Nanos,
         out: &mut Vec<Action>,
     ) {
         self.judge_resign(peer.source, now, out);
@@ -187,7 +187,7 @@ impl Group {
         self.learn(peer, sound, message, now, out);
         // A late hello of a router displaced must not cut short the time of the one that displaced it.
         let other = self.active.filter(|active| active.source != peer.source && active.expires > now);
-        let expires = peer.expires.max(other.map_or(0, |active| active.expires));
+        let expires = peer.expires.max(other.map_or(Nanos::ZERO, |active| active.expires));
         let higher = other.filter(|active| (active.priority, active.source) > (peer.priority, peer.source));
         self.active = Some(higher.unwrap_or(Peer { expires, ..peer }));
         self.active_timer = Some(expires);
@@ -201,10 +201,10 @@ impl Group {
     }
 
     /// Action E. Times are taken only as a sound pair.
-    fn learn(&mut self, peer: Peer, sound: bool, message: &Message, now: u64, out: &mut Vec<Action>) {
+    fn learn(&mut self, peer: Peer, sound: bool, message: &Message, now: Nanos, out: &mut Vec<Action>) {
         let source = peer.source;
         if self.config.timers.is_none() && sound {
-            let hold = message.hold.min(Duration::from_nanos(peer.hold));
+            let hold = message.hold.min(Duration::from(peer.hold));
             self.learned_timers = Some(Timers { hello: message.hello.min(hold / 2), hold });
         }
         let Some(theirs) = message.virtual_ip.filter(|ip| ip.is_ipv4() == source.is_ipv4()) else { return };
@@ -223,7 +223,7 @@ impl Group {
     }
 
     /// The caller has checked and probed the address that an active router told.
-    pub(super) fn probed(&mut self, address: IpAddr, free: bool, now: u64, out: &mut Vec<Action>) {
+    pub(super) fn probed(&mut self, address: IpAddr, free: bool, now: Nanos, out: &mut Vec<Action>) {
         let Some(probe) = self.probe.as_mut().filter(|probe| probe.address == address) else { return };
         probe.refused = !free;
         let learns = self.config.virtual_ip.is_none() && !matches!(self.state, State::Init | State::Active);
@@ -243,7 +243,7 @@ impl Group {
     }
 
     /// Events k and l.
-    fn hear_standby(&mut self, peer: Peer, lower: bool, now: u64, out: &mut Vec<Action>) {
+    fn hear_standby(&mut self, peer: Peer, lower: bool, now: Nanos, out: &mut Vec<Action>) {
         if self.handing_to.is_some_and(|(to, until)| to == peer.source && now < until) {
             // The resign did not arrive: the standby still stands by.
             self.send(Message { state: State::Active, ..self.message(Opcode::Resign) }, out);

@@ -1,8 +1,10 @@
 use super::*;
 use crate::hsrp::message::Received;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-const T: u64 = 1001 * SECOND;
+const SECOND: Nanos = Nanos::from_secs(1);
+const T: Nanos = Nanos::from_secs(1001);
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const HIGHER: (u8, u32) = (9, 200);
 const LOWER: (u8, u32) = (1, 50);
@@ -45,7 +47,7 @@ fn hello(state: State, from: (u8, u32)) -> Event {
 }
 
 /// Calls when asked to, up to and at `until`.
-fn run(group: &mut Group, until: u64) {
+fn run(group: &mut Group, until: Nanos) {
     while let Some(at) = group.next_deadline().filter(|at| *at <= until) {
         group.handle(Event::Tick, at);
     }
@@ -57,7 +59,7 @@ fn group_in(state: State, mut config: Config) -> Group {
     if state == State::Learn {
         config.virtual_ip = None;
     }
-    let mut group = Group::new(config, 0);
+    let mut group = Group::new(config, Nanos::ZERO);
     let active = || hello(State::Active, HIGHER);
     let enable = || Event::Enable { reload: false };
     let script: Vec<(u64, Event)> = match state {
@@ -78,7 +80,7 @@ fn group_in(state: State, mut config: Config) -> Group {
 }
 
 /// What an event did in words: actions in order, then timers that changed, relative to `now`.
-fn told(group: &mut Group, event: Event, now: u64) -> String {
+fn told(group: &mut Group, event: Event, now: Nanos) -> String {
     let before = [group.active_timer, group.standby_timer];
     let mut words: Vec<String> = Vec::new();
     for action in group.handle(event, now) {
@@ -91,7 +93,7 @@ fn told(group: &mut Group, event: Event, now: u64) -> String {
             Action::Announce => words.push("announce".into()),
             Action::Probe(ip) => words.push(format!("probe {ip}")),
             Action::LearnVirtual(ip) => words.push(format!("learn {ip}")),
-            Action::Lease { until: 0, .. } => words.push("fence".into()),
+            Action::Lease { until: Nanos::ZERO, .. } => words.push("fence".into()),
             Action::Lease { .. } => {}
             Action::Log(note) => words.push(format!("{note:?}")),
         }
@@ -101,7 +103,9 @@ fn told(group: &mut Group, event: Event, now: u64) -> String {
         match after {
             _ if before == after => {}
             None => words.push(format!("{name}-")),
-            Some(at) => words.push(format!("{name}{:+}", (at as i64 - now as i64) / SECOND as i64)),
+            Some(at) => {
+                words.push(format!("{name}{:+}", (at.get() as i64 - now.get() as i64) / SECOND.get() as i64))
+            }
         }
     }
     words.join(" ")
@@ -190,8 +194,8 @@ fn every_cell_of_the_state_table() {
 
 #[test]
 fn a_group_without_an_address_starts_in_learn_and_forgets_what_it_learned_when_it_ends() {
-    let mut group = Group::new(Config { virtual_ip: None, ..config() }, 0);
-    assert_eq!(told(&mut group, Event::Enable { reload: true }, 0), ">Learn");
+    let mut group = Group::new(Config { virtual_ip: None, ..config() }, Nanos::ZERO);
+    assert_eq!(told(&mut group, Event::Enable { reload: true }, Nanos::ZERO), ">Learn");
     assert_eq!(told(&mut group, hello(State::Active, HIGHER), SECOND), "probe 10.0.0.100");
     assert_eq!(group.virtual_ip(), None);
     let learned = told(&mut group, probed(VIP, true), 2 * SECOND);
@@ -212,8 +216,8 @@ fn equal_priority_is_decided_by_the_address() {
 
 #[test]
 fn cold_start_takes_two_hold_times() {
-    let mut group = Group::new(config(), 0);
-    group.handle(Event::Enable { reload: false }, 0);
+    let mut group = Group::new(config(), Nanos::ZERO);
+    group.handle(Event::Enable { reload: false }, Nanos::ZERO);
     let mut seen = vec![];
     while let Some(at) = group.next_deadline().filter(|at| *at <= 30 * SECOND) {
         for action in group.handle(Event::Tick, at) {
@@ -276,11 +280,11 @@ fn the_preempting_router_owns_the_address_when_the_other_has_resigned_or_its_hel
     let resign = says(Opcode::Resign, State::Active, LOWER);
     assert_eq!(told(&mut group, resign, T + SECOND), "gain hello announce");
     let mut group = preempting();
-    run(&mut group, T + 20 * SECOND - 1);
+    run(&mut group, T + 20 * SECOND - Nanos::new(1));
     assert!(!group.owns());
     assert_eq!(told(&mut group, Event::Tick, T + 20 * SECOND), "gain hello announce");
     let mut group = preempting();
-    assert_eq!(told(&mut group, hello(State::Active, HIGHER), T + 1), ">Speak hello A+20 B+10");
+    assert_eq!(told(&mut group, hello(State::Active, HIGHER), T + Nanos::new(1)), ">Speak hello A+20 B+10");
 }
 
 #[test]
@@ -296,9 +300,9 @@ fn preempt_delays_postpone_the_coup() {
         (delay(0, 0, 9), true, false, Some(10)),
         (delay(0, 0, 9), true, true, None),
     ] {
-        let mut group = Group::new(config, 0);
-        group.handle(Event::Synced(synced), 0);
-        group.handle(Event::Enable { reload }, 0);
+        let mut group = Group::new(config, Nanos::ZERO);
+        group.handle(Event::Synced(synced), Nanos::ZERO);
+        group.handle(Event::Enable { reload }, Nanos::ZERO);
         group.handle(hello(State::Active, LOWER), SECOND);
         let Some(expected) = expected else {
             assert_eq!(group.state(), State::Active);
@@ -313,8 +317,8 @@ fn preempt_delays_postpone_the_coup() {
         group.handle(Event::Tick, expected * SECOND);
         assert_eq!(group.state(), State::Active);
     }
-    let mut group = Group::new(delay(5, 0, 0), 0);
-    group.handle(Event::Enable { reload: false }, 0);
+    let mut group = Group::new(delay(5, 0, 0), Nanos::ZERO);
+    group.handle(Event::Enable { reload: false }, Nanos::ZERO);
     group.handle(hello(State::Active, LOWER), SECOND);
     group.handle(hello(State::Active, HIGHER), 4 * SECOND);
     group.handle(hello(State::Active, LOWER), 5 * SECOND);
@@ -325,8 +329,8 @@ fn preempt_delays_postpone_the_coup() {
 fn standby_delay_keeps_a_group_in_init() {
     for (reload, at) in [(false, 2), (true, 5)] {
         let delays = Config { delay_minimum: seconds(2), delay_reload: seconds(5), ..config() };
-        let mut group = Group::new(delays, 0);
-        assert_eq!(told(&mut group, Event::Enable { reload }, 0), "");
+        let mut group = Group::new(delays, Nanos::ZERO);
+        assert_eq!(told(&mut group, Event::Enable { reload }, Nanos::ZERO), "");
         assert_eq!(group.next_deadline(), Some(at * SECOND));
         assert_eq!(told(&mut group, Event::Tick, at * SECOND), ">Listen A+10 B+10");
     }
@@ -395,7 +399,7 @@ fn failover_hands_over_to_the_standby_and_holds_preempting_back() {
 
 #[test]
 fn a_daemon_back_within_its_lease_goes_on_and_settles_with_whoever_is_active() {
-    let resume = |at: u64| {
+    let resume = |at: Nanos| {
         let mut group = Group::new(config(), at);
         let told = told(&mut group, Event::Resume { until: 1007 * SECOND }, at);
         (group, told)
@@ -404,7 +408,7 @@ fn a_daemon_back_within_its_lease_goes_on_and_settles_with_whoever_is_active() {
     assert_eq!(told_early, ">Active hello gain announce");
     assert_eq!(group.lease(), (T + 7 * SECOND, true), "somebody may be there: fence");
     assert_eq!(
-        told(&mut group, hello(State::Active, HIGHER), T + 1),
+        told(&mut group, hello(State::Active, HIGHER), T + Nanos::new(1)),
         "fence lose resign >Speak hello A+20 B+10"
     );
     assert_eq!(resume(1007 * SECOND).1, ">Listen A+10 B+10");
@@ -467,7 +471,7 @@ fn a_router_that_lets_go_of_the_address_resigns_even_if_the_coup_was_lost() {
     let preempting = Config { preempt: Some(PreemptDelay::default()), ..config() };
     let mut second = group_in(State::Listen, preempting);
     second.handle(hello(State::Active, LOWER), T);
-    let out = second.handle(hello(State::Active, HIGHER), T + 1);
+    let out = second.handle(hello(State::Active, HIGHER), T + Nanos::new(1));
     assert!(sent(&out).iter().all(|(opcode, ..)| *opcode != Opcode::Resign), "{out:?}");
 }
 
@@ -488,7 +492,7 @@ fn standby_delay_minimum_holds_whenever_the_data_plane_or_the_link_comes_back() 
     group.handle(Event::Configure(Config { timers: Some(DEFAULT_TIMERS), ..delays }), T);
     group.handle(Event::DataplaneDown, T);
     group.handle(Event::DataplaneUp, T + SECOND);
-    run(&mut group, T + 121 * SECOND - 1);
+    run(&mut group, T + 121 * SECOND - Nanos::new(1));
     assert_eq!(group.state(), State::Init);
     run(&mut group, T + 121 * SECOND);
     assert_ne!(group.state(), State::Init);
@@ -596,8 +600,8 @@ fn resigns_played_back_cost_the_role_once_a_minute() {
     group.handle(hello(State::Active, HIGHER), T);
     assert!(told(&mut group, resign(), T).contains(">Active"));
     // The true active router goes on: its coup and its hello say so.
-    group.handle(says(Opcode::Coup, State::Active, HIGHER), T + 1);
-    let back = told(&mut group, hello(State::Active, HIGHER), T + 2);
+    group.handle(says(Opcode::Coup, State::Active, HIGHER), T + Nanos::new(1));
+    let back = told(&mut group, hello(State::Active, HIGHER), T + Nanos::new(2));
     assert!(back.contains("FalseResign"), "{back}");
     run(&mut group, T + 10 * SECOND);
     group.handle(hello(State::Active, HIGHER), T + 10 * SECOND);
@@ -627,7 +631,7 @@ fn a_router_that_hands_the_role_over_and_takes_it_back_is_not_doubted() {
     group.handle(says(Opcode::Resign, State::Active, HIGHER), T);
     assert_eq!(group.state(), State::Active);
     group.handle(says(Opcode::Coup, State::Listen, HIGHER), T + SECOND);
-    let back = told(&mut group, hello(State::Active, HIGHER), T + SECOND + 1);
+    let back = told(&mut group, hello(State::Active, HIGHER), T + SECOND + Nanos::new(1));
     assert!(!back.contains("FalseResign"), "{back}");
     group.handle(Event::Tick, T + 2 * SECOND);
     assert_eq!(group.doubted, None);
@@ -635,7 +639,7 @@ fn a_router_that_hands_the_role_over_and_takes_it_back_is_not_doubted() {
 
 #[test]
 fn a_machine_that_stood_still_fences_first_and_listens() {
-    let paused = |length: u64| Event::Paused { length };
+    let paused = |length| Event::Paused { length };
     // The lease has 7 s: a pause that ended it counts, one that did not is answered by a hello.
     let with_peer = || {
         let mut group = group_in(State::Active, config());
@@ -648,12 +652,12 @@ fn a_machine_that_stood_still_fences_first_and_listens() {
     assert!(lapsed.contains("fence lose resign >Listen A+10 B+10"), "{lapsed}");
     let alone = told_of(group_in(State::Active, config()), 3600 * SECOND);
     assert!(alone.contains("fence lose hello"), "{alone}");
-    assert_eq!(told_of(with_peer(), 0), "hello");
+    assert_eq!(told_of(with_peer(), Nanos::ZERO), "hello");
     // Any other router listens for a hold time before it acts.
     for state in [State::Listen, State::Speak, State::Standby] {
         let mut group = group_in(state, config());
         group.handle(paused(3600 * SECOND), T);
-        run(&mut group, T + 10 * SECOND - 1);
+        run(&mut group, T + 10 * SECOND - Nanos::new(1));
         assert_eq!(group.state(), state);
     }
     assert_eq!(told(&mut group_in(State::Init, config()), paused(SECOND), T), "");

@@ -73,7 +73,8 @@ fn literal_packets_are_read_and_written() {
     ] {
         let source = source_of(transport);
         assert_eq!(&*emit(&wanted, &Auth::default(), source).unwrap(), bytes);
-        let received = parse(bytes, transport).unwrap().authenticate(&Auth::default(), source, 0).unwrap();
+        let received =
+            parse(bytes, transport).unwrap().authenticate(&Auth::default(), source, Nanos::ZERO).unwrap();
         assert_eq!(received, Received { message: wanted, source });
     }
 }
@@ -97,7 +98,8 @@ fn two_nodes_with_one_key_believe_each_other() {
     {
         let source = source_of(transport);
         let sent = emit(&message, &md5(), source).unwrap();
-        let authenticate = |auth: &Auth| parse(&sent, transport).unwrap().authenticate(auth, source, 0);
+        let authenticate =
+            |auth: &Auth| parse(&sent, transport).unwrap().authenticate(auth, source, Nanos::ZERO);
         assert_eq!(authenticate(&md5()).unwrap().message, message);
         assert_eq!(authenticate(&Auth::Md5(Keys::new(Key::new("other")))), Err(AuthError::Digest));
         assert_eq!(authenticate(&Auth::default()), Err(AuthError::Md5ForText));
@@ -112,7 +114,8 @@ fn every_changed_byte_of_a_packet_with_md5_is_caught() {
         let source = source_of(transport);
         let sent = emit(&message, &md5(), source).unwrap();
         let believed = |bytes: &[u8]| {
-            parse(bytes, transport).is_ok_and(|parsed| parsed.authenticate(&md5(), source, 0).is_ok())
+            parse(bytes, transport)
+                .is_ok_and(|parsed| parsed.authenticate(&md5(), source, Nanos::ZERO).is_ok())
         };
         assert!(believed(&sent), "unchanged");
         for at in 0..sent.len() {
@@ -199,7 +202,7 @@ fn rules_of_version_2() {
     assert_eq!(packet(&[&[9, 0].repeat(MAX_TLVS - 1), state, text]), Err(PacketError::TlvCount));
     assert_eq!(packet(&[&[9; MAX_LEN + 1]]), Err(PacketError::Oversized(513)));
     let parsed = parse(state, Transport::V2).unwrap();
-    assert_eq!(parsed.authenticate(&Auth::default(), SOURCE, 0), Err(AuthError::Missing));
+    assert_eq!(parsed.authenticate(&Auth::default(), SOURCE, Nanos::ZERO), Err(AuthError::Missing));
 }
 
 #[test]
@@ -305,7 +308,7 @@ proptest! {
         };
         let source = source_of(transport);
         let sent = emit(&message, &auth, source).unwrap();
-        let received = parse(&sent, transport).unwrap().authenticate(&auth, source, 0).unwrap();
+        let received = parse(&sent, transport).unwrap().authenticate(&auth, source, Nanos::ZERO).unwrap();
         prop_assert_eq!(&received.message, &message);
         prop_assert_eq!(&*emit(&received.message, &auth, source).unwrap(), &*sent);
     }
@@ -330,7 +333,7 @@ proptest! {
             let again = emit(&message, &auth, source).unwrap();
             prop_assert_eq!(again.is_empty(), false);
             // Whatever is believed says what was read.
-            if let Ok(received) = parsed.authenticate(&auth, source, 0) {
+            if let Ok(received) = parsed.authenticate(&auth, source, Nanos::ZERO) {
                 prop_assert_eq!(received.message, message);
             }
         }
