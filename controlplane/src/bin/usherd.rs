@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     } else {
         log.init();
     }
-    match daemon::run(Options { config, profile, run_dir, cleanup, vici }) {
+    match daemon::start::run(Options { config, profile, run_dir, cleanup, vici }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("usherd: {error}");

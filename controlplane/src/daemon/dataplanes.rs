@@ -8,6 +8,7 @@ use platform::snapshot::{FeedbackView, MAX_GATEWAYS, MAX_VIPS, PortIdentity, Red
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -95,7 +96,7 @@ impl Dataplanes {
         self.all.insert(
             0,
             Attached {
-                end: super::readiness(&peer.connection).ok(),
+                end: readiness(&peer.connection).ok(),
                 peer,
                 exceptions,
                 since_ns: now_ns,
@@ -350,6 +351,15 @@ fn add_growth(
         }
     }
     *last = Some(now);
+}
+
+/// Something to wait with until a descriptor, which must be non-blocking, is readable. tokio's own type for that is
+/// unsafe to make; a socket type over a duplicate of the descriptor waits just as well, and is used for nothing else.
+///
+/// # Errors
+/// When the process has no descriptor left, or the descriptor blocks.
+pub fn readiness(fd: &impl AsFd) -> std::io::Result<UnixDatagram> {
+    UnixDatagram::from_std(fd.as_fd().try_clone_to_owned()?.into())
 }
 
 #[cfg(test)]

@@ -14,40 +14,38 @@ mod clb;
 pub mod dataplanes;
 mod hsrp;
 pub mod management;
+mod options;
+mod ports;
 mod publisher;
+pub mod start;
 mod views;
 
 use crate::api::{self, READERS, Reply};
 use crate::config::change::Order;
 use crate::config::health::{GroupPlan, Plan};
-use crate::config::{self, Binding, Config, IfName, LoadError, Loaded};
+use crate::config::{self, Binding, Config, IfName, Loaded};
 use crate::exec::{Command, Invocation};
 use crate::limits::Limits;
 use crate::load::vici;
-use crate::net::NetError;
 use crate::net::links::LinkTable;
 use crate::net::reconciler::Reconciler;
-use crate::net::report::Report;
 use crate::net::wanted::{Owner, PortDevice};
-use crate::state::{Elections, Part, Saver, State};
+use crate::state::{Part, Saver, State};
 use crate::types::{GroupKey, Nanos, nanos};
 use clb::{Clusters, GroupCluster};
-use dataplanes::{Dataplanes, Event};
+use dataplanes::{Dataplanes, Event, readiness};
 use hsrp::{Handle, Settings, View};
 use management::{Call, Management, Moved, Prepared, Running};
-use platform::host::{HostError, devices, instance, link};
-use platform::profile::{Attach, Profile, ProfileError};
+pub use options::{Options, StartError};
 use platform::snapshot::Share;
-use platform::snapshot::handover::{HandoverError, Listener, Pending, Progress};
-use publisher::{Choices, GroupChoice, Publisher};
+use platform::snapshot::handover::{Listener, Pending, Progress};
+use ports::{MadeTaps, Port};
+use publisher::{Choices, GroupChoice};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
-use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -64,60 +62,6 @@ const IKE_TIMEOUT: Duration = Duration::from_secs(1);
 const HELLO_WAIT: Duration = Duration::from_secs(2);
 /// A data plane that is missing is named this often.
 const REMIND: Duration = Duration::from_secs(60);
-
-/// Where things are.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The IOS-style configuration
-    pub config: PathBuf,
-    /// The platform profile
-    pub profile: PathBuf,
-    /// Sockets and state
-    pub run_dir: PathBuf,
-    /// Take the exception devices and macvlans away at the end
-    pub cleanup: bool,
-    /// The IKE daemon's control socket
-    pub vici: PathBuf,
-}
-
-/// Why usherd did not start.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // each variant is the error of the step that its name says
-pub enum StartError {
-    #[error(transparent)]
-    Config(#[from] LoadError),
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    #[error(transparent)]
-    Handover(#[from] HandoverError),
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error("{}: {step}: {source}: make it writable for usherd or give another --run-dir", path.display())]
-    RunDir { path: PathBuf, step: &'static str, source: std::io::Error },
-    #[error("snapshot: {0}")]
-    Snapshot(#[from] platform::snapshot::SnapshotError),
-    #[error("a thread cannot be started: {0}: raise the limit of processes")]
-    Thread(std::io::Error),
-    #[error("cannot wait for signals: {0}")]
-    Signals(std::io::Error),
-}
-
-/// A port of the profile, or a VLAN of one: the exception device is then the VLAN's, the rest its port's.
-#[derive(Clone, Debug)]
-pub struct Port {
-    /// The interface of the configuration; `None` while no subinterface has the VLAN
-    interface: Option<IfName>,
-    exception: Option<String>,
-    mtu: u32,
-    /// The exception device is a TAP of ours; else it comes and goes with the data plane
-    tap: bool,
-    /// It is the kernel's own interface: what others put on it stays
-    shared: bool,
-    /// The kernel's interface under the data plane's port, where it has one: not every driver tells its link
-    below: Option<String>,
-}
 
 /// The owner of the running configuration and the cluster.
 struct Daemon {
@@ -149,148 +93,8 @@ struct Daemon {
     refused: Option<(String, Instant)>,
 }
 
-/// Runs until SIGTERM or SIGINT.
-///
-/// # Errors
-/// What kept it from starting. After that it does not end by itself.
-pub fn run(options: Options) -> Result<(), StartError> {
-    let profile = Profile::load(&options.profile)?;
-    let binding = Arc::new(Binding::new(&profile));
-    let ports = ports(&profile);
-    let loaded = config::load_for(&options.config, &binding)?;
-
-    let directory = options.run_dir.clone();
-    let run_dir = |step| {
-        let path = directory.clone();
-        move |source| StartError::RunDir { path, step, source }
-    };
-    std::fs::create_dir_all(&options.run_dir).map_err(run_dir("create"))?;
-    let listener = Listener::bind(&options.run_dir.join("dataplane.sock"), 0o600)?;
-    let _instance = instance::take("usherd")?;
-    let mut made = MadeTaps::default();
-    for exception in ports.iter().filter(|port| port.tap).filter_map(|port| port.exception.as_deref()) {
-        let missing = link::details(exception)?.is_none();
-        link::ensure_tap(exception)?;
-        if missing {
-            made.names.push(exception.to_owned());
-        }
-    }
-
-    let state_path = options.run_dir.join("state");
-    let state = match State::load(&state_path) {
-        Ok(Some(state)) => state,
-        Ok(None) => State::fresh().map_err(run_dir("random key"))?,
-        Err(reason) => {
-            tracing::warn!("%SYS-4-STATE: {}: {reason}: starting with a new one", state_path.display());
-            State::fresh().map_err(run_dir("random key"))?
-        }
-    };
-    let (saver, written) = Saver::start(state_path, state.clone());
-    let (commands, queue) = mpsc::unbounded_channel();
-    let (links_tx, links) = watch::channel(Arc::new(LinkTable::default()));
-    let to_runner = commands.clone();
-    let reconciler = Arc::new(Reconciler::start(&options.run_dir, move |report| match report {
-        Report::Links(table) => drop(links_tx.send_replace(table)),
-        // The runner may have ended.
-        report => drop(to_runner.send(hsrp::Command::Device(report))),
-    })?);
-    let publisher = Publisher::new(state.hash_key, state.assignments.clone())?;
-    let share = publisher.share().map_err(run_dir("hand the snapshot over"))?;
-
-    let runtime = runtime()?;
-    let guard = runtime.enter();
-    let (runner, hsrp) = hsrp::Runner::new(
-        publisher,
-        reconciler.clone(),
-        links.clone(),
-        Elections { epochs: state.epochs.clone(), leases: state.leases.clone() },
-        saver.clone(),
-        (commands, queue),
-    )
-    .map_err(NetError::Socket)?;
-    drop(guard);
-    let cleanup = options.cleanup;
-    let daemon = Daemon {
-        binding,
-        ports,
-        config: Arc::default(),
-        plan: Arc::default(),
-        revision: 0,
-        running: watch::Sender::default(),
-        clusters: Clusters::new().map_err(StartError::Thread)?,
-        started: Instant::now(),
-        view: hsrp.latest(),
-        hsrp,
-        links,
-        reconciler: reconciler.clone(),
-        share,
-        dirty: true,
-        state,
-        saver,
-        dataplanes: Dataplanes::default(),
-        limits: Limits::default(),
-        reminded: Some(Instant::now()),
-        refused: None,
-        options,
-    };
-    let control = std::thread::Builder::new()
-        .name("usherd-control".to_owned())
-        .spawn(move || daemon.control(loaded, listener, made))
-        .map_err(StartError::Thread)?;
-    // The process's first thread: only it has the priority that the service manager gives.
-    runtime.block_on(runner.run());
-    // It asked the runner to stop, and has ended or is about to.
-    let result = control.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    written.wait();
-    let errors = Arc::into_inner(reconciler).map_or(Ok(()), |reconciler| reconciler.stop(cleanup));
-    for error in errors.err().into_iter().flatten() {
-        tracing::error!("%NET-3-DEVICE: {error}");
-    }
-    tracing::info!("%SYS-5-STOP: usherd has stopped");
-    result
-}
-
 fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
-}
-
-/// Exception devices that were not there before: a start that fails takes them away again.
-#[derive(Default)]
-struct MadeTaps {
-    names: Vec<String>,
-}
-
-impl Drop for MadeTaps {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = link::delete(name);
-        }
-    }
-}
-
-/// The ports by the numbers that the data plane gives them; which interfaces they are says [`Daemon::take`].
-fn ports(profile: &Profile) -> Vec<Port> {
-    let port = |index: usize, exception: Option<String>| {
-        let port = &profile.port[index];
-        if let Err(error) = IfName::parse(&port.interface) {
-            tracing::warn!("%SYS-4-PROFILE: {error}: the port is bound to nothing");
-        }
-        let owned = port.attach == Attach::Owned;
-        let tap = owned
-            && devices::exception_vdev(port, index, [0; 6], 1)
-                .is_some_and(|vdev| vdev.starts_with("net_tap"));
-        Port {
-            interface: None,
-            exception,
-            mtu: u32::from(port.mtu),
-            tap,
-            shared: !owned,
-            below: port.netdev().map(str::to_owned),
-        }
-    };
-    let ports = profile.port.iter().enumerate();
-    let ports = ports.map(|(index, of)| port(index, of.kernel_device().map(str::to_owned)));
-    ports.chain(profile.subinterfaces().map(|of| port(of.port, Some(of.exception)))).collect()
 }
 
 impl Daemon {
@@ -307,8 +111,7 @@ impl Daemon {
             let management =
                 bound.map_err(|source| StartError::RunDir { path: run_dir, step: "usherd.sock", source })?;
             // They stay from here on.
-            let mut made = made;
-            made.names.clear();
+            made.keep();
             let result = self.serve(listener, management).await;
             let _ = std::fs::remove_file(&path);
             result
@@ -707,12 +510,6 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.send(hsrp::Command::Stop);
     }
-}
-
-/// Something to wait with until a descriptor, which must be non-blocking, is readable. tokio's own type for that is
-/// unsafe to make; a socket type over a duplicate of the descriptor waits just as well, and is used for nothing else.
-fn readiness(fd: &impl AsFd) -> std::io::Result<UnixDatagram> {
-    UnixDatagram::from_std(fd.as_fd().try_clone_to_owned()?.into())
 }
 
 /// Redirects by gateway, summed over the data planes and the virtual addresses.

@@ -415,7 +415,8 @@ impl Daemon {
         });
         let mut attached = self.dataplanes.views(self.view.instance, self.view.published.generation, now_ns);
         for port in attached.iter_mut().flat_map(|view| &mut view.feedback.ports) {
-            let of_vlan = |ours: &&super::Port| ours.exception.as_deref() == Some(&port.identity.exception);
+            let of_vlan =
+                |ours: &&super::ports::Port| ours.exception.as_deref() == Some(&port.identity.exception);
             let ours = self.ports.iter().find(of_vlan).filter(|_| port.identity.vlan != 0);
             if let Some(name) = ours.and_then(|ours| ours.interface.as_ref()) {
                 port.identity.name = name.to_string();

@@ -15,7 +15,7 @@ pub use role::{Phase, Refused, Role, Roles};
 pub use runner::Runner;
 pub use stalls::{Histogram, Stalls};
 
-use super::Port;
+use super::ports::Port;
 use super::publisher::{Choices, Published};
 use crate::config::health::{GroupPlan, Plan};
 use crate::config::{Config, Interface};
