@@ -9,6 +9,7 @@
 //!
 //! [`Plan`] decides, without IO or clock; [`Drain`] runs it against the daemon.
 
+use super::session::Session;
 use super::vici::Client;
 use super::whack::{self, States};
 use super::{LIMIT, RETRY, SourceSpec};
@@ -101,21 +102,6 @@ impl Connection {
             _ => Ok(()),
         }
     }
-}
-
-/// An established IKE SA.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Session {
-    /// The daemon's own number of it, until it is rekeyed
-    pub(super) id: u32,
-    /// `None` where the daemon does not say
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) identity: String,
-    pub(super) ikev2: bool,
-    /// It was this gateway that connected
-    pub(super) initiator: bool,
-    /// The connection with which it can be redirected, but not alone
-    pub(super) connection: Option<OsString>,
 }
 
 /// Where the sessions are to go, and how fast.

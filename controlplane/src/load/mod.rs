@@ -8,6 +8,7 @@ pub mod drain;
 pub mod probe;
 mod program;
 mod script;
+mod session;
 mod system;
 pub mod trusted;
 pub mod vici;

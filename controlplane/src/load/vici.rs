@@ -4,7 +4,7 @@
 //! and a request that crosses an event may lose a part of it. [`Packets`] hands it whole and sane packets
 //! only, keeps the end of the stream to itself, and [`Client`] limits the time.
 
-use super::drain::Session;
+use super::session::Session;
 use futures_util::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -5,8 +5,8 @@
 //! not, `(tcp)` behind the port, no address for a connection with a fixed peer.
 
 use super::Counts;
-use super::drain::Session;
 use super::program::{self, Privilege};
+use super::session::Session;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
