@@ -31,11 +31,14 @@ fn the_role_goes_from_node_to_node_and_never_to_two() {
     lan.wait("standby", |lan| lan.members[0].is("Active") && lan.members[1].is("Standby"));
     lan.wait("the bridge learns the virtual MAC", |lan| lan.learned().as_deref() == Some("p1"));
     assert!(lan.members[1].node.addresses("hsrp0-1").is_empty());
-    let shown = lan.members[1].node.show("show standby");
-    assert!(shown.contains("Active router is 10.0.0.1, priority 110 (expires in 0."), "{shown}");
-    assert!(shown.contains("Standby router is local"), "{shown}");
-    let brief = lan.members[0].node.show("show standby brief");
-    assert!(brief.contains("local           10.0.0.2        10.0.0.100"), "{brief}");
+    // A node shows what it has heard, a moment after its peer has said it.
+    lan.wait("both show both", |lan| {
+        let shown = lan.members[1].node.show("show standby");
+        let brief = lan.members[0].node.show("show standby brief");
+        shown.contains("Active router is 10.0.0.1, priority 110 (expires in 0.")
+            && shown.contains("Standby router is local")
+            && brief.contains("local           10.0.0.2        10.0.0.100")
+    });
 
     // kill -9 of usherd: the lease ends, the other one takes over.
     lan.members[0].kill();
