@@ -21,40 +21,40 @@ pub fn now() -> Nanos {
 impl Nanos {
     /// The clock's beginning; no time at all
     pub const ZERO: Nanos = Nanos(0);
-    /// Never; for ever
+    /// Never, as a moment; without end, as a span
     pub const MAX: Nanos = Nanos(u64::MAX);
 
-    /// So many nanoseconds.
+    /// Creates a time from nanoseconds.
     #[must_use]
     pub const fn new(nanoseconds: u64) -> Nanos {
         Nanos(nanoseconds)
     }
 
-    /// So many milliseconds.
+    /// Creates a time from milliseconds.
     #[must_use]
     pub const fn from_millis(milliseconds: u64) -> Nanos {
         Nanos(milliseconds.saturating_mul(1_000_000))
     }
 
-    /// So many seconds.
+    /// Creates a time from seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Nanos {
         Nanos(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// In nanoseconds, as shared memory has it.
+    /// Returns nanoseconds, as shared memory has them.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// In whole milliseconds, rounded down.
+    /// Returns whole milliseconds, rounded down.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// In whole seconds, rounded down.
+    /// Returns whole seconds, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000_000
