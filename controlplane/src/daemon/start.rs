@@ -4,7 +4,6 @@ use super::clb::Clusters;
 use super::dataplanes::Dataplanes;
 use super::options::{Options, StartError};
 use super::ports::{MadeTaps, ports};
-use super::publisher::Publisher;
 use super::{Daemon, hsrp, runtime};
 use crate::config::{self, Binding};
 use crate::limits::Limits;
@@ -58,7 +57,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         // The runner may have ended.
         report => drop(to_runner.send(hsrp::Command::Device(report))),
     })?);
-    let publisher = Publisher::new(state.hash_key, state.assignments.clone())?;
+    let publisher = hsrp::Publisher::new(state.hash_key, state.assignments.clone())?;
     let share = publisher.share().map_err(run_dir("hand the snapshot over"))?;
 
     let runtime = runtime()?;

@@ -1,145 +1,23 @@
 //! The runner of HSRP, on the process's main thread: sockets, timers, leases, and the snapshot that follows from roles.
 //!
 //! Nothing here waits for a disk, the kernel's RTNL, a client or a peer. Other threads send [`Command`]s and read the
-//! [`View`]; the reconciler reports what became of devices. What takes time is a [`Phase`] that the loop looks at
+//! [`View`]; the reconciler reports what became of devices. What takes time is a [`role::Phase`] that the loop looks at
 //! again: a data plane has to apply a generation, the kernel has to put an address on.
 
+mod configure;
+mod handle;
+mod lasting;
+mod listeners;
 mod network;
 mod phases;
+mod publisher;
 mod role;
 mod runner;
 mod stalls;
 mod tracking;
 
-pub use role::{Phase, Refused, Role, Roles};
+pub use handle::{Command, Handle, Settings, View};
+pub use publisher::{Choices, GroupChoice, Publisher};
+pub use role::{Refused, Role};
 pub use runner::Runner;
-pub use stalls::{Histogram, Stalls};
-
-use super::ports::Port;
-use super::publisher::{Choices, Published};
-use crate::config::health::{GroupPlan, Plan};
-use crate::config::{Config, Interface};
-use crate::exec::Debug;
-use crate::net::report::Report;
-use crate::types::{Family, GroupKey, IfName, Nanos};
-use platform::snapshot::handover::Peer;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
-
-/// The configuration that the runner works by.
-#[derive(Clone, Default)]
-pub struct Settings {
-    /// As it was entered
-    pub config: Arc<Config>,
-    /// The part of it that can run
-    pub plan: Arc<Plan>,
-    /// Ports by the numbers that the data plane gives them
-    pub ports: Arc<Vec<Port>>,
-    /// Groups whose cluster has a load feed: they are not in sync before the cluster's runner reports it
-    pub feeds: Arc<BTreeSet<GroupKey>>,
-}
-
-impl Settings {
-    /// Exception device of an interface.
-    #[must_use]
-    pub fn exception(&self, name: &IfName) -> Option<&str> {
-        self.ports.iter().find(|port| port.interface.as_ref() == Some(name))?.exception.as_deref()
-    }
-
-    /// Exception device of a group's interface.
-    #[must_use]
-    pub fn exception_of(&self, plan: &GroupPlan) -> Option<&str> {
-        self.ports.get(plan.port?)?.exception.as_deref()
-    }
-
-    /// Exception device of a group's interface, and the name of the group's macvlan over it.
-    #[must_use]
-    pub fn devices(&self, plan: &GroupPlan) -> Option<(String, String)> {
-        let exception = self.exception_of(plan)?.to_owned();
-        let index = plan.port?;
-        let family = if plan.key.family == Family::V6 { "v6" } else { "" };
-        Some((exception, format!("hsrp{index}-{}{family}", plan.key.group)))
-    }
-
-    /// The configured interface of a port.
-    fn interface(&self, port: usize) -> Option<(&IfName, Option<&Interface>)> {
-        let name = self.ports.get(port)?.interface.as_ref()?;
-        Some((name, self.config.interfaces.get(name)))
-    }
-}
-
-/// A command of another thread.
-pub enum Command {
-    /// Another configuration
-    Configure(Settings),
-    /// A data plane has attached
-    Attach(Arc<Peer>),
-    /// Clients of a group's role are ready for it, or not any more (`preempt delay sync`)
-    Synced(GroupKey, bool),
-    /// Whether the IKE daemon answers
-    IkeDaemon(bool),
-    /// Debugging that is to be on
-    Debug(Debug),
-    /// Hands the role of matching groups over; the reply is for the operator
-    Failover {
-        /// Interface; none: all
-        interface: Option<IfName>,
-        /// Group number
-        group: u16,
-        /// Text, or why not
-        reply: oneshot::Sender<Result<String, String>>,
-    },
-    /// Report on a kernel device
-    Device(Report),
-    /// Gives all roles up and ends
-    Stop,
-}
-
-/// HSRP as other threads see it, at most [`runner::VIEW_INTERVAL`] old.
-#[derive(Clone, Default)]
-pub struct View {
-    /// When it was made, ns
-    pub at_ns: Nanos,
-    /// Instance id of the snapshot's memory
-    pub instance: u64,
-    /// The groups
-    pub roles: Roles,
-    /// Messages that no group took, by port and reason
-    pub refused: BTreeMap<(usize, &'static str), u64>,
-    /// The last message of the other version, by port: its sender, the version, and when it came, ns
-    pub other_version: BTreeMap<usize, (IpAddr, u8, Nanos)>,
-    /// Tracked objects; true: down
-    pub tracks: BTreeMap<u16, bool>,
-    /// The snapshot in force
-    pub published: Arc<Published>,
-    /// How late the loop was
-    pub stalls: Stalls,
-    /// Debugging that is on
-    pub debug: Debug,
-}
-
-/// The way to the runner.
-#[derive(Clone)]
-pub struct Handle {
-    /// Commands, each of which the runner works off in microseconds. Senders are few and paced: the queue stays short.
-    pub commands: mpsc::UnboundedSender<Command>,
-    /// Choices of the cluster's runner; only the latest counts
-    pub choices: watch::Sender<Choices>,
-    /// The latest view
-    pub view: watch::Receiver<Arc<View>>,
-}
-
-impl Handle {
-    /// Sends a command. A runner that has ended needs none.
-    pub fn send(&self, command: Command) {
-        let _ = self.commands.send(command);
-    }
-
-    /// The latest view.
-    #[must_use]
-    pub fn latest(&self) -> Arc<View> {
-        self.view.borrow().clone()
-    }
-}
+pub use stalls::Histogram;

@@ -1,10 +1,10 @@
 //! Messages in and out, and the sockets for them.
 
+use super::listeners::{Outcome, Place};
+use super::role::{Phase, Refused, Role};
 use super::runner::{FEW_LINES, Runner};
-use super::{Phase, Refused, Role};
 use crate::config::Interface;
 use crate::hsrp::address::{AddressError, check_learned, check_source};
-use crate::hsrp::link::{Listening, Solicitations};
 use crate::hsrp::machine::Event;
 use crate::hsrp::message::{Message, State};
 use crate::hsrp::packet::{self, MAX_LEN, Transport};
@@ -12,10 +12,9 @@ use crate::hsrp::ra::is_solicitation;
 use crate::net::{announce, probe};
 use crate::show::standby::dotted_mac;
 use crate::types::{GroupKey, Nanos, Prefix, nanos};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Messages read from one socket before anything else has its turn.
@@ -24,66 +23,6 @@ const BUDGET: usize = 64;
 const READ_INTERVAL: Duration = Duration::from_millis(1);
 /// A group that gives its addresses up holds no more messages back than this.
 const MAX_HELD: usize = 8;
-
-/// A socket to be open: for messages of the groups on a port, or for hosts that ask an IPv6 group for a router.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
-    Messages(usize, Transport),
-    Hosts(GroupKey),
-}
-
-#[derive(Debug)]
-pub(super) enum Open {
-    Messages(Listening),
-    Hosts(Solicitations),
-}
-
-impl Open {
-    fn device(&self) -> &(String, u32) {
-        match self {
-            Open::Messages(socket) => &socket.device,
-            Open::Hosts(socket) => &socket.device,
-        }
-    }
-
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Open::Messages(socket) => socket.poll_readable(context),
-            Open::Hosts(socket) => socket.poll_readable(context),
-        }
-    }
-}
-
-/// The sockets. Joining and leaving a multicast group takes the kernel's RTNL, so they are opened and closed by a thread
-/// beside the loop.
-#[derive(Default)]
-pub(super) struct Listeners {
-    open: BTreeMap<Place, Open>,
-    opening: BTreeSet<Place>,
-}
-
-impl Listeners {
-    /// Waits until a message can be read, and at least `pause`.
-    pub(super) async fn readable(&self, pause: Duration) {
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        std::future::poll_fn(|context| {
-            let ready = self.open.values().any(|socket| socket.poll_readable(context).is_ready());
-            if ready { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-}
-
-/// Result of work that a thread beside the loop has done for it.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// A probe for a virtual address: the MAC of another host that has it
-    Probed(GroupKey, IpAddr, std::io::Result<Option<[u8; 6]>>),
-    /// A socket
-    Opened(Place, String, std::io::Result<Open>),
-}
 
 impl Runner {
     /// Sends a message, or holds it back while the addresses are being given up, so that a resign says no less than the
@@ -163,37 +102,7 @@ impl Runner {
                 wanted.insert(Place::Hosts(role.plan.key.clone()), macvlan);
             }
         }
-        let links = &self.links;
-        let right = |place: &Place, open: &Open| {
-            let (name, index) = open.device();
-            wanted.get(place) == Some(name) && links.index(name) == Some(*index)
-        };
-        let old: Vec<Open> = self
-            .listeners
-            .open
-            .extract_if(.., |place, open| !right(place, open))
-            .map(|(_, open)| open)
-            .collect();
-        if !old.is_empty() {
-            tokio::task::spawn_blocking(move || drop(old));
-        }
-        for (place, device) in wanted {
-            let known = self.listeners.open.contains_key(&place) || self.listeners.opening.contains(&place);
-            // One that failed is tried again with the next look, four times a second.
-            if known || self.links.index(&device).is_none() {
-                continue;
-            }
-            self.listeners.opening.insert(place.clone());
-            let outcomes = self.outcomes.0.clone();
-            tokio::task::spawn_blocking(move || {
-                let open = match &place {
-                    Place::Messages(_, transport) => Listening::open(*transport, &device).map(Open::Messages),
-                    Place::Hosts(_) => Solicitations::open(&device).map(Open::Hosts),
-                };
-                // The loop may have ended.
-                let _ = outcomes.blocking_send(Outcome::Opened(place, device, open));
-            });
-        }
+        self.listeners.follow(wanted, &self.links, &self.outcomes.0);
     }
 
     /// Takes what a thread beside the loop has done.
@@ -201,10 +110,8 @@ impl Runner {
         match outcome {
             Outcome::Probed(key, address, holder) => self.probed(&key, address, holder, now),
             Outcome::Opened(place, device, open) => {
-                self.listeners.opening.remove(&place);
-                match open {
-                    Ok(open) => drop(self.listeners.open.insert(place, open)),
-                    Err(error) => self.not_opened(&place, &device, &error, now),
+                if let Err((place, error)) = self.listeners.take(place, open) {
+                    self.not_opened(&place, &device, &error, now);
                 }
             }
         }
@@ -234,15 +141,11 @@ impl Runner {
     /// Reads what has come, within bounds.
     pub(super) fn receive(&mut self, now: Nanos) {
         let mut buffer = [0; MAX_LEN + 1];
-        let open = std::mem::take(&mut self.listeners.open);
+        let open = self.listeners.lend();
         let mut read = 0;
         for (place, socket) in &open {
             for _ in 0..BUDGET {
-                let heard = match socket {
-                    Open::Messages(socket) => socket.read(&mut buffer),
-                    Open::Hosts(socket) => socket.read(&mut buffer),
-                };
-                let Some(heard) = heard else { break };
+                let Some(heard) = socket.read(&mut buffer) else { break };
                 read += 1;
                 let payload = &buffer[..heard.len.min(MAX_LEN + 1)];
                 match place {
@@ -263,7 +166,7 @@ impl Runner {
                 }
             }
         }
-        self.listeners.open = open;
+        self.listeners.give_back(open);
         if read > 0 {
             self.read_at = now + READ_INTERVAL;
         }

@@ -4,8 +4,8 @@
 //! while losing, no resign leaves before the address is off.
 
 use super::super::dataplanes::Taken;
+use super::role::{Phase, Role};
 use super::runner::{FEW_LINES, Runner};
-use super::{Phase, Role};
 use crate::config::{RouterAdvertisements, Suppress};
 use crate::hsrp::ra::Advertiser;
 use crate::net::NetError;
@@ -24,9 +24,7 @@ pub(super) const PHASE_POLL: Nanos = Nanos::new(500_000);
 impl Runner {
     pub(super) fn gain(&mut self, key: &GroupKey, now: Nanos) {
         let Some(role) = self.roles.get_mut(key) else { return };
-        let epoch = self.elections.epochs.entry(key.to_string()).or_default();
-        *epoch = epoch.wrapping_add(1);
-        role.epoch = *epoch;
+        role.epoch = self.lasting.next_epoch(key);
         if role.phase == Phase::Absent {
             role.phase = Phase::Preparing { since: now, generation: 0 };
         }
@@ -35,7 +33,7 @@ impl Runner {
 
     pub(super) fn lose(&mut self, key: &GroupKey, now: Nanos) {
         self.last_advertisement(key);
-        self.elections.leases.remove(&key.to_string());
+        self.lasting.end_lease(key);
         let Some(role) = self.roles.get_mut(key) else { return };
         role.announce = false;
         role.resumed = false;

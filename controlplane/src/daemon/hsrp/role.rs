@@ -1,6 +1,5 @@
 //! One group of this node: its part in the election, and where its virtual addresses are on their way.
 
-use super::tracking::Missing;
 use crate::config::health::GroupPlan;
 use crate::config::{Group as GroupSettings, Interval};
 use crate::hsrp::auth::Auth;
@@ -10,7 +9,7 @@ use crate::hsrp::packet::Transport;
 use crate::hsrp::ra::Advertiser;
 use crate::hsrp::{DELAY_MINIMUM, DELAY_RELOAD, virtual_mac};
 use crate::net::NetError;
-use crate::types::{Family, GroupKey, Nanos, is_link_local, virtual_link_local};
+use crate::types::{Family, GroupKey, IfName, Nanos, is_link_local, virtual_link_local};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -104,6 +103,27 @@ pub struct Role {
     pub last_refused: Option<Refused>,
     /// The last complaint of the machine of each kind, by its mnemonic, and when it was made, ns
     pub complaints: BTreeMap<&'static str, (Note, Nanos)>,
+}
+
+/// Lack that keeps a group's frames from being carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No data plane has its port
+    Dataplane,
+    /// The port has no link
+    Link(IfName),
+    /// The data plane does not move on, or has only just come
+    Progress,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Missing::Dataplane => f.write_str("data plane not running: systemctl start usher-dataplane"),
+            Missing::Link(name) => write!(f, "link of {name} is down: check cable and switch port"),
+            Missing::Progress => f.write_str("data plane stalled or just started: see `show dataplane`"),
+        }
+    }
 }
 
 /// A message that was not taken.

@@ -2,37 +2,16 @@
 //! the objects that `track` names.
 
 use super::super::dataplanes;
-use super::Phase;
+use super::role::{Missing, Phase};
 use super::runner::{FEW_LINES, Runner, span};
 use crate::config::Tracked;
 use crate::config::health::GroupPlan;
 use crate::hsrp::machine::Event;
-use crate::types::{GroupKey, IfName, Nanos};
+use crate::types::{GroupKey, Nanos};
 use std::time::Duration;
 
 /// A data plane that stood still has emptied its queues this long after it moves again.
 const WAKING: Duration = Duration::from_millis(20);
-
-/// Lack that keeps a group's frames from being carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// No data plane has its port
-    Dataplane,
-    /// The port has no link
-    Link(IfName),
-    /// The data plane does not move on, or has only just come
-    Progress,
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Missing::Dataplane => f.write_str("data plane not running: systemctl start usher-dataplane"),
-            Missing::Link(name) => write!(f, "link of {name} is down: check cable and switch port"),
-            Missing::Progress => f.write_str("data plane stalled or just started: see `show dataplane`"),
-        }
-    }
-}
 
 impl Runner {
     /// Looks whether what the groups need is there: the data plane, and the objects that are tracked.

@@ -3,7 +3,7 @@
 //! It runs on the thread of the HSRP runner, for publishing is a step of gaining and losing a role: it computes for
 //! some microseconds and waits for nothing. Members come from the cluster's runner as a whole, as [`Choices`].
 
-use super::hsrp::{Phase, Role, Roles};
+use super::role::{Phase, Role, Roles};
 use crate::clb::{Member, Origin};
 use crate::publish::{self, Assignment, MoveBudget, VipInput, assign};
 use crate::types::{GroupKey, Nanos};
