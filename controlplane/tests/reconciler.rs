@@ -267,7 +267,7 @@ fn a_group_gets_its_device_and_its_address_and_gives_them_back() {
     assert_eq!((exc0.mac, exc0.mtu, exc0.up), (Some(OWN_MAC), 1400, true));
     let device = links.get("hsrp0-1").unwrap();
     assert_eq!((device.mac, device.mtu, device.parent), (Some(VIRTUAL_MAC), 1400, Some(exc0.index)));
-    assert!(device.up && device.packet.is_some_and(|packet| packet.ifindex() == device.index as usize));
+    assert!(device.up && device.packet.is_some_and(|packet| packet.ifindex() == device.index.get() as usize));
 
     assert_eq!(space.group("hsrp0-1", group(&[])), Ok(()));
     assert!(!run("ip addr show dev hsrp0-1").contains("inet "));

@@ -5,6 +5,7 @@
 
 use super::packet::{MAX_LEN, PacketError, TRAFFIC_CLASS, Transport};
 use crate::net::frame::{self, Header};
+use crate::types::IfIndex;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrStorage, recvmsg,
     sendto, socket,
@@ -26,7 +27,7 @@ pub struct Listening {
     /// What it hears
     pub transport: Transport,
     /// On which device, and its index when it was opened
-    pub device: (String, u32),
+    pub device: (String, IfIndex),
     socket: UdpSocket,
 }
 
@@ -71,7 +72,7 @@ impl Listening {
         }
         socket.bind(&SockAddr::from(address))?;
         let socket = UdpSocket::from_std(socket.into())?;
-        Ok(Listening { transport, device: (device.to_owned(), index), socket })
+        Ok(Listening { transport, device: (device.to_owned(), IfIndex::new(index)), socket })
     }
 
     /// Waits for something to read.
@@ -89,7 +90,7 @@ impl Listening {
 #[derive(Debug)]
 pub struct Solicitations {
     /// The device, and its index when the socket was opened
-    pub device: (String, u32),
+    pub device: (String, IfIndex),
     socket: UdpSocket,
 }
 
@@ -115,7 +116,7 @@ impl Solicitations {
         socket.join_multicast_v6(&ALL_ROUTERS, index)?;
         // Only a name for a socket that tokio can wait for: it is read by recvmsg.
         let socket = UdpSocket::from_std(socket.into())?;
-        Ok(Solicitations { device: (device.to_owned(), index), socket })
+        Ok(Solicitations { device: (device.to_owned(), IfIndex::new(index)), socket })
     }
 
     /// Waits for something to read.

@@ -2,6 +2,7 @@
 //! exception devices.
 
 use super::links::LinkTable;
+use crate::types::IfIndex;
 use nix::sys::socket::{LinkAddr, bind, recvfrom};
 use platform::wire::{arp, ethernet, icmpv6};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -50,7 +51,7 @@ pub(super) struct Claims {
 }
 
 struct Watch {
-    index: u32,
+    index: IfIndex,
     watched: Watched,
     sockets: Vec<UdpSocket>,
 }
@@ -69,7 +70,7 @@ impl Claims {
         let mut errors = Vec::new();
         for (device, watched) in wanted {
             let Some(packet) = links.packet(device) else { continue };
-            let index = packet.ifindex() as u32;
+            let index = IfIndex::new(packet.ifindex() as u32);
             let known = self.devices.get(device);
             if known.is_some_and(|known| known.index == index && known.watched == *watched) {
                 continue;
@@ -125,7 +126,7 @@ impl Claims {
                     socket.try_io(Interest::READABLE, || receive(socket, &mut frame))
                 {
                     // Before it was bound, the socket heard all devices.
-                    let heard_here = from.is_some_and(|from| from.ifindex() == watch.index as usize);
+                    let heard_here = from.is_some_and(|from| from.ifindex() == watch.index.get() as usize);
                     if let Some(claim) = claim_in(&frame[..length], &watch.watched).filter(|_| heard_here)
                         && self.reported.len() < MOST_CLAIMS
                         && self.reported.insert(claim)

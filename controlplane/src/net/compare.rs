@@ -4,7 +4,7 @@ use super::links::{Kind, Link, LinkTable};
 use super::report::Repair;
 use super::wanted::{GroupDevice, Owner, PortDevice};
 use super::{MODE, NetError};
-use crate::types::{Prefix, is_link_local};
+use crate::types::{IfIndex, Prefix, is_link_local};
 
 /// One request to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,17 +12,17 @@ pub(super) enum Step {
     /// A persistent TAP is made
     CreateTap,
     /// A macvlan is made over the device of this index
-    CreateMacvlan { parent: u32, mac: [u8; 6] },
+    CreateMacvlan { parent: IfIndex, mac: [u8; 6] },
     /// The device is deleted
-    Delete { index: u32 },
+    Delete { index: IfIndex },
     /// MAC and MTU are set where they are given, and the device is set up where asked to
-    Set { index: u32, mac: Option<[u8; 6]>, mtu: Option<u32>, up: bool },
+    Set { index: IfIndex, mac: Option<[u8; 6]>, mtu: Option<u32>, up: bool },
     /// The settings in /proc/sys are looked at and set
-    Settings { index: u32 },
+    Settings { index: IfIndex },
     /// An address is added; a quiet one without a search for duplicates and without a route
-    Add { index: u32, prefix: Prefix, quiet: bool },
+    Add { index: IfIndex, prefix: Prefix, quiet: bool },
     /// An address is taken off
-    Remove { index: u32, prefix: Prefix },
+    Remove { index: IfIndex, prefix: Prefix },
 }
 
 /// The outcome of a comparison.
@@ -42,7 +42,7 @@ pub(super) enum Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known<'a> {
     /// The index for which the settings were looked at
-    pub settings: Option<u32>,
+    pub settings: Option<IfIndex>,
     /// Addresses that usherd put on a device of the host
     pub ours: &'a [Prefix],
     /// The link-local address that the device is to have: the kernel makes it once, and not again when it was flushed
@@ -99,7 +99,7 @@ pub(super) fn group(
     device: &str,
     wanted: Option<&GroupDevice>,
     links: &LinkTable,
-    settings: Option<u32>,
+    settings: Option<IfIndex>,
     coming: bool,
 ) -> Verdict {
     let found = links.get(device);

@@ -1,7 +1,7 @@
 //! The state of one device that is looked after.
 
 use super::wanted::{GroupDevice, PortDevice};
-use crate::types::Prefix;
+use crate::types::{IfIndex, Prefix};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub(super) struct Device {
     /// Steps since it was as wanted last
     pub steps: usize,
     /// The index for which the settings were set
-    pub settings: Option<u32>,
+    pub settings: Option<IfIndex>,
     /// The settings are to be looked at again
     pub recheck: bool,
     /// A link-local address that the kernel gave it

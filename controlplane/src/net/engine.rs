@@ -13,7 +13,7 @@ use super::routes::{self, Routes};
 use super::settings::{self, Originals};
 use super::wanted::{Inbox, Mailbox, Owner, PortDevice};
 use crate::limits::Limits;
-use crate::types::{Prefix, is_link_local, nanos};
+use crate::types::{IfIndex, Prefix, is_link_local, nanos};
 use platform::host::link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -217,7 +217,7 @@ impl Engine {
     /// Macvlans over the ports that no group has are deleted.
     fn find_strays(&mut self, kept: &BTreeSet<String>) {
         let ports = self.devices.iter().filter(|(_, device)| device.is_port());
-        let ports: BTreeSet<u32> = ports.filter_map(|(name, _)| self.links.index(name)).collect();
+        let ports: BTreeSet<IfIndex> = ports.filter_map(|(name, _)| self.links.index(name)).collect();
         let strays = self.links.iter().filter(|link| {
             matches!(link.kind, Kind::Macvlan(_))
                 && link.name.starts_with(PREFIX)
@@ -450,7 +450,7 @@ impl Engine {
         device.is_some_and(|device| matches!(&device.wanted, Wanted::Port(port) if port.owner == Owner::Host))
     }
 
-    fn settings(&mut self, name: &str, index: u32) -> Result<Vec<String>, NetError> {
+    fn settings(&mut self, name: &str, index: IfIndex) -> Result<Vec<String>, NetError> {
         let Some(device) = self.devices.get_mut(name) else { return Ok(Vec::new()) };
         let nothing = |_, _| Ok(());
         let known = device.settings == Some(index);

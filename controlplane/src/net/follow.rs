@@ -6,7 +6,7 @@ use super::events::Event;
 use super::links::{Link, LinkTable};
 use super::wanted::Owner;
 use super::{NetError, routes};
-use crate::types::Prefix;
+use crate::types::{IfIndex, Prefix};
 use rtnetlink::packet_route::AddressFamily;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -73,11 +73,11 @@ impl Engine {
     }
 
     fn apply(&mut self, event: &Event, touched: &mut BTreeSet<String>) {
-        let name_of = |links: &LinkTable, index: u32| links.by_index(index).map(|link| link.name.clone());
-        let was_up = |links: &LinkTable, index: u32| links.by_index(index).is_some_and(|link| link.up);
+        let name_of = |links: &LinkTable, index: IfIndex| links.by_index(index).map(|link| link.name.clone());
+        let was_up = |links: &LinkTable, index: IfIndex| links.by_index(index).is_some_and(|link| link.up);
         let (index, changed) = match event {
             Event::Link(message) => {
-                let index = message.header.index;
+                let index = IfIndex::new(message.header.index);
                 let before = (name_of(&self.links, index), was_up(&self.links, index));
                 touched.extend(before.0.iter().cloned());
                 let was_running = self.links.by_index(index).is_some_and(|link| link.running);
@@ -96,23 +96,23 @@ impl Engine {
                 (index, changed)
             }
             Event::LinkGone(message) => {
-                let name = name_of(&self.links, message.header.index);
+                let name = name_of(&self.links, IfIndex::new(message.header.index));
                 let changed = Arc::make_mut(&mut self.links).remove_link(message);
                 if let Some(name) = name.filter(|_| changed) {
                     self.disturb(&name);
                     touched.insert(name);
                 }
-                (message.header.index, changed)
+                (IfIndex::new(message.header.index), changed)
             }
             Event::Address(message) => {
-                (message.header.index, Arc::make_mut(&mut self.links).put_address(message))
+                (IfIndex::new(message.header.index), Arc::make_mut(&mut self.links).put_address(message))
             }
             Event::AddressGone(message) => {
                 let changed = Arc::make_mut(&mut self.links).remove_address(message);
-                if changed && let Some(name) = name_of(&self.links, message.header.index) {
+                if changed && let Some(name) = name_of(&self.links, IfIndex::new(message.header.index)) {
                     self.disturb(&name);
                 }
-                (message.header.index, changed)
+                (IfIndex::new(message.header.index), changed)
             }
             Event::Lost | Event::Route(..) | Event::RouteGone(_) => {
                 self.lost = true;

@@ -1,6 +1,6 @@
 //! The kernel's devices as plain data: what a dump and the events of rtnetlink add up to.
 
-use crate::types::{Prefix, is_link_local};
+use crate::types::{IfIndex, Prefix, is_link_local};
 use nix::sys::socket::LinkAddr;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
@@ -37,7 +37,7 @@ impl std::fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Index
-    pub index: u32,
+    pub index: IfIndex,
     /// Name
     pub name: String,
     /// MAC address, where it has one
@@ -49,7 +49,7 @@ pub struct Link {
     /// MTU, bytes
     pub mtu: u32,
     /// Index of the device below it, in this namespace
-    pub parent: Option<u32>,
+    pub parent: Option<IfIndex>,
     /// Kind
     pub kind: Kind,
     /// Addresses with their prefix lengths, in the kernel's order of arrival
@@ -81,8 +81,8 @@ impl Link {
 /// All devices of the kernel. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkTable {
-    links: BTreeMap<u32, Arc<Link>>,
-    names: BTreeMap<String, u32>,
+    links: BTreeMap<IfIndex, Arc<Link>>,
+    names: BTreeMap<String, IfIndex>,
 }
 
 impl LinkTable {
@@ -94,13 +94,13 @@ impl LinkTable {
 
     /// The device of this index.
     #[must_use]
-    pub fn by_index(&self, index: u32) -> Option<&Link> {
+    pub fn by_index(&self, index: IfIndex) -> Option<&Link> {
         self.links.get(&index).map(Arc::as_ref)
     }
 
     /// The index of a device.
     #[must_use]
-    pub fn index(&self, name: &str) -> Option<u32> {
+    pub fn index(&self, name: &str) -> Option<IfIndex> {
         self.names.get(name).copied()
     }
 
@@ -145,7 +145,7 @@ impl LinkTable {
         if message.header.interface_family != AddressFamily::Unspec {
             return false;
         }
-        let index = message.header.index;
+        let index = IfIndex::new(message.header.index);
         let flags = message.header.flags;
         let known = self.links.get(&index);
         let mut link = known.map_or_else(|| Link::unknown(index), |link| Link::clone(link));
@@ -157,7 +157,7 @@ impl LinkTable {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-                LinkAttribute::Link(parent) => link.parent = Some(*parent),
+                LinkAttribute::Link(parent) => link.parent = Some(IfIndex::new(*parent)),
                 // The other end of a veth in another namespace, for one.
                 LinkAttribute::LinkNetNsId(_) => elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => link.kind = kind_in(infos),
@@ -185,13 +185,13 @@ impl LinkTable {
         if message.header.interface_family != AddressFamily::Unspec {
             return false;
         }
-        let Some(link) = self.links.remove(&message.header.index) else { return false };
+        let Some(link) = self.links.remove(&IfIndex::new(message.header.index)) else { return false };
         self.forget_name(&link.name, link.index);
         true
     }
 
     /// Another device may have the name already.
-    fn forget_name(&mut self, name: &str, index: u32) {
+    fn forget_name(&mut self, name: &str, index: IfIndex) {
         if self.names.get(name) == Some(&index) {
             self.names.remove(name);
         }
@@ -201,7 +201,7 @@ impl LinkTable {
     pub(super) fn put_address(&mut self, message: &AddressMessage) -> bool {
         let Some(prefix) = prefix_in(message) else { return false };
         let is_duplicate = message.header.flags.contains(AddressHeaderFlags::Dadfailed);
-        let index = message.header.index;
+        let index = IfIndex::new(message.header.index);
         let added = self.put_prefix(index, prefix);
         match self.links.get_mut(&index) {
             Some(link) if link.duplicates.contains(&prefix) != is_duplicate => {
@@ -213,7 +213,7 @@ impl LinkTable {
     }
 
     /// Takes an address of a device; whether that changed the table.
-    pub(super) fn put_prefix(&mut self, index: u32, prefix: Prefix) -> bool {
+    pub(super) fn put_prefix(&mut self, index: IfIndex, prefix: Prefix) -> bool {
         match self.links.get_mut(&index) {
             Some(link) if !link.addresses.contains(&prefix) => {
                 Arc::make_mut(link).addresses.push(prefix);
@@ -226,11 +226,11 @@ impl LinkTable {
     /// Takes an address away; whether it was there.
     pub(super) fn remove_address(&mut self, message: &AddressMessage) -> bool {
         let Some(prefix) = prefix_in(message) else { return false };
-        self.remove_prefix(message.header.index, prefix)
+        self.remove_prefix(IfIndex::new(message.header.index), prefix)
     }
 
     /// Takes an address off a device; whether it was there.
-    pub(super) fn remove_prefix(&mut self, index: u32, prefix: Prefix) -> bool {
+    pub(super) fn remove_prefix(&mut self, index: IfIndex, prefix: Prefix) -> bool {
         match self.links.get_mut(&index) {
             Some(link) if link.addresses.contains(&prefix) => {
                 let link = Arc::make_mut(link);
@@ -244,7 +244,7 @@ impl LinkTable {
 
     /// Takes the packet address of a device; whether that changed the table.
     pub(super) fn put_packet(&mut self, name: &str, packet: LinkAddr) -> bool {
-        let Some(index) = self.index(name).filter(|index| *index as usize == packet.ifindex()) else {
+        let Some(index) = self.index(name).filter(|index| index.get() as usize == packet.ifindex()) else {
             return false;
         };
         match self.links.get_mut(&index) {
@@ -258,7 +258,7 @@ impl LinkTable {
 }
 
 impl Link {
-    fn unknown(index: u32) -> Link {
+    fn unknown(index: IfIndex) -> Link {
         Link {
             index,
             name: String::new(),
@@ -377,11 +377,11 @@ mod tests {
         let mut table = LinkTable::default();
         table.put_link(&link(7, "exc0", LinkFlags::Up));
         assert!(table.put_link(&link(7, "old", LinkFlags::Up)));
-        assert_eq!((table.index("exc0"), table.index("old")), (None, Some(7)));
+        assert_eq!((table.index("exc0"), table.index("old")), (None, Some(IfIndex::new(7))));
         // The new one is told of before the old one goes.
         table.put_link(&link(8, "old", LinkFlags::Up));
         assert!(table.remove_link(&link(7, "old", LinkFlags::empty())));
-        assert_eq!(table.index("old"), Some(8));
+        assert_eq!(table.index("old"), Some(IfIndex::new(8)));
     }
 
     #[test]

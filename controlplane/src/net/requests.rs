@@ -1,7 +1,7 @@
 //! Requests to the kernel over rtnetlink, each bounded in time.
 
 use super::{MODE, NetError, PATIENCE};
-use crate::types::{Prefix, is_link_local};
+use crate::types::{IfIndex, Prefix, is_link_local};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
@@ -63,26 +63,31 @@ impl Requests {
     pub async fn routes(
         &mut self,
         device: &str,
-        index: u32,
+        index: IfIndex,
         family: AddressFamily,
     ) -> Result<Vec<RouteMessage>, NetError> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
-        message.attributes.push(RouteAttribute::Oif(index));
+        message.attributes.push(RouteAttribute::Oif(index.get()));
         let request = self.handle.route().get(message).execute().try_collect();
         self.bounded(device, "list routes", request).await
     }
 
     /// Makes a macvlan over the device of index `parent`.
-    pub async fn create_macvlan(&mut self, device: &str, parent: u32, mac: [u8; 6]) -> Result<(), NetError> {
-        let message = LinkMacVlan::new(device, parent, MODE).address(mac.to_vec()).build();
+    pub async fn create_macvlan(
+        &mut self,
+        device: &str,
+        parent: IfIndex,
+        mac: [u8; 6],
+    ) -> Result<(), NetError> {
+        let message = LinkMacVlan::new(device, parent.get(), MODE).address(mac.to_vec()).build();
         let request = self.handle.link().add(message).execute();
         self.bounded(device, "create", request).await
     }
 
     /// Deletes a device.
-    pub async fn delete(&mut self, device: &str, index: u32) -> Result<(), NetError> {
-        let request = self.handle.link().del(index).execute();
+    pub async fn delete(&mut self, device: &str, index: IfIndex) -> Result<(), NetError> {
+        let request = self.handle.link().del(index.get()).execute();
         self.bounded(device, "delete", request).await
     }
 
@@ -90,12 +95,12 @@ impl Requests {
     pub async fn set_link(
         &mut self,
         device: &str,
-        index: u32,
+        index: IfIndex,
         mac: Option<[u8; 6]>,
         mtu: Option<u32>,
         up: bool,
     ) -> Result<(), NetError> {
-        let mut message = LinkUnspec::new_with_index(index);
+        let mut message = LinkUnspec::new_with_index(index.get());
         if let Some(mac) = mac {
             message = message.address(mac.to_vec());
         }
@@ -118,11 +123,11 @@ impl Requests {
     pub async fn add_address(
         &mut self,
         device: &str,
-        index: u32,
+        index: IfIndex,
         prefix: Prefix,
         quiet: bool,
     ) -> Result<(), NetError> {
-        let mut request = self.handle.address().add(index, prefix.address, prefix.length).replace();
+        let mut request = self.handle.address().add(index.get(), prefix.address, prefix.length).replace();
         if quiet {
             // What comes to a link-local address is answered on its own device: without the prefix there is no way back.
             let flags = match is_link_local(&prefix.address) {
@@ -138,14 +143,19 @@ impl Requests {
     }
 
     /// Deletes an address; one that is not there is no error.
-    pub async fn delete_address(&mut self, device: &str, index: u32, prefix: Prefix) -> Result<(), NetError> {
+    pub async fn delete_address(
+        &mut self,
+        device: &str,
+        index: IfIndex,
+        prefix: Prefix,
+    ) -> Result<(), NetError> {
         let mut message = AddressMessage::default();
         message.header.family = match prefix.address {
             IpAddr::V4(_) => AddressFamily::Inet,
             IpAddr::V6(_) => AddressFamily::Inet6,
         };
         message.header.prefix_len = prefix.length;
-        message.header.index = index;
+        message.header.index = index.get();
         message.attributes =
             vec![AddressAttribute::Local(prefix.address), AddressAttribute::Address(prefix.address)];
         let request = self.handle.address().del(message).execute();

@@ -7,7 +7,7 @@
 
 use super::links::Link;
 use super::store;
-use crate::types::is_link_local;
+use crate::types::{IfIndex, is_link_local};
 use rtnetlink::packet_core::{Emitable as _, Parseable as _};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
@@ -42,7 +42,7 @@ struct Remembered {
 }
 
 /// The index of the one device of a route that an operator wrote; `None` for any other route.
-pub(super) fn device_of(message: &RouteMessage) -> Option<u32> {
+pub(super) fn device_of(message: &RouteMessage) -> Option<IfIndex> {
     let by_hand = matches!(message.header.protocol, RouteProtocol::Boot | RouteProtocol::Static);
     if !by_hand || message.header.kind != RouteType::Unicast {
         return None;
@@ -60,7 +60,7 @@ pub(super) fn device_of(message: &RouteMessage) -> Option<u32> {
     }
     indices.dedup();
     match indices[..] {
-        [index] => Some(index),
+        [index] => Some(IfIndex::new(index)),
         // One over several devices cannot be put back for one of them.
         _ => None,
     }
@@ -74,8 +74,11 @@ impl Routes {
         let mut devices = BTreeMap::new();
         for (device, routes) in &saved {
             let read = routes.iter().filter_map(|bytes| RouteMessage::parse(bytes).ok());
-            let known =
-                read.map(|message| Remembered { message: over(&message, 0), pending: true, refusals: 0 });
+            let known = read.map(|message| Remembered {
+                message: over(&message, IfIndex::NONE),
+                pending: true,
+                refusals: 0,
+            });
             devices.insert(device.clone(), known.take(MOST).collect());
         }
         Routes { path, devices, saved }
@@ -108,7 +111,7 @@ impl Routes {
         if replaces {
             self.replaced(message);
         }
-        let message = over(message, 0);
+        let message = over(message, IfIndex::NONE);
         let routes = self.devices.entry(device.to_owned()).or_default();
         if let Some(known) = routes.iter_mut().find(|known| known.message == message) {
             (known.pending, known.refusals) = (false, 0);
@@ -133,7 +136,7 @@ impl Routes {
     /// Forgets a route that was deleted, unless that was the kernel's doing: of an IPv4 route that it drops itself the kernel
     /// says nothing, of an IPv6 one it does (skip_notify_on_dev_down in the kernel's ip-sysctl.rst).
     pub fn remove(&mut self, device: &str, message: &RouteMessage) {
-        let message = over(message, 0);
+        let message = over(message, IfIndex::NONE);
         let by_kernel =
             |known: &Remembered| known.pending && known.message.header.address_family == AddressFamily::Inet6;
         if let Some(routes) = self.devices.get_mut(device) {
@@ -188,7 +191,7 @@ impl Routes {
     }
 
     fn find(&mut self, device: &str, message: &RouteMessage) -> Option<&mut Remembered> {
-        let message = over(message, 0);
+        let message = over(message, IfIndex::NONE);
         self.devices.get_mut(device)?.iter_mut().find(|known| known.message == message)
     }
 }
@@ -210,16 +213,16 @@ pub(super) fn text(message: &RouteMessage) -> String {
 }
 
 /// The route over the device of index `index`, without what the kernel alone says of a route.
-fn over(message: &RouteMessage, index: u32) -> RouteMessage {
+fn over(message: &RouteMessage, index: IfIndex) -> RouteMessage {
     let mut message = message.clone();
     message.header.flags &= RouteFlags::Onlink;
     message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::CacheInfo(_)));
     for attribute in &mut message.attributes {
         match attribute {
-            RouteAttribute::Oif(of) => *of = index,
+            RouteAttribute::Oif(of) => *of = index.get(),
             RouteAttribute::MultiPath(hops) => {
                 for hop in hops {
-                    hop.interface_index = index;
+                    hop.interface_index = index.get();
                     hop.flags &= RouteNextHopFlags::Onlink;
                 }
             }
@@ -294,7 +297,7 @@ mod tests {
             .iter()
             .map(|(address, length)| Prefix { address: address.parse().unwrap(), length: *length });
         Link {
-            index,
+            index: IfIndex::new(index),
             name: "exc0".to_owned(),
             mac: None,
             up: true,
@@ -332,7 +335,7 @@ mod tests {
         assert!(routes.next("exc0", &link(8, &[])).is_none());
         assert!(routes.next("exc0", &link(8, &[("10.1.0.1", 24)])).is_none());
         let next = routes.next("exc0", &link(8, &[("10.0.0.1", 24)])).unwrap();
-        assert_eq!(device_of(&next), Some(8));
+        assert_eq!(device_of(&next), Some(IfIndex::new(8)));
         assert_eq!(text(&next), "default via 10.0.0.254");
         routes.restored("exc0", &next);
         assert!(routes.next("exc0", &link(8, &[("10.0.0.1", 24)])).is_none());

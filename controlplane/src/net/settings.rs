@@ -2,7 +2,7 @@
 
 use super::links::LinkTable;
 use super::{NetError, store};
-use crate::types::Prefix;
+use crate::types::{IfIndex, Prefix};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ pub(super) fn lacks_ipv6(device: &str) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Original {
     /// Index: a device that was made anew has its settings anew
-    index: u32,
+    index: IfIndex,
     /// Values by FAMILY/NAME
     settings: BTreeMap<String, String>,
     /// Addresses that usherd put there
@@ -139,7 +139,7 @@ impl Originals {
     }
 
     /// Brings the settings of a device of the host into their state, and remembers what they were.
-    pub fn apply(&mut self, device: &str, index: u32) -> Result<Vec<String>, NetError> {
+    pub fn apply(&mut self, device: &str, index: IfIndex) -> Result<Vec<String>, NetError> {
         apply(device, HOST, |key, value| {
             self.change(device, index, |of| {
                 of.settings.entry(key).or_insert(value);
@@ -148,14 +148,14 @@ impl Originals {
     }
 
     /// Remembers that an address is usherd's.
-    pub fn put_address(&mut self, device: &str, index: u32, prefix: Prefix) -> Result<(), NetError> {
+    pub fn put_address(&mut self, device: &str, index: IfIndex, prefix: Prefix) -> Result<(), NetError> {
         self.change(device, index, |of| {
             of.addresses.insert((prefix.address, prefix.length));
         })
     }
 
     /// Forgets an address that was taken off.
-    pub fn remove_address(&mut self, device: &str, index: u32, prefix: Prefix) -> Result<(), NetError> {
+    pub fn remove_address(&mut self, device: &str, index: IfIndex, prefix: Prefix) -> Result<(), NetError> {
         self.change(device, index, |of| {
             of.addresses.remove(&(prefix.address, prefix.length));
         })
@@ -202,7 +202,7 @@ impl Originals {
     fn change(
         &mut self,
         device: &str,
-        index: u32,
+        index: IfIndex,
         change: impl FnOnce(&mut Original),
     ) -> Result<(), NetError> {
         let of = self.devices.entry(device.to_owned()).or_default();

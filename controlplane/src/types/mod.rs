@@ -3,6 +3,7 @@
 mod address;
 mod group;
 pub(crate) mod ifname;
+mod index;
 pub mod keychain;
 pub mod nanos;
 mod percent;
@@ -11,6 +12,7 @@ mod secret;
 pub use address::{Family, Prefix, is_link_local, virtual_link_local};
 pub use group::GroupKey;
 pub use ifname::IfName;
+pub use index::IfIndex;
 pub use keychain::KeyChain;
 pub use nanos::Nanos;
 pub use percent::Percent;

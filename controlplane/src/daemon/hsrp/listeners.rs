@@ -3,7 +3,7 @@
 use crate::hsrp::link::{Heard, Listening, Solicitations};
 use crate::hsrp::packet::{MAX_LEN, Transport};
 use crate::net::links::LinkTable;
-use crate::types::GroupKey;
+use crate::types::{GroupKey, IfIndex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -24,7 +24,7 @@ pub(super) enum Open {
 }
 
 impl Open {
-    fn device(&self) -> &(String, u32) {
+    fn device(&self) -> &(String, IfIndex) {
         match self {
             Open::Messages(socket) => &socket.device,
             Open::Hosts(socket) => &socket.device,
