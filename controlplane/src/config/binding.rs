@@ -2,6 +2,7 @@
 //! lists VLANs; a subinterface says by `encapsulation dot1Q` which of them it is.
 
 use super::{Config, IfName};
+use crate::types::PortIndex;
 use platform::profile::{Attach, Profile};
 
 /// The interfaces of a profile, by the numbers that the data plane gives their ports.
@@ -37,17 +38,19 @@ impl Binding {
 
     /// The number of an interface's port.
     #[must_use]
-    pub fn port(&self, config: &Config, name: &IfName) -> Option<usize> {
+    pub fn port(&self, config: &Config, name: &IfName) -> Option<PortIndex> {
         match name.parent() {
-            None => self.find(name, None),
-            Some(parent) => self.find(&parent, Some(config.interfaces.get(name)?.encapsulation?)),
+            None => self.find(name, None).map(PortIndex::new),
+            Some(parent) => {
+                self.find(&parent, Some(config.interfaces.get(name)?.encapsulation?)).map(PortIndex::new)
+            }
         }
     }
 
     /// The interface that a port is: of a VLAN's, the subinterface that has the VLAN.
     #[must_use]
-    pub fn name(&self, config: &Config, port: usize) -> Option<IfName> {
-        let Bound { interface, vlan, .. } = self.bound.get(port)?;
+    pub fn name(&self, config: &Config, port: PortIndex) -> Option<IfName> {
+        let Bound { interface, vlan, .. } = self.bound.get(port.get())?;
         let interface = interface.as_ref()?;
         match vlan {
             None => Some(interface.clone()),
@@ -145,13 +148,16 @@ mod tests {
     fn a_subinterface_is_the_port_of_its_vlan_whatever_its_number() {
         let binding = binding("vlans = [100, 200]");
         let config = config("interface Te0/0/0.5\n encapsulation dot1Q 200\ninterface Te0/0/1\n");
-        assert_eq!(binding.port(&config, &name("Te0/0/0")), Some(0));
-        assert_eq!(binding.port(&config, &name("Te0/0/1")), Some(1));
-        assert_eq!(binding.port(&config, &name("Te0/0/0.5")), Some(3));
+        assert_eq!(binding.port(&config, &name("Te0/0/0")), Some(PortIndex::new(0)));
+        assert_eq!(binding.port(&config, &name("Te0/0/1")), Some(PortIndex::new(1)));
+        assert_eq!(binding.port(&config, &name("Te0/0/0.5")), Some(PortIndex::new(3)));
         assert_eq!(binding.port(&config, &name("Te0/0/0.100")), None);
         assert_eq!(binding.port(&config, &name("Te0/0/2")), None);
-        assert_eq!(binding.name(&config, 3), Some(name("Te0/0/0.5")));
-        assert_eq!((binding.name(&config, 0), binding.name(&config, 2)), (Some(name("Te0/0/0")), None));
+        assert_eq!(binding.name(&config, PortIndex::new(3)), Some(name("Te0/0/0.5")));
+        assert_eq!(
+            (binding.name(&config, PortIndex::new(0)), binding.name(&config, PortIndex::new(2))),
+            (Some(name("Te0/0/0")), None)
+        );
         let [warning] = &binding.warnings(&config)[..] else { panic!("one VLAN has no subinterface") };
         assert!(
             warning.contains("VLAN 100 for TenGigabitEthernet0/0/0, and no subinterface")

@@ -6,7 +6,7 @@ use crate::hsrp::DELAY_MINIMUM;
 use crate::hsrp::OWN_LEASE;
 use crate::hsrp::machine::DEFAULT_TIMERS;
 pub use crate::types::GroupKey;
-use crate::types::{Authentication, Family, IfName, KeyChain, is_link_local, virtual_link_local};
+use crate::types::{Authentication, Family, IfName, KeyChain, PortIndex, is_link_local, virtual_link_local};
 use platform::snapshot::MAX_VIPS;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ pub struct GroupPlan {
     /// `ipv6 nd ra` of the interface
     pub ra: RouterAdvertisements,
     /// Index of the data plane's port, where a profile binds the interface
-    pub port: Option<usize>,
+    pub port: Option<PortIndex>,
     /// The keys of its key chain, where it has one
     pub chain: Option<KeyChain>,
     /// Why the group cannot run; empty when it can
@@ -96,7 +96,7 @@ impl GroupPlan {
 }
 
 /// Gives the data plane's port of an interface, where the platform profile binds it.
-pub type PortOf<'a> = &'a dyn Fn(&IfName) -> Option<usize>;
+pub type PortOf<'a> = &'a dyn Fn(&IfName) -> Option<PortIndex>;
 
 /// Assesses a configuration. `port_of` gives the data plane's port of an interface; `None` in place of the function
 /// when no profile is at hand, as in `usher check` without one.

@@ -20,7 +20,7 @@ use crate::show::delays::{self, DelayClass, DelayView};
 use crate::show::redirect::RedirectView;
 use crate::show::standby::{self, PeerView, StandbyView, TrackView, dotted_mac};
 use crate::show::version::VersionView;
-use crate::types::{GroupKey, Nanos, nanos};
+use crate::types::{GroupKey, Nanos, PortIndex, nanos};
 use platform::choose::{Asking, choose};
 use platform::snapshot::{VipState, addr16};
 use std::collections::{BTreeMap, BTreeSet};
@@ -483,7 +483,7 @@ impl Daemon {
         if reasons.is_empty() && !role.dataplane {
             reasons.extend(role.missing.as_ref().map(ToString::to_string));
         }
-        let port = plan.port.unwrap_or(usize::MAX);
+        let port = plan.port.unwrap_or(PortIndex::new(usize::MAX));
         let on_port = self.view.refused.range((port, "")..).take_while(|((at, _), _)| *at == port);
         StandbyView {
             interface: plan.key.interface.to_string(),

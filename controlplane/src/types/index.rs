@@ -23,3 +23,22 @@ impl IfIndex {
         self.0
     }
 }
+
+/// The data plane's number of a port or of a VLAN on one: not the place of an entry in the platform profile, which knows
+/// only the former.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortIndex(usize);
+
+impl PortIndex {
+    /// The port of this number.
+    #[must_use]
+    pub const fn new(index: usize) -> PortIndex {
+        PortIndex(index)
+    }
+
+    /// The number, as shared memory has it.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}

@@ -12,7 +12,7 @@ mod secret;
 pub use address::{Family, Prefix, is_link_local, virtual_link_local};
 pub use group::GroupKey;
 pub use ifname::IfName;
-pub use index::IfIndex;
+pub use index::{IfIndex, PortIndex};
 pub use keychain::KeyChain;
 pub use nanos::Nanos;
 pub use percent::Percent;

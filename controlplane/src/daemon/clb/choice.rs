@@ -77,7 +77,7 @@ impl Daemon {
                 state: VipState::Active,
                 redirect_init: group.node.is_up() && self.config.redirect_init,
                 lease: OWN_LEASE as u16,
-                port: role.plan.port.map(|port| port as u16),
+                port: role.plan.port.map(|port| port.get() as u16),
                 epoch: 0,
                 key: key.clone(),
                 is_own: true,

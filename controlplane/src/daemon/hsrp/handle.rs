@@ -8,7 +8,7 @@ use crate::config::health::{GroupPlan, Plan};
 use crate::config::{Config, Interface};
 use crate::exec::Debug;
 use crate::net::report::Report;
-use crate::types::{Family, GroupKey, IfName, Nanos};
+use crate::types::{Family, GroupKey, IfName, Nanos, PortIndex};
 use platform::snapshot::handover::Peer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -41,21 +41,21 @@ impl Settings {
     /// Exception device of a group's interface.
     #[must_use]
     pub fn exception_of(&self, plan: &GroupPlan) -> Option<&str> {
-        self.ports.get(plan.port?)?.exception.as_deref()
+        self.ports.get(plan.port?.get())?.exception.as_deref()
     }
 
     /// Exception device of a group's interface, and the name of the group's macvlan over it.
     #[must_use]
     pub fn devices(&self, plan: &GroupPlan) -> Option<(String, String)> {
         let exception = self.exception_of(plan)?.to_owned();
-        let index = plan.port?;
+        let index = plan.port?.get();
         let family = if plan.key.family == Family::V6 { "v6" } else { "" };
         Some((exception, format!("hsrp{index}-{}{family}", plan.key.group)))
     }
 
     /// The configured interface of a port.
-    pub(super) fn interface(&self, port: usize) -> Option<(&IfName, Option<&Interface>)> {
-        let name = self.ports.get(port)?.interface.as_ref()?;
+    pub(super) fn interface(&self, port: PortIndex) -> Option<(&IfName, Option<&Interface>)> {
+        let name = self.ports.get(port.get())?.interface.as_ref()?;
         Some((name, self.config.interfaces.get(name)))
     }
 }
@@ -97,9 +97,9 @@ pub struct View {
     /// The groups
     pub roles: Roles,
     /// Messages that no group took, by port and reason
-    pub refused: BTreeMap<(usize, &'static str), u64>,
+    pub refused: BTreeMap<(PortIndex, &'static str), u64>,
     /// The last message of the other version, by port: its sender, the version, and when it came, ns
-    pub other_version: BTreeMap<usize, (IpAddr, u8, Nanos)>,
+    pub other_version: BTreeMap<PortIndex, (IpAddr, u8, Nanos)>,
     /// Tracked objects; true: down
     pub tracks: BTreeMap<u16, bool>,
     /// The snapshot in force

@@ -3,7 +3,7 @@
 use crate::hsrp::link::{Heard, Listening, Solicitations};
 use crate::hsrp::packet::{MAX_LEN, Transport};
 use crate::net::links::LinkTable;
-use crate::types::{GroupKey, IfIndex};
+use crate::types::{GroupKey, IfIndex, PortIndex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// A socket to be open: for messages of the groups on a port, or for hosts that ask an IPv6 group for a router.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    Messages(usize, Transport),
+    Messages(PortIndex, Transport),
     Hosts(GroupKey),
 }
 

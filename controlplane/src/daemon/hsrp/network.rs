@@ -11,7 +11,7 @@ use crate::hsrp::packet::{self, MAX_LEN, Transport};
 use crate::hsrp::ra::is_solicitation;
 use crate::net::{announce, probe};
 use crate::show::standby::dotted_mac;
-use crate::types::{GroupKey, Nanos, Prefix, nanos};
+use crate::types::{GroupKey, Nanos, PortIndex, Prefix, nanos};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -174,7 +174,7 @@ impl Runner {
 
     fn receive_message(
         &mut self,
-        port: usize,
+        port: PortIndex,
         transport: Transport,
         source: IpAddr,
         hop_limit: u8,
@@ -201,7 +201,7 @@ impl Runner {
             if parsed.is_ok() {
                 self.other_version.insert(port, (source, transport.version(), now));
             }
-            let place = settings.ports[port].exception.as_deref().unwrap_or_default();
+            let place = settings.ports[port.get()].exception.as_deref().unwrap_or_default();
             if parsed.is_ok() && self.limits.allow("HSRP-4-VERSION", place, FEW_LINES, now) {
                 tracing::warn!(
                     "%HSRP-4-VERSION: {interface}: {source} speaks version {}, this node version {version}: neither \
@@ -252,13 +252,13 @@ impl Runner {
     }
 
     /// The subnets of the interface on a port.
-    fn subnets(&self, port: usize) -> impl Iterator<Item = Prefix> {
+    fn subnets(&self, port: PortIndex) -> impl Iterator<Item = Prefix> {
         let interface = self.settings.interface(port).and_then(|(_, interface)| interface);
         interface.into_iter().flat_map(Interface::addresses)
     }
 
     /// The virtual addresses of the groups on a port, but for those of the group `except`.
-    fn virtuals(&self, port: usize, except: Option<&GroupKey>) -> impl Iterator<Item = IpAddr> {
+    fn virtuals(&self, port: PortIndex, except: Option<&GroupKey>) -> impl Iterator<Item = IpAddr> {
         let on_port = move |role: &&Role| role.plan.port == Some(port) && Some(&role.plan.key) != except;
         self.roles
             .values()

@@ -209,7 +209,7 @@ fn vips_of(role: &Role, choices: &Choices, pending: bool) -> Vec<VipInput> {
         state: state_of(role),
         redirect_init: choice.is_some_and(|choice| choice.redirect_init),
         lease: role.lease as u16,
-        port: role.plan.port.map(|port| port as u16),
+        port: role.plan.port.map(|port| port.get() as u16),
         epoch: role.epoch,
         key: role.plan.key.clone(),
         is_own: false,

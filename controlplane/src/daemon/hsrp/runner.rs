@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::net::links::LinkTable;
 use crate::net::reconciler::Reconciler;
 use crate::state::{Elections, Saver};
-use crate::types::{GroupKey, Nanos, nanos};
+use crate::types::{GroupKey, Nanos, PortIndex, nanos};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,9 +72,9 @@ pub struct Runner {
     pub(super) sender: Sender,
     pub(super) listeners: Listeners,
     /// Messages that no group took, by port and reason
-    pub(super) refused: BTreeMap<(usize, &'static str), u64>,
+    pub(super) refused: BTreeMap<(PortIndex, &'static str), u64>,
     /// The last message of the other version, by port: its sender, the version, and when it came, ns
-    pub(super) other_version: BTreeMap<usize, (IpAddr, u8, Nanos)>,
+    pub(super) other_version: BTreeMap<PortIndex, (IpAddr, u8, Nanos)>,
     /// Whether the whole machine stood still
     clocks: Clocks,
     /// Tracked objects; true: down

@@ -5,7 +5,7 @@ use crate::config::change::Order;
 use crate::config::health::{self, Plan};
 use crate::config::{Binding, Config};
 use crate::exec::Invocation;
-use crate::types::IfName;
+use crate::types::{IfName, PortIndex};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,7 +38,7 @@ impl Prepared {
     pub fn new(config: Config, binding: &Binding, ports: usize) -> Prepared {
         let mut plan = health::assess(&config, Some(&|name| binding.port(&config, name)));
         plan.warnings.extend(binding.warnings(&config));
-        let interfaces = (0..ports).map(|port| binding.name(&config, port)).collect();
+        let interfaces = (0..ports).map(|port| binding.name(&config, PortIndex::new(port))).collect();
         Prepared { config: Arc::new(config), plan: Arc::new(plan), interfaces }
     }
 }
