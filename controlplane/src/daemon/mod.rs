@@ -12,6 +12,7 @@
 
 mod clb;
 pub mod dataplanes;
+mod handover;
 mod hsrp;
 pub mod management;
 mod options;
@@ -32,12 +33,12 @@ use crate::net::wanted::{Owner, PortDevice};
 use crate::state::{Part, Saver, State};
 use crate::types::{GroupKey, Nanos, nanos};
 use clb::{Clusters, GroupCluster};
-use dataplanes::{Dataplanes, Event, readiness};
+use dataplanes::readiness;
+use handover::Handover;
 use hsrp::{Choices, GroupChoice, Handle, Settings, View};
 use management::{Call, Management, Moved, Prepared, Running};
 pub use options::{Options, StartError};
-use platform::snapshot::Share;
-use platform::snapshot::handover::{Listener, Pending, Progress};
+use platform::snapshot::handover::{Listener, Pending};
 use ports::{MadeTaps, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -56,10 +57,6 @@ const VIEW_STALE: Nanos = Nanos::from_secs(2);
 /// An IKE daemon that does not answer its control socket for this long hangs. Not less: a daemon to which every client
 /// comes back at once answers late, and must not lose the role just then.
 const IKE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A connected data plane that says nothing is let go after this.
-const HELLO_WAIT: Duration = Duration::from_secs(2);
-/// A data plane that is missing is named this often.
-const REMIND: Duration = Duration::from_secs(60);
 
 /// The owner of the running configuration and the cluster.
 struct Daemon {
@@ -79,16 +76,12 @@ struct Daemon {
     view: Arc<View>,
     links: watch::Receiver<Arc<LinkTable>>,
     reconciler: Arc<Reconciler>,
-    share: Share,
+    handover: Handover,
     /// Something has changed that the snapshot has to have
     dirty: bool,
     state: State,
     saver: Saver,
-    dataplanes: Dataplanes,
     limits: Limits,
-    reminded: Option<Instant>,
-    /// The last refusal of a data plane that was logged
-    refused: Option<(String, Instant)>,
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
@@ -159,21 +152,21 @@ impl Daemon {
                 Ok(()) = view.changed() => {
                     let before = std::mem::replace(&mut self.view, view.borrow_and_update().clone());
                     if before.published.generation != self.view.published.generation {
-                        self.dataplanes.keep_clients(&self.view.published.vips);
+                        self.handover.planes.keep_clients(&self.view.published.vips);
                     }
                     self.follow_roles(nanos::now());
                 }
                 _ = term.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = tick.tick() => self.tick(),
-                () = std::future::poll_fn(|context| self.dataplanes.poll_ended(context)) => self.tick(),
+                () = std::future::poll_fn(|context| self.handover.planes.poll_ended(context)) => self.tick(),
                 _ = slow.tick() => self.slow_tick(&ike),
                 _ = hangup.recv() => management.reload(),
                 Some(up) = ike_told.recv() => self.hsrp.send(hsrp::Command::IkeDaemon(up)),
                 Some(pending) = hellos.recv() => self.attach(pending),
                 _ = connections.readable() => {
                     let _ = connections.try_io(Interest::READABLE, || {
-                        if Self::accept(&listener, &hello) { Ok(()) } else { Err(std::io::ErrorKind::WouldBlock.into()) }
+                        if handover::accept(&listener, &hello) { Ok(()) } else { Err(std::io::ErrorKind::WouldBlock.into()) }
                     });
                 }
                 Some(call) = requests.recv() => self.respond(call),
@@ -188,94 +181,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// Takes a data plane's connection; false when none waits.
-    fn accept(listener: &Listener, hello: &mpsc::Sender<Pending>) -> bool {
-        match listener.try_accept() {
-            Ok(Some(pending)) => {
-                // At most as many wait as the channel holds: those beyond are turned away.
-                if let Ok(room) = hello.clone().try_reserve_owned() {
-                    tokio::spawn(async move {
-                        let Ok(ready) = readiness(&pending) else { return };
-                        if tokio::time::timeout(HELLO_WAIT, ready.readable()).await.is_ok_and(|r| r.is_ok()) {
-                            room.send(pending);
-                        }
-                    });
-                }
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::warn!("%SYS-4-HANDOVER: {error}");
-                false
-            }
-        }
-    }
-
     fn attach(&mut self, pending: Pending) {
-        let peer = match pending.try_finish(&self.share) {
-            Ok(Progress::Done(peer)) => peer,
-            Ok(Progress::NotYet(_)) => return,
-            Err(error) => {
-                // One that tries again and again says the same again and again.
-                let text = error.to_string();
-                if self.refused.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() >= REMIND) {
-                    tracing::warn!("%DATAPLANE-4-REFUSED: {text}");
-                    self.refused = Some((text, Instant::now()));
-                }
-                return;
-            }
-        };
-        let peer = Arc::new(peer);
-        let (pid, workers, ports) = (peer.pid, peer.feedback.workers(), peer.feedback.ports());
-        let ours: Vec<Option<&str>> = self.ports.iter().map(|port| port.exception.as_deref()).collect();
-        let Some(strange) = self.dataplanes.add(peer.clone(), &ours, nanos::now()) else {
-            tracing::warn!(
-                "%DATAPLANE-4-REFUSED: process {pid}: four are attached already: stop those not needed"
-            );
-            return;
-        };
-        if !strange.is_empty() {
-            tracing::warn!(
-                "%DATAPLANE-4-PROFILE: process {pid}: port {} differs between the profiles of usherd and \
-                 usher-dataplane; groups on it stay down; use one profile and restart both",
-                strange.join(", ")
-            );
-        }
-        self.reminded = None;
+        let Some(peer) = self.handover.attach(pending, &self.ports) else { return };
         self.hsrp.send(hsrp::Command::Attach(peer));
-        tracing::info!("%DATAPLANE-5-ATTACHED: process {pid}, {workers} workers, {ports} ports");
         self.set_devices();
         self.start_source(nanos::now());
     }
 
     fn tick(&mut self) {
         let now = nanos::now();
-        let events = self.dataplanes.look(self.view.instance, self.view.published.generation, now);
-        for event in events {
-            match event {
-                Event::Ready(pid) => {
-                    tracing::info!("%DATAPLANE-5-READY: data plane {pid} has applied the snapshot");
-                }
-                Event::Gone(pid) => {
-                    tracing::warn!("%DATAPLANE-4-DETACHED: data plane (pid {pid}) disconnected");
-                    self.reminded = Some(Instant::now());
-                }
-                Event::Stale(pid, age) => tracing::error!(
-                    "%DATAPLANE-3-HUNG: process {pid}: last heartbeat {age} ms ago: restart it if this lasts"
-                ),
-                Event::Alive(pid) => tracing::info!("%DATAPLANE-5-ALIVE: process {pid}: heartbeat recovered"),
-            }
-        }
+        self.handover.look(self.view.instance, self.view.published.generation, now);
         self.poll_feeds(now);
     }
 
     fn slow_tick(&mut self, ike: &mpsc::Sender<bool>) {
-        if self.dataplanes.is_empty() && self.reminded.is_none_or(|at| at.elapsed() >= REMIND) {
-            self.reminded = Some(Instant::now());
-            tracing::warn!(
-                "%DATAPLANE-4-MISSING: no data plane is attached, nothing is redirected: systemctl start usher-dataplane"
-            );
-        }
+        self.handover.remind();
         self.ask_ike_daemon(ike);
         self.save();
         // The runner is what must live.
@@ -344,7 +264,7 @@ impl Daemon {
         let mut ports = Vec::new();
         for port in &self.ports {
             let Some(exception) = &port.exception else { continue };
-            let known = self.dataplanes.port(exception);
+            let known = self.handover.planes.port(exception);
             let name = port.interface.as_ref().filter(|name| self.config.shut_by(name).is_none());
             let interface = name.and_then(|name| self.config.interfaces.get(name));
             ports.push(PortDevice {
@@ -453,7 +373,7 @@ impl Daemon {
                 format!("Cluster debugging to the log: {}\n", word(on))
             }
             Command::ClearCounters => {
-                self.dataplanes.clear();
+                self.handover.planes.clear();
                 self.clusters.groups.values_mut().for_each(GroupCluster::clear_counts);
                 "Counters count from 0 again\n".to_owned()
             }

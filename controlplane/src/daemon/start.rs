@@ -1,7 +1,7 @@
 //! The start of usherd: devices and state as they were left, then its threads.
 
 use super::clb::Clusters;
-use super::dataplanes::Dataplanes;
+use super::handover::Handover;
 use super::options::{Options, StartError};
 use super::ports::{MadeTaps, ports};
 use super::{Daemon, hsrp, runtime};
@@ -86,14 +86,11 @@ pub fn run(options: Options) -> Result<(), StartError> {
         hsrp,
         links,
         reconciler: reconciler.clone(),
-        share,
+        handover: Handover::new(share),
         dirty: true,
         state,
         saver,
-        dataplanes: Dataplanes::default(),
         limits: Limits::default(),
-        reminded: Some(Instant::now()),
-        refused: None,
         options,
     };
     let control = std::thread::Builder::new()

@@ -63,7 +63,7 @@ impl Daemon {
     fn cluster(&self, now_ns: Nanos) -> Option<ClusterView> {
         let cluster = self.config.cluster.as_ref()?;
         let plan = self.plan.cluster.as_ref()?;
-        let views = self.dataplanes.views(self.view.instance, self.view.published.generation, now_ns);
+        let views = self.handover.planes.views(self.view.instance, self.view.published.generation, now_ns);
         let redirects = redirects_by_gateway(&views);
         let nodes = || self.clusters.groups.values().map(|group| &group.node);
         let up = plan.down.is_empty() && nodes().any(|node| node.is_up());
@@ -413,7 +413,8 @@ impl Daemon {
             epoch: vip.epoch,
             gateways: vip.members.iter().filter(|member| member.usable).count(),
         });
-        let mut attached = self.dataplanes.views(self.view.instance, self.view.published.generation, now_ns);
+        let mut attached =
+            self.handover.planes.views(self.view.instance, self.view.published.generation, now_ns);
         for port in attached.iter_mut().flat_map(|view| &mut view.feedback.ports) {
             let of_vlan =
                 |ours: &&super::ports::Port| ours.exception.as_deref() == Some(&port.identity.exception);

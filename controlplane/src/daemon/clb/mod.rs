@@ -389,7 +389,7 @@ impl Daemon {
         }
         let spec = source_spec(cluster.load_source(), &self.options.vici);
         let interval = Duration::from_millis(cluster.update().clamp(100, 1000).into());
-        let polling = self.dataplanes.cores();
+        let polling = self.handover.planes.cores();
         let same = self
             .clusters
             .source
@@ -477,7 +477,7 @@ impl Daemon {
             .collect();
         self.log_drain_problem(now);
         let to_move = self.clusters.progress().map_or(0, |progress| progress.waiting + progress.asked);
-        let clients = self.dataplanes.new_clients().clone();
+        let clients = self.handover.planes.new_clients().clone();
         for key in &keys {
             self.count_sent(key, &clients, now);
             if let Some(reading) = &reading {
