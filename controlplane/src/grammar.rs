@@ -35,9 +35,9 @@ struct Form {
 pub struct Offer {
     /// The keyword, the shape of a parameter such as `<1-100>`, or `<cr>` where the line may end
     pub word: String,
-    /// What it means
+    /// Meaning
     pub help: String,
-    /// Whether it is a keyword, which completion may type
+    /// It is a keyword, which completion may type
     pub keyword: bool,
 }
 
@@ -125,7 +125,7 @@ impl Grammar {
         }
     }
 
-    /// What may stand at the end of `line`: with white space there as the next word, else as the rest of the last one.
+    /// Returns what may stand at the end of `line`: with white space there as the next word, else as the rest of the last one.
     /// Empty where the words before it are not understood.
     #[must_use]
     pub fn offers(&self, line: &str) -> Vec<Offer> {
@@ -276,7 +276,7 @@ fn step<'a>(alive: Alive<'a>, depth: usize, token: Token<'_>, line: &str) -> Res
     })
 }
 
-/// What may stand at `depth`, each offer once.
+/// Returns what may stand at `depth`, each offer once.
 fn offers<'a>(forms: impl Iterator<Item = &'a Form>, depth: usize) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut ends = false;

@@ -13,7 +13,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Whether one of at most `most` lines in 10 s may be written now (ns), and how many were held back before it.
+    /// Returns whether one of at most `most` lines in 10 s may be written now (ns), and how many were held back before it.
     pub fn allow(&mut self, most: u32, now: Nanos) -> Option<u64> {
         if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
             (self.since, self.passed) = (Some(now), 0);
@@ -39,7 +39,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether a line of this `kind` (its mnemonic) about `place` may be written now (ns): `most` in 10 s. A line that
+    /// Returns whether a line of this `kind` (its mnemonic) about `place` may be written now (ns): `most` in 10 s. A line that
     /// ends a silence is preceded by one that says how many were held back.
     pub fn allow(&mut self, kind: &'static str, place: &str, most: u32, now: Nanos) -> bool {
         let room = self.all.len() < MOST_PLACES;

@@ -28,7 +28,7 @@ impl Default for Assignment {
 }
 
 impl Assignment {
-    /// How many slots the gateway at `address` holds.
+    /// Returns how many slots the gateway at `address` holds.
     #[must_use]
     pub fn share(&self, address: IpAddr) -> usize {
         let index = self.gateways.iter().position(|gateway| *gateway == Some(address));
@@ -36,7 +36,7 @@ impl Assignment {
     }
 }
 
-/// How many slots each weight gets: in proportion, by largest remainder, the first of equals before the next.
+/// Returns how many slots each weight gets: in proportion, by largest remainder, the first of equals before the next.
 /// All [`SLOTS`] are given out unless every weight is 0.
 #[must_use]
 pub fn quotas(weights: &[u32]) -> Vec<usize> {
@@ -179,7 +179,7 @@ pub struct VipInput {
     pub own: Option<IpAddr>,
     /// The virtual MAC
     pub mac: [u8; 6],
-    /// What this node is for it
+    /// Role of this node
     pub state: VipState,
     /// IKE_SA_INIT requests are redirected
     pub redirect_init: bool,

@@ -1,4 +1,4 @@
-//! How frames travel over a connection: in the clear, or in a Noise channel when a cluster key is set.
+//! Frames on a connection: in the clear, or in a Noise channel when a cluster key is set.
 //!
 //! Each side opens with eight bytes:
 //!
@@ -89,7 +89,7 @@ pub enum ChannelError {
     /// A frame is longer than allowed
     #[error("a frame of {length} bytes is longer than {most}")]
     Oversize {
-        /// What it says of itself, in bytes
+        /// Length that it states, bytes
         length: usize,
         /// The limit, in bytes
         most: usize,
@@ -231,7 +231,7 @@ impl Channel {
         Channel { state, member, keyed, key: 0, most, inbound: Vec::new(), read: 0, opened: Vec::new() }
     }
 
-    /// Whether the peer has proven to hold the key, once the first frame has come.
+    /// Returns whether the peer has proven to hold the key, once the first frame has come.
     #[must_use]
     pub fn keyed(&self) -> bool {
         self.keyed
@@ -243,7 +243,7 @@ impl Channel {
         self.key
     }
 
-    /// Whether frames may be sent.
+    /// Returns whether frames may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
@@ -262,7 +262,7 @@ impl Channel {
         self.inbound.get(self.read..self.read + length)
     }
 
-    /// What has come; `None`: more bytes are needed.
+    /// Returns the next frame; `None`: more bytes are needed.
     ///
     /// # Errors
     /// Why the channel ends; it is not to be used any more.
@@ -348,7 +348,7 @@ impl Channel {
         Ok(())
     }
 
-    /// What a primary says to a member whose opening it does not accept, before it closes: the opening itself is at
+    /// Returns what a primary says to a member whose opening it does not accept, before it closes: the opening itself is at
     /// fault, or the primary is `busy`. `None` when there is nothing to say to it, or it has been answered.
     #[must_use]
     pub fn refusal(&self, reason: Option<&ChannelError>, busy: bool) -> Option<[u8; OPENING]> {
@@ -435,7 +435,7 @@ impl Channel {
         Ok(())
     }
 
-    /// What it means that the connection has ended here; `None`: it ended between two frames.
+    /// Returns what it means that the connection has ended here; `None`: it ended between two frames.
     #[must_use]
     pub fn end(&self) -> Option<ChannelError> {
         let rest = self.inbound.len() > self.read;

@@ -18,7 +18,7 @@
 use super::member::Percent;
 use std::net::IpAddr;
 
-/// How the least-loaded set is used.
+/// Use of the least-loaded set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Selection {
     /// The set shares the clients
@@ -31,7 +31,7 @@ pub enum Selection {
 /// A gateway that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Where clients are sent
+    /// Address that clients are sent to
     pub address: IpAddr,
     /// It is this node
     pub is_self: bool,
@@ -50,7 +50,7 @@ pub struct Candidate {
 /// A candidate after the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// Where clients are sent
+    /// Address that clients are sent to
     pub address: IpAddr,
     /// Share of the clients relative to the others': headroom in ten-thousandths of a session; 0: not chosen
     pub weight: u32,
@@ -63,7 +63,7 @@ const FLOOR: u32 = 100;
 /// The greatest `max-session`: with it a weight stays within 32 bits.
 const MOST_SESSIONS: u32 = 100_000;
 
-/// What each candidate gets, in the order of the candidates. `normalization` is in percentage points.
+/// Returns the share of each candidate, in the order of the candidates. `normalization` is in percentage points.
 #[must_use]
 pub fn choose(candidates: &[Candidate], normalization: u8, selection: Selection) -> Vec<Chosen> {
     let load = |c: &Candidate| c.load.filter(|_| c.usable).map(|load| u32::from(load.as_hundredths()));

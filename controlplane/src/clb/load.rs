@@ -52,7 +52,7 @@ pub fn prioritized(composite: Percent, priority: u8) -> Percent {
     Percent::hundredths(u64::from(composite.as_hundredths()) * 100 / u64::from(priority.max(1)))
 }
 
-/// Whether a member of this composite gets no more clients.
+/// Returns whether a member of this composite gets no more clients.
 #[must_use]
 pub fn overloaded(composite: Percent, rules: &Rules) -> bool {
     composite >= Percent::hundredths(u64::from(rules.overload_limit) * 100)

@@ -1,4 +1,4 @@
-//! What a member of a cluster says of itself.
+//! Report of a cluster's member.
 
 pub use crate::types::Percent;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Load {
     pub mem: Percent,
 }
 
-/// Whether a member can serve clients.
+/// Health of a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     /// Its load source answers
@@ -27,7 +27,7 @@ pub enum Health {
     Unhealthy,
 }
 
-/// What a member reports.
+/// Report of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// When the member's usherd started, in its own count, and how many reports came before this one:
@@ -45,7 +45,7 @@ pub struct Report {
     pub priority: u8,
     /// `secondary load-normalization`, percentage points, 1-100
     pub load_normalization: u8,
-    /// Whether it can serve clients
+    /// Health
     pub health: Health,
     /// It is being taken out of service
     pub draining: bool,

@@ -25,7 +25,7 @@ pub mod wire;
 
 use std::net::IpAddr;
 
-/// How a member came into the list.
+/// Origin of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Origin {
     /// `static-gateway`
@@ -37,7 +37,7 @@ pub enum Origin {
 /// One gateway of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Where clients are sent
+    /// Address that clients are sent to
     pub address: IpAddr,
     /// Share of the clients, relative to the others'; 0: not chosen
     pub weight: u32,
@@ -47,6 +47,6 @@ pub struct Member {
     pub usable: bool,
     /// It is this node
     pub is_self: bool,
-    /// Where it comes from
+    /// Origin
     pub origin: Origin,
 }

@@ -25,7 +25,7 @@ use std::net::IpAddr;
 /// Acknowledgements within this time carry the same table, ns.
 const SHARED: Nanos = Nanos::from_millis(20);
 
-/// What the configuration says.
+/// Configuration of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// This node's address in this group: clients are sent here
@@ -38,7 +38,7 @@ pub struct Settings {
     pub hello: Nanos,
     /// Time between a member's updates, ns
     pub update: Nanos,
-    /// How composite loads are made and judged, where this node is primary
+    /// Rules for composite loads, where this node is primary
     pub rules: Rules,
     /// IKE and IPsec SAs that this node takes
     pub max_session: u32,
@@ -48,7 +48,7 @@ pub struct Settings {
     pub priority: u8,
     /// Percentage points above the least load that still belong to the least-loaded set
     pub load_normalization: u8,
-    /// How the least-loaded set shares the clients
+    /// Share-out of clients among the least-loaded set
     pub selection: Selection,
     /// Empty for none
     pub fqdn: String,
@@ -64,7 +64,7 @@ pub struct Settings {
     pub group_down: bool,
 }
 
-/// How a member stands, as `show` has it.
+/// State of a member, for `show`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing<'a> {
     /// Its address
@@ -212,25 +212,25 @@ impl Node {
         out
     }
 
-    /// What this node is.
+    /// Returns this node's role.
     #[must_use]
     pub fn role(&self) -> Role {
         if self.runs() { self.role } else { Role::None }
     }
 
-    /// What HSRP says that this node is, whether or not the cluster is up.
+    /// Returns what HSRP says that this node is, whether or not the cluster is up.
     #[must_use]
     pub fn hsrp(&self) -> Role {
         self.role
     }
 
-    /// Whether clients are redirected: the cluster is not shut down, here or by the primary's order.
+    /// Returns whether clients are redirected: the cluster is not shut down, here or by the primary's order.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.runs() && !self.orders.is_shutdown()
     }
 
-    /// Whether this node itself takes part.
+    /// Returns whether this node itself takes part.
     #[must_use]
     pub fn runs(&self) -> bool {
         !self.settings.shutdown && !self.settings.group_down && !self.stopping
@@ -260,7 +260,7 @@ impl Node {
         self.other_primary.map(|(since, _)| now.since(since))
     }
 
-    /// Whether this node's table is the primary's: `preempt delay sync` waits for it.
+    /// Returns whether this node's table is the primary's: `preempt delay sync` waits for it.
     #[must_use]
     pub fn is_synced(&self, now: Nanos) -> bool {
         let fresh = |at: Nanos| now.since(at) < self.settings.holdtime;
@@ -364,7 +364,7 @@ impl Node {
         &self.surge
     }
 
-    /// Whether clients may be sent to a member now.
+    /// Returns whether clients may be sent to a member now.
     #[must_use]
     pub fn takes(&self, address: IpAddr, now: Nanos) -> bool {
         self.table.get(address).is_some_and(|entry| {
@@ -377,7 +377,7 @@ impl Node {
         })
     }
 
-    /// Who of `standings` is chosen with which weight: on the primary for the virtual address; on another member that is
+    /// Returns who of `standings` is chosen with which weight: on the primary for the virtual address; on another member that is
     /// overloaded, draining or unhealthy for requests to its own address, which it sheds to the others. Empty where this
     /// node serves its own address itself.
     #[must_use]
@@ -484,7 +484,7 @@ impl Node {
         self.local = Some(reading);
     }
 
-    /// What this node says of itself now.
+    /// Returns what this node says of itself now.
     fn report(&mut self) -> Report {
         self.count += 1;
         let settings = &self.settings;
@@ -613,7 +613,7 @@ impl Node {
         );
     }
 
-    /// Whether the primary is HSRP's active router; a link-local source (IPv6) does not say.
+    /// Returns whether the primary is HSRP's active router; a link-local source (IPv6) does not say.
     fn compare_primary(
         &mut self,
         primary: IpAddr,
@@ -666,7 +666,7 @@ impl Node {
         }
     }
 
-    /// Whether a peer whose orders are not taken is yet to be logged, once in a role.
+    /// Returns whether a peer whose orders are not taken is yet to be logged, once in a role.
     fn warns_of(&mut self, peer: IpAddr) -> bool {
         self.warned.len() < MAX_MEMBERS && self.warned.insert(peer)
     }
@@ -761,7 +761,7 @@ impl Node {
         }
     }
 
-    /// What follows from the state as it is now.
+    /// Returns what follows from the state as it is now.
     fn settle(&mut self, now: Nanos, out: &mut Vec<Action>) {
         let up = self.runs();
         let feeds = self.settings.max_session > 0;

@@ -19,7 +19,7 @@ pub const MAX_DRAINS: usize = 64;
 /// A switch with the number of times it was set. The derived order is the order of precedence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Register {
-    /// How many times it was written
+    /// Number of writes
     pub counter: u64,
     /// Its value: out of service
     pub on: bool,
@@ -107,7 +107,7 @@ impl Orders {
         self.counters().max().unwrap_or(0)
     }
 
-    /// Whether all counters are within their limit.
+    /// Returns whether all counters are within their limit.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.highest() <= MAX_COUNTER && self.drains.len() <= MAX_DRAINS

@@ -167,7 +167,7 @@ impl Member {
     }
 }
 
-/// How many clients take so many percentage points of the `max-session` of the member whose last report is `report`.
+/// Returns how many clients take so many percentage points of the `max-session` of the member whose last report is `report`.
 #[must_use]
 pub fn clients_of(report: &Report, points: u8) -> u64 {
     let (sas, clients) = sas_per_client(report);
@@ -176,7 +176,7 @@ pub fn clients_of(report: &Report, points: u8) -> u64 {
     u64::try_from(clients).unwrap_or(u64::MAX)
 }
 
-/// How many SAs how many clients of this member have.
+/// Returns how many SAs how many clients of this member have.
 fn sas_per_client(report: &Report) -> (u64, u64) {
     if report.ike < MEASURABLE {
         return SAS_AT_FIRST;

@@ -27,7 +27,7 @@ const FREE_NS: Nanos = Nanos::from_millis(125);
 /// `load-normalization` while a surge lasts: every usable member is in the set.
 pub const ALL: u8 = 100;
 
-/// How many clients lift the least-loaded set by `points`, which is `load-normalization`; `None` where it has every member in
+/// Returns how many clients lift the least-loaded set by `points`, which is `load-normalization`; `None` where it has every member in
 /// it. `members` are the usable ones that report, with their prioritized loads. As reported: pending load brings others into
 /// the set, but slots follow it slowly.
 #[must_use]
@@ -39,7 +39,7 @@ pub fn room<'a>(members: impl Iterator<Item = (Percent, &'a Report)> + Clone, po
     outside.then(|| inside.map(|(_, report)| clients_of(report, points)).fold(0, u64::saturating_add))
 }
 
-/// Whether a surge is under way.
+/// State of a surge.
 #[derive(Clone, Debug, Default)]
 pub struct Surge {
     /// When, how many; oldest first
@@ -74,7 +74,7 @@ impl Surge {
         }
     }
 
-    /// How many of `clients` are believed. Until a further report could show those before the last one, all.
+    /// Returns how many of `clients` are believed. Until a further report could show those before the last one, all.
     fn believed(&mut self, clients: u64, update_ns: Nanos, now_ns: Nanos) -> u64 {
         let lag = update_ns + SETTLE_NS;
         let kept = lag * 2;
@@ -142,7 +142,7 @@ mod tests {
     const MS: Nanos = Nanos::from_millis(1);
     const UPDATE: Nanos = Nanos::from_secs(3);
 
-    /// Whether there is a surge at each turn of 50 ms at which so many clients have come.
+    /// Returns whether there is a surge at each turn of 50 ms at which so many clients have come.
     fn turns(room: Option<u64>, clients: &[u64]) -> Vec<bool> {
         let mut surge = Surge::default();
         let turn = |(index, clients): (usize, &u64)| {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 /// A member that has been dead for an hour has gone for good, ns.
 pub const REMEMBERED_NS: Nanos = Nanos::from_secs(3600);
 
-/// What a member last said.
+/// Last message of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its report
@@ -29,7 +29,7 @@ impl Entry {
     }
 }
 
-/// What became of a report.
+/// Outcome of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A member that was not in the table, or had been silent past holdtime
@@ -125,7 +125,7 @@ impl Table {
         }
     }
 
-    /// Whether there is room for one more, after the longest dead made place if need be.
+    /// Returns whether there is room for one more, after the longest dead made place if need be.
     fn room(&mut self, now_ns: Nanos) -> bool {
         if self.entries.len() >= self.max_nodes {
             let dead = self
@@ -139,7 +139,7 @@ impl Table {
         self.entries.len() < self.max_nodes
     }
 
-    /// Whether the member at `address` was heard within holdtime.
+    /// Returns whether the member at `address` was heard within holdtime.
     #[must_use]
     pub fn alive(&self, address: IpAddr, now_ns: Nanos) -> bool {
         self.entries.get(&address).is_some_and(|entry| entry.is_alive(now_ns, self.holdtime_ns))
@@ -190,7 +190,7 @@ impl Table {
         self.entries.remove(&address)
     }
 
-    /// What the member at `address` last said.
+    /// Returns what the member at `address` last said.
     #[must_use]
     pub fn get(&self, address: IpAddr) -> Option<&Entry> {
         self.entries.get(&address)
@@ -201,13 +201,13 @@ impl Table {
         self.entries.iter().map(|(address, entry)| (*address, entry))
     }
 
-    /// How many entries there are, the dead among them.
+    /// Returns the number of entries, the dead among them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -1,4 +1,4 @@
-//! What nodes of a cluster say to each other: protobuf messages, one a frame.
+//! Messages between the nodes of a cluster: protobuf messages, one a frame.
 //!
 //! | frame | field |
 //! |---|---|
@@ -171,13 +171,13 @@ pub struct Ack {
     pub primary: IpAddr,
     /// Orders of the operator; `None` from a node of version 1
     pub orders: Option<Orders>,
-    /// How composite loads are made and judged
+    /// Rules for composite loads
     pub rules: Rules,
     /// All members, the primary included, at most [`MAX_MEMBERS`]
     pub members: Members,
 }
 
-/// What a frame carries.
+/// Content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Member to primary
@@ -198,9 +198,9 @@ pub enum Message {
 pub struct Parsed {
     /// The sender's version
     pub version: u32,
-    /// What the sender can do
+    /// Capabilities of the sender
     pub capabilities: u64,
-    /// What it says; `None`: a body that only a later version knows
+    /// Body; `None`: a body that only a later version knows
     pub message: Option<Message>,
 }
 
@@ -308,7 +308,7 @@ impl TryFrom<proto::Report> for Report {
     }
 }
 
-/// Whether a report is readable where it goes.
+/// Returns whether a report is readable where it goes.
 fn check(report: &Report) -> Result<(), WireError> {
     version("incarnation", report.version.0)?;
     version("count", report.version.1)?;

@@ -34,7 +34,7 @@ pub struct Attached {
     /// It has once worked by a snapshot of this usherd
     ready: bool,
     stale: bool,
-    /// What it had counted when counters were cleared last
+    /// Counts at the last `clear counters`
     cleared: Option<FeedbackView>,
     /// New clients by destination as read last; `None`: not read yet
     clients: Option<BTreeMap<Destination, u64>>,
@@ -43,7 +43,7 @@ pub struct Attached {
 /// A virtual address and the gateway that its clients were redirected to.
 pub type Destination = (IpAddr, IpAddr);
 
-/// What has changed since the last look.
+/// Change since the last look.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// It works by the snapshot for the first time
@@ -56,7 +56,7 @@ pub enum Event {
     Alive(u32),
 }
 
-/// How a generation was taken.
+/// State of a generation at the data planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// No data plane is attached
@@ -111,7 +111,7 @@ impl Dataplanes {
         Some(strange)
     }
 
-    /// Whether none is attached.
+    /// Returns whether none is attached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -160,7 +160,7 @@ impl Dataplanes {
         events
     }
 
-    /// How this generation stands with those whose threads run.
+    /// Returns the state of this generation at those whose threads run.
     #[must_use]
     pub fn taken(&self, instance: u64, generation: u64) -> Taken {
         let mut running = self.all.iter().filter(|attached| !attached.stale).peekable();
@@ -180,14 +180,14 @@ impl Dataplanes {
         if filters { Taken::Whole } else { Taken::WithoutFilter }
     }
 
-    /// Whether every worker of those whose threads run works by this generation; also true when there is none.
+    /// Returns whether every worker of those whose threads run works by this generation; also true when there is none.
     #[must_use]
     pub fn applied(&self, instance: u64, generation: u64) -> bool {
         let mut running = self.all.iter().filter(|attached| !attached.stale);
         running.all(|attached| attached.peer.feedback.applied(instance, generation))
     }
 
-    /// Whether a data plane works by this usherd's snapshot, its threads run, and the port of `exception` has link; with
+    /// Returns whether a data plane works by this usherd's snapshot, its threads run, and the port of `exception` has link; with
     /// when it was last seen running, ns.
     #[must_use]
     pub fn carries(&self, exception: &str) -> Option<Nanos> {
@@ -198,7 +198,7 @@ impl Dataplanes {
             .max()
     }
 
-    /// Whether one that has the port of `exception` has not been seen running since `since`, ns: what its queues hold
+    /// Returns whether one that has the port of `exception` has not been seen running since `since`, ns: what its queues hold
     /// leaves when it wakes.
     #[must_use]
     pub fn stands_still(&self, exception: &str, since: Nanos) -> bool {
@@ -207,19 +207,19 @@ impl Dataplanes {
         of.any(|attached| attached.ready && attached.peer.feedback.oldest_heartbeat() <= since.get())
     }
 
-    /// Whether one is attached that has the port of `exception`.
+    /// Returns whether one is attached that has the port of `exception`.
     #[must_use]
     pub fn attached(&self, exception: &str) -> bool {
         self.all.iter().any(|attached| attached.exceptions.iter().any(|name| name == exception))
     }
 
-    /// Whether the port of `exception` has link.
+    /// Returns whether the port of `exception` has link.
     #[must_use]
     pub fn link(&self, exception: &str) -> bool {
         self.all.iter().any(|attached| attached.link(exception))
     }
 
-    /// Whether one is there whose threads run.
+    /// Returns whether one is there whose threads run.
     #[must_use]
     pub fn running(&self) -> bool {
         self.all.iter().any(|attached| attached.ready && !attached.stale)
@@ -282,7 +282,7 @@ impl Attached {
         add_growth(&mut self.clients, views, sums);
     }
 
-    /// What the data plane says, counters from the last clearing on. Its memory is its own: nothing is set to 0 there.
+    /// Returns what the data plane says, counters from the last clearing on. Its memory is its own: nothing is set to 0 there.
     fn counted(&self) -> FeedbackView {
         let mut view = self.peer.feedback.read();
         let Some(cleared) = &self.cleared else { return view };
@@ -307,7 +307,7 @@ impl Attached {
         view
     }
 
-    /// Whether its connection has ended. Asks the kernel only after something has happened there.
+    /// Returns whether its connection has ended. Asks the kernel only after something has happened there.
     fn has_ended(&self) -> bool {
         let ended = || match self.peer.connection.is_alive() {
             true => Err(ErrorKind::WouldBlock.into()),

@@ -48,9 +48,9 @@ use tokio::io::Interest;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How often data planes are looked after and the feeds read. That a data plane has ended is told, and waits for nothing.
+/// Interval at which data planes are looked after and the feeds read. That a data plane has ended is told, and waits for nothing.
 const TICK: Duration = Duration::from_millis(10);
-/// How often the IKE daemon is asked and the service manager is told that usherd lives.
+/// Interval at which the IKE daemon is asked and the service manager is told that usherd lives.
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// A runner whose view is older than this hangs: the service manager is not told that usherd lives, ns.
 const VIEW_STALE: Nanos = Nanos::from_secs(2);

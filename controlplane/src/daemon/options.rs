@@ -7,7 +7,7 @@ use platform::profile::ProfileError;
 use platform::snapshot::handover::HandoverError;
 use std::path::PathBuf;
 
-/// Where things are.
+/// Paths.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The IOS-style configuration

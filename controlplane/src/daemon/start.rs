@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What kept it from starting. After that it does not end by itself.
+/// Reason why usherd did not start. After that it does not end by itself.
 pub fn run(options: Options) -> Result<(), StartError> {
     let profile = Profile::load(&options.profile)?;
     let binding = Arc::new(Binding::new(&profile));

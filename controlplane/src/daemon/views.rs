@@ -1,4 +1,4 @@
-//! What the daemon knows, as the values that `show` writes.
+//! State of the daemon, as the values that `show` writes.
 
 use super::clb::GroupCluster;
 use super::hsrp::{Histogram, Refused, Role};

@@ -25,13 +25,13 @@ impl Matched {
             .map(|(_, v, _)| v)
     }
 
-    /// Whether the line has this keyword.
+    /// Returns whether the line has this keyword.
     #[must_use]
     pub fn has(&self, keyword: &str) -> bool {
         self.words.iter().any(|(word, value, _)| *word == keyword && *value == Value::Keyword)
     }
 
-    /// Whether this keyword stands right before this parameter.
+    /// Returns whether this keyword stands right before this parameter.
     #[must_use]
     pub fn precedes(&self, keyword: &str, param: &str) -> bool {
         self.words.windows(2).any(|pair| pair[0].0 == keyword && pair[1].0 == param)
@@ -113,11 +113,11 @@ pub struct Mismatch {
     pub reason: Reason,
     /// Column of the word in question, one past the end where a word is missing
     pub column: usize,
-    /// How many words were understood
+    /// Number of words that were understood
     pub depth: usize,
-    /// What is wrong
+    /// Fault
     pub message: String,
-    /// What would have been understood
+    /// Words that would have been understood
     pub expected: Vec<String>,
 }
 

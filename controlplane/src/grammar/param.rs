@@ -4,7 +4,7 @@ use super::token::Token;
 use crate::types::IfName;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a parameter accepts.
+/// Values that a parameter accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// A number within these bounds, both included
@@ -36,9 +36,9 @@ pub enum Kind {
 pub struct Param {
     /// As written in the syntax
     pub name: &'static str,
-    /// What it accepts
+    /// Values that it accepts
     pub kind: Kind,
-    /// What it is, in a few words with its unit
+    /// Meaning, in a few words with its unit
     pub help: &'static str,
 }
 

@@ -5,7 +5,7 @@
 pub struct Token<'a> {
     /// The word
     pub text: &'a str,
-    /// Where it starts
+    /// Offset
     pub column: usize,
     pub(super) byte: usize,
 }

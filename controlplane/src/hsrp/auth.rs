@@ -1,4 +1,4 @@
-//! Who may take part: text authentication, and the keyed MD5 of both versions with its roll-over of keys.
+//! Authentication: text, and the keyed MD5 of both versions with its roll-over of keys.
 //!
 //! The MD5 trailer is a TLV of 28 bytes behind everything that it covers:
 //!
@@ -141,7 +141,7 @@ impl Keys {
     }
 }
 
-/// How a group's messages are authenticated.
+/// Authentication of a group's messages.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Auth {
     /// Eight characters in clear, padded with zeros
@@ -219,7 +219,7 @@ impl AuthError {
     }
 }
 
-/// What a message brings along to prove itself with.
+/// Proof that a message brings along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing
@@ -237,7 +237,7 @@ pub struct Trailer {
     sender: Ipv4Addr,
     key_id: u32,
     digest: [u8; 16],
-    /// Where the digest stands in the UDP payload
+    /// Offset of the digest in the UDP payload
     digest_at: usize,
 }
 
@@ -321,7 +321,7 @@ impl Auth {
         }
     }
 
-    /// Whether `payload`, a UDP payload from `source` in which `proof` was found, is believed at `now_ns`
+    /// Returns whether `payload`, a UDP payload from `source` in which `proof` was found, is believed at `now_ns`
     /// (CLOCK_MONOTONIC).
     ///
     /// # Errors
@@ -373,7 +373,7 @@ pub(super) fn seal(payload: &mut [u8], keys: &Keys, source: IpAddr) {
     payload[at..][field::DIGEST].copy_from_slice(&digest);
 }
 
-/// Whether two secrets are the same, in a time that does not tell where they differ.
+/// Returns whether two secrets are the same, in a time that does not tell where they differ.
 fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
     a.iter().zip(b).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }

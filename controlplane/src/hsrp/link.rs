@@ -24,7 +24,7 @@ const RECEIVE_BUFFER: usize = 256 << 10;
 /// Hears one multicast group on one device.
 #[derive(Debug)]
 pub struct Listening {
-    /// What it hears
+    /// Received messages
     pub transport: Transport,
     /// On which device, and its index when it was opened
     pub device: (String, IfIndex),

@@ -4,7 +4,7 @@
 //! Time is nanoseconds of the caller's monotonic clock. The caller carries actions out in their order, reads its
 //! sockets empty before it sends [`Event::Tick`], and calls again at [`Group::next_deadline`].
 //!
-//! What this machine does beyond the RFC's table, and why:
+//! Behaviour beyond the RFC's table, and why:
 //! - **Lease.** While it owns the address each hello renews a lease of (hold - hello) when another router is known. A
 //!   peer's active timer runs hold from a hello's arrival, so the lease of a node that falls silent ends before its
 //!   successor begins, even if one hello got lost. A node that finds its own lease run out (it was stalled) resigns
@@ -69,7 +69,7 @@ pub struct Peer {
     pub source: IpAddr,
     /// Its priority
     pub priority: u32,
-    /// How long its last hello is valid, ns
+    /// Hold time of its last hello, ns
     pub hold: Nanos,
     /// When it counts as gone, ns
     pub expires: Nanos,
@@ -92,7 +92,7 @@ struct Probe {
 }
 
 impl Probe {
-    /// Whether `address` may be probed now: one at a time, and one that was refused may be free later.
+    /// Returns whether `address` may be probed now: one at a time, and one that was refused may be free later.
     fn allows(&self, address: IpAddr, now: Nanos) -> bool {
         let other = self.refused && self.address != address;
         now >= self.at + (if other { Nanos::from_secs(1) } else { PROBE_INTERVAL })
@@ -204,19 +204,19 @@ impl Group {
         }
     }
 
-    /// What is configured.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Where it is in the table.
+    /// Returns the state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Whether the address is (or is being) taken: between GainVirtual and LoseVirtual.
+    /// Returns whether the address is (or is being) taken: between GainVirtual and LoseVirtual.
     #[must_use]
     pub fn owns(&self) -> bool {
         self.owns
@@ -275,13 +275,13 @@ impl Group {
         (self.changes, self.changed)
     }
 
-    /// Whether another router was heard within three hold times.
+    /// Returns whether another router was heard within three hold times.
     #[must_use]
     pub fn peer_known(&self, now: Nanos) -> bool {
         now < self.peers_until
     }
 
-    /// Whether `failover` holds preempting back: until this router is active again, or its priority or `preempt`
+    /// Returns whether `failover` holds preempting back: until this router is active again, or its priority or `preempt`
     /// changes.
     #[must_use]
     pub fn holds_back(&self) -> bool {

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What the sender says (RFC 2281 section 5.1, Op Code).
+/// Op Code (RFC 2281 section 5.1, Op Code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Opcode {
     /// The sender runs and can become active or standby
@@ -60,7 +60,7 @@ impl std::fmt::Display for State {
 /// The fields of a message that elections need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What the sender says
+    /// Op Code
     pub opcode: Opcode,
     /// The state the sender is in
     pub state: State,
@@ -72,7 +72,7 @@ pub struct Message {
     pub priority: u32,
     /// Time between two hellos; whole seconds up to 255 in version 1, milliseconds in version 2
     pub hello: Duration,
-    /// How long the hello is valid; units as for `hello`
+    /// Hold time; units as for `hello`
     pub hold: Duration,
     /// None: the sender does not know it (it is in Learn)
     pub virtual_ip: Option<IpAddr>,
@@ -83,7 +83,7 @@ pub struct Message {
 /// A message whose authentication is already proven, and who sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// What was said
+    /// Content
     pub message: Message,
     /// The IP source address, which breaks ties of priority
     pub source: IpAddr,

@@ -1,4 +1,4 @@
-//! Who is active: HSRP versions 1 and 2 (RFC 2281 and its successor), IPv4 and IPv6.
+//! Election of the active router: HSRP versions 1 and 2 (RFC 2281 and its successor), IPv4 and IPv6.
 //!
 //! [`packet`] and [`auth`] are the wire, [`machine`] decides for one group, [`link`] holds the sockets, and the daemon
 //! (`daemon::hsrp`) carries out what the machines ask for.

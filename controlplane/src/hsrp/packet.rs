@@ -30,7 +30,7 @@ mod v1 {
     pub const TEXT: Range<usize> = 8..16;
     pub const VIRTUAL_IP: Range<usize> = 16..20;
     pub const LEN: usize = VIRTUAL_IP.end;
-    /// What the version field says
+    /// Version field
     pub const NUMBER: u8 = 0;
 }
 
@@ -79,7 +79,7 @@ pub const MAX_EMITTED: usize = tlv::HEADER_LEN + v2::LEN + tlv::HEADER_LEN + aut
 /// DSCP CS6, network control: hellos must outlive a full queue.
 pub const TRAFFIC_CLASS: u8 = 0xc0;
 
-/// How messages of one version and family travel.
+/// Transport of one version and family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// Version 1, IPv4
@@ -158,7 +158,7 @@ impl Transport {
         }
     }
 
-    /// What the packet around the payload must say: an address that can be a router's, over IPv6 a link-local one, and
+    /// Returns what the packet around the payload must say: an address that can be a router's, over IPv6 a link-local one, and
     /// the TTL or hop limit that every router sends with. Only 255 proves a neighbour (RFC 5082); the TTL 1 of IPv4
     /// can be arranged from afar, so that the caller asks besides whether the source lies in a subnet of the link.
     ///
@@ -277,7 +277,7 @@ impl Parsed<'_> {
         self.message.group
     }
 
-    /// What is claimed: for log and debug output only.
+    /// Returns what is claimed: for log and debug output only.
     #[must_use]
     pub fn claimed(&self) -> &Message {
         &self.message
@@ -568,7 +568,7 @@ fn in_units(time: Duration, nanoseconds: u128) -> u32 {
     u32::try_from(time.as_nanos().div_ceil(nanoseconds)).unwrap_or(u32::MAX)
 }
 
-/// What a host can be given: not 0/8, loopback, multicast, nor 240/4 with the broadcast address (RFC 6890).
+/// Returns what a host can be given: not 0/8, loopback, multicast, nor 240/4 with the broadcast address (RFC 6890).
 const fn is_host(address: Ipv4Addr) -> bool {
     !matches!(address.octets()[0], 0 | 127 | 224..)
 }

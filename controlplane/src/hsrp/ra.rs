@@ -37,7 +37,7 @@ impl Advertiser {
         self.next
     }
 
-    /// Whether one is to be sent now; then the next one is scheduled.
+    /// Returns whether one is to be sent now; then the next one is scheduled.
     pub fn due(&mut self, now: Nanos) -> bool {
         if now < self.next {
             return false;
@@ -58,7 +58,7 @@ impl Advertiser {
     }
 }
 
-/// Whether an ICMPv6 message, whose checksum is right, is a router solicitation that must be answered (RFC 4861 section
+/// Returns whether an ICMPv6 message, whose checksum is right, is a router solicitation that must be answered (RFC 4861 section
 /// 6.1.1).
 #[must_use]
 pub fn is_solicitation(message: &[u8], source: Ipv6Addr, hop_limit: u8) -> bool {

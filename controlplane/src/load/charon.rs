@@ -64,7 +64,7 @@ pub(super) async fn counts(
     Ok(Counts { half_open: ikesas.half_open, ike: established, child, cpu: None, mem: None })
 }
 
-/// What is known of the CHILD_SAs.
+/// Knowledge of the CHILD_SAs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Known {
     children: u32,

@@ -104,7 +104,7 @@ impl Connection {
     }
 }
 
-/// Where the sessions are to go, and how fast.
+/// Targets and pace of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
     /// Sessions a minute; 0 stops, and keeps what was done
@@ -113,7 +113,7 @@ pub struct Orders {
     pub targets: Vec<(IpAddr, u32)>,
 }
 
-/// How far it is.
+/// Progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// The daemon's sessions have been listed at least once
@@ -241,7 +241,7 @@ async fn drain(
     }
 }
 
-/// What to do next.
+/// Next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// Have this session redirected
@@ -259,7 +259,7 @@ struct Asked {
     identity: String,
 }
 
-/// Who has been asked, who is next.
+/// Sessions that have been asked to move, and the next ones.
 #[derive(Debug, Default)]
 struct Plan {
     patience_ns: Nanos,
@@ -274,7 +274,7 @@ struct Plan {
     stay: Option<Vec<Stay>>,
     /// When the last one was asked, or should have been
     last_ns: Nanos,
-    /// What each gateway is owed, in weights
+    /// Debt to each gateway, in weights
     owed: BTreeMap<IpAddr, i64>,
     /// Why the daemon cannot be asked, or its list is not understood
     problem: Option<String>,

@@ -1,4 +1,4 @@
-//! Where the load of this node comes from: the IKE daemon's sessions and the system's processors and memory.
+//! Sources of this node's load: the IKE daemon's sessions and the system's processors and memory.
 //!
 //! A [`Source`] is a task that asks again and again; whoever wants the load looks at the newest [`Reading`] and never
 //! waits. A source that is dead, slow or talks nonsense is unhealthy, with a reason that says what to do.
@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest and the shortest time that one answer may take.
 const LIMIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
-/// What a load source has measured.
+/// Measurement of a load source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Sample {
     /// IKE SAs that are being negotiated
@@ -72,7 +72,7 @@ pub enum SourceSpec {
     },
     /// A program that prints `half_open=N ike=N child=N [cpu=PCT] [mem=PCT]`
     Script {
-        /// Where it is
+        /// Path
         path: PathBuf,
     },
     /// The same for ever, for laboratories; processors and memory are this system's own where not given
@@ -84,14 +84,14 @@ pub enum SourceSpec {
 pub enum Reading {
     /// The source answers
     Ok {
-        /// What it measured
+        /// Measurement
         sample: Sample,
         /// When, ns of the monotonic clock
         at_ns: Nanos,
     },
     /// The source is dead, slow or talks nonsense: this node must not be chosen
     Unhealthy {
-        /// What is wrong, and what to do about it
+        /// Fault and remedy
         reason: String,
         /// Since when, ns of the monotonic clock
         since_ns: Nanos,
@@ -99,7 +99,7 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// What it is at `now_ns`: a measurement older than `stale_ns` is none.
+    /// Returns the reading at `now_ns`: a measurement older than `stale_ns` is none.
     fn judged(self, now_ns: Nanos, stale_ns: Nanos) -> Reading {
         match self {
             Reading::Ok { at_ns, .. } if now_ns.since(at_ns) > stale_ns => Reading::Unhealthy {

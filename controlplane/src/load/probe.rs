@@ -1,4 +1,4 @@
-//! Whether a gateway without usherd is alive: an IKE_SA_INIT that any IKEv2 daemon answers and none keeps.
+//! Liveness of a gateway without usherd: an IKE_SA_INIT that any IKEv2 daemon answers and none keeps.
 //!
 //! The request is whole and well-formed, but offers a cipher of the private-use range alone: the daemon says
 //! NO_PROPOSAL_CHOSEN (RFC 7296 section 2.7) without computing a key exchange and forgets it. One that is under load
@@ -40,7 +40,7 @@ pub struct ProbeSpec {
     pub down: u8,
 }
 
-/// What a daemon answered.
+/// Answer of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// NO_PROPOSAL_CHOSEN, as expected
@@ -75,7 +75,7 @@ pub enum ProbeState {
     },
     /// It does not
     Down {
-        /// What the last request met
+        /// Fate of the last request
         reason: String,
         /// Since when it is down, ns of the monotonic clock
         since_ns: Nanos,

@@ -50,7 +50,7 @@ pub(super) enum ProgramError {
     TooLong(usize),
     #[error("{status}: {complaint}{}", hint(*status))]
     Failed {
-        /// How it ended
+        /// Exit status
         status: ExitStatus,
         /// First line of its error output
         complaint: String,

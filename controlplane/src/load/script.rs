@@ -9,7 +9,7 @@ use crate::types::Percent;
 use std::path::Path;
 use std::time::Duration;
 
-/// What it may write, in bytes.
+/// Limit of its output, bytes.
 const MAX_OUTPUT: usize = 4096;
 const FORM: &str = "print one line `half_open=N ike=N child=N [cpu=PCT] [mem=PCT]`";
 

@@ -164,7 +164,7 @@ fn make_text(mut bytes: &mut [u8]) {
     }
 }
 
-/// Whether charon tells its version within `limit`: a daemon whose threads hang still has the kernel take connections.
+/// Returns whether charon tells its version within `limit`: a daemon whose threads hang still has the kernel take connections.
 pub async fn answers(socket: &Path, limit: Duration) -> bool {
     #[derive(Deserialize)]
     struct Version {}
@@ -364,7 +364,7 @@ mod tests {
         (request[0], String::from_utf8(name.to_vec()).unwrap())
     }
 
-    /// What `stats` brings when charon answers with these bytes and then says no more.
+    /// Returns what `stats` brings when charon answers with these bytes and then says no more.
     async fn answered(bytes: Vec<u8>, closes: bool, limit: Duration) -> Result<u32, String> {
         let (ours, mut theirs) = duplex(64);
         let charon = tokio::spawn(async move {
@@ -434,7 +434,7 @@ mod tests {
         assert!(error.contains("no answer within 50 ms: charon hangs"), "{error}");
     }
 
-    /// Whether a daemon that answers every request with these bytes is taken to be well.
+    /// Returns whether a daemon that answers every request with these bytes is taken to be well.
     async fn is_well(answer: Vec<u8>) -> bool {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("charon.vici");

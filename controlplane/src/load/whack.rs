@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where distributions and libreswan's own `make install` put it. These keep usherd's privileges: pluto's control socket is
+/// Paths at which distributions and libreswan's own `make install` put it. These keep usherd's privileges: pluto's control socket is
 /// root's alone. The paths and the arguments are usherd's choice, not the administrator's. `ipsec` is a shell script around
 /// `whack`.
 pub const PROGRAMS: [&str; 4] = [

@@ -1,4 +1,4 @@
-//! What tells the LAN where a virtual address lives now: gratuitous ARP, unsolicited neighbour advertisements, and the
+//! Announcements that tell the LAN where a virtual address lives now: gratuitous ARP, unsolicited neighbour advertisements, and the
 //! router advertisements of a group's virtual link-local address.
 
 use super::frame::{Header, arp_request, icmpv6};
@@ -8,7 +8,7 @@ use std::time::Duration;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
-/// How often a virtual router advertises itself while active: MinRtrAdvInterval's default (RFC 4861 section 6.2.1)
+/// Interval of a virtual router's advertisements while active: MinRtrAdvInterval's default (RFC 4861 section 6.2.1)
 pub const ROUTER_INTERVAL: Duration = Duration::from_secs(200);
 /// Between the first three advertisements after gaining the role (MAX_INITIAL_RTR_ADVERT_INTERVAL, section 10)
 pub const ROUTER_INITIAL_INTERVAL: Duration = Duration::from_secs(16);

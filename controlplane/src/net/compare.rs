@@ -1,4 +1,4 @@
-//! What is wanted of a device against what is there: the next step, and nothing else.
+//! Comparison of the wanted with the present state of a device: the next step, and nothing else.
 
 use super::links::{Kind, Link, LinkTable};
 use super::report::Repair;
@@ -38,7 +38,7 @@ pub(super) enum Verdict {
     Wrong(NetError),
 }
 
-/// What is known of a port's device beside its link.
+/// State of a port's device beside its link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known<'a> {
     /// The index for which the settings were looked at

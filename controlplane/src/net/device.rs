@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The first and the longest pause after a refusal.
 pub(super) const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
-/// What a device is to be.
+/// Wanted state of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Port(PortDevice),

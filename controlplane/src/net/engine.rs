@@ -66,7 +66,7 @@ pub(super) struct Engine {
     /// Repairs begin then
     pub repair_at: Option<Instant>,
     pub audit_at: Instant,
-    /// What comes next may be an event of an own step
+    /// The next event may come from an own step
     pub stepped: bool,
     pub taps: (mpsc::Sender<Made>, mpsc::Receiver<Made>),
     pub limits: Limits,
@@ -334,7 +334,7 @@ impl Engine {
         }
     }
 
-    /// Whether a TAP of ours is about to be made, and was not refused yet.
+    /// Returns whether a TAP of ours is about to be made, and was not refused yet.
     fn is_coming(&self, parent: &str) -> bool {
         self.devices.get(parent).is_some_and(|device| {
             device.failure.is_none()
@@ -361,7 +361,7 @@ impl Engine {
         }
     }
 
-    /// Whether another step may be made. Two that undo each other's work would go on without end.
+    /// Returns whether another step may be made. Two that undo each other's work would go on without end.
     fn may_go_on(&mut self, name: &str, faulty: bool, now: Instant) -> bool {
         let Some(device) = self.devices.get_mut(name) else { return false };
         while device.repairs.front().is_some_and(|at| now.saturating_duration_since(*at) > CONTEST) {

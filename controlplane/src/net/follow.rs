@@ -1,4 +1,4 @@
-//! What the reconciler's thread knows of the kernel: lists, and the events since.
+//! The reconciler's knowledge of the kernel: lists, and the events since.
 
 use super::device::{BACKOFF, Device, Wanted};
 use super::engine::{Engine, MOST_REPAIRS};

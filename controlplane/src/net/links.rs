@@ -71,7 +71,7 @@ impl Link {
         link_locals.min()
     }
 
-    /// Whether the device carries this address.
+    /// Returns whether the device carries this address.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|prefix| prefix.address == address)
@@ -110,7 +110,7 @@ impl LinkTable {
         self.get(name)?.mac
     }
 
-    /// Whether a device is up and its frames are carried.
+    /// Returns whether a device is up and its frames are carried.
     #[must_use]
     pub fn is_running(&self, name: &str) -> bool {
         self.get(name).is_some_and(|link| link.running)

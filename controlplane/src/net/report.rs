@@ -52,7 +52,7 @@ pub enum Report {
     Done {
         /// The ticket of the request
         ticket: u64,
-        /// How it went; [`NetError::Superseded`] when a later request about the device came before it was carried out
+        /// Outcome; [`NetError::Superseded`] when a later request about the device came before it was carried out
         result: Result<(), NetError>,
     },
     /// A device is not as wanted, and an attempt to put it right was refused. Attempts go on: after 100 ms at first, 5 s

@@ -28,7 +28,7 @@ const MOST_REFUSALS: u32 = 8;
 pub(super) struct Routes {
     path: PathBuf,
     devices: BTreeMap<String, Vec<Remembered>>,
-    /// What the file says
+    /// Content of the file
     saved: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
@@ -270,7 +270,7 @@ fn gateway(message: &RouteMessage) -> Option<IpAddr> {
     })
 }
 
-/// Whether the device is up and has an address from which the kernel would take the route.
+/// Returns whether the device is up and has an address from which the kernel would take the route.
 fn is_reachable(message: &RouteMessage, link: &Link) -> bool {
     let v4 = message.header.address_family == AddressFamily::Inet;
     let mut own = link.addresses.iter().filter(|prefix| prefix.address.is_ipv4() == v4);

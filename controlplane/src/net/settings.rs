@@ -104,12 +104,12 @@ fn write(device: &str, path: &str, value: &str) -> Result<(), NetError> {
     })
 }
 
-/// Whether IPv6 is switched off on a device.
+/// Returns whether IPv6 is switched off on a device.
 pub(super) fn lacks_ipv6(device: &str) -> bool {
     v6("disable_ipv6", "0").read(device).is_none_or(|value| value != "0")
 }
 
-/// What a device of the host was like before usherd changed it.
+/// Settings of a host's device before usherd changed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Original {
     /// Index: a device that was made anew has its settings anew
@@ -120,7 +120,7 @@ struct Original {
     addresses: BTreeSet<(std::net::IpAddr, u8)>,
 }
 
-/// What is to be restored at devices of the host, kept in a file of the run directory before anything is changed.
+/// Settings to be restored at devices of the host, kept in a file of the run directory before anything is changed.
 pub(super) struct Originals {
     path: PathBuf,
     devices: BTreeMap<String, Original>,

@@ -1,4 +1,4 @@
-//! What the reconciler keeps in the run directory. It is about the running kernel: it survives the death of usherd, and is
+//! Files of the reconciler in the run directory. It is about the running kernel: it survives the death of usherd, and is
 //! worth nothing after a boot.
 
 use crate::files::{self, Survives};

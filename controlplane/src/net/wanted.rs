@@ -43,7 +43,7 @@ pub struct GroupDevice {
     pub addresses: Vec<Prefix>,
 }
 
-/// What callers have left for the thread.
+/// Wishes that callers have left for the thread.
 #[derive(Default)]
 pub(super) struct Inbox {
     pub ports: Option<Vec<PortDevice>>,

@@ -19,7 +19,7 @@ impl Prefix {
         Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Whether `address` lies in this prefix.
+    /// Returns whether `address` lies in this prefix.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {
         match (self.address, address) {
@@ -66,7 +66,7 @@ impl Family {
     }
 }
 
-/// Whether `address` is of IPv6 and has a meaning on its link alone. It serves routing; no client or member is told it.
+/// Returns whether `address` is of IPv6 and has a meaning on its link alone. It serves routing; no client or member is told it.
 #[must_use]
 pub fn is_link_local(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())

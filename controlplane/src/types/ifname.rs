@@ -90,7 +90,7 @@ impl fmt::Display for IfName {
     }
 }
 
-/// Whether `text` could be an interface type: for telling `interface Gi 0/0/0` from a misspelled name.
+/// Returns whether `text` could be an interface type: for telling `interface Gi 0/0/0` from a misspelled name.
 pub(crate) fn kind_of(text: &str) -> Result<&'static str, String> {
     let same = |name: &str| name.eq_ignore_ascii_case(text);
     if let Some((full, _)) = TYPES.iter().find(|(full, short)| same(full) || same(short)) {

@@ -35,13 +35,13 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// Whether `wall` (seconds since 1970) lies in it.
+    /// Returns whether `wall` (seconds since 1970) lies in it.
     #[must_use]
     pub fn covers(&self, wall: u64) -> bool {
         self.from <= wall && self.until.is_none_or(|until| wall < until)
     }
 
-    /// Whether it is the default.
+    /// Returns whether it is the default.
     #[must_use]
     pub fn is_always(&self) -> bool {
         *self == Lifetime::default()

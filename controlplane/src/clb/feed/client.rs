@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How a client is to run.
+/// Settings of a client.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     /// The cluster's virtual address and `port`

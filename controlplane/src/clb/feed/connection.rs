@@ -50,7 +50,7 @@ impl Connection {
         Connection { stream, channel, out: opening, sent: 0, since, alarm, plain: Vec::new(), scratch }
     }
 
-    /// Whether everything has been written to the socket.
+    /// Returns whether everything has been written to the socket.
     pub(super) fn is_drained(&self) -> bool {
         self.sent == self.out.len()
     }

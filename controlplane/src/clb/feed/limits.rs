@@ -1,4 +1,4 @@
-//! What bounds the feed's work.
+//! Limits of the feed's work.
 
 use crate::limits::Limiter;
 use crate::types::nanos;
@@ -14,7 +14,7 @@ pub const MAX_PENDING_OF_ONE: usize = 2;
 pub const OPENING: Duration = Duration::from_secs(3);
 /// A frame that was begun has left within this time, or its reader is too slow.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How long last words may take to leave.
+/// Time limit of a goodbye.
 pub const FAREWELL: Duration = Duration::from_millis(200);
 /// Messages that wait for one peer.
 pub const QUEUE: usize = 16;
@@ -44,7 +44,7 @@ const LINES: u32 = 3;
 pub struct Bucket {
     /// Between two at full rate
     interval: Duration,
-    /// How far ahead of the full rate one may be
+    /// Burst: how far ahead of the full rate one may be
     slack: Duration,
     /// When the full rate has worked off what was taken
     due: Option<Instant>,
@@ -58,7 +58,7 @@ impl Bucket {
         Bucket { interval, slack: interval * burst.saturating_sub(1), due: None }
     }
 
-    /// How long the next one has to wait.
+    /// Returns how long the next one has to wait.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Duration {
         self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now).saturating_sub(self.slack))
@@ -83,7 +83,7 @@ impl Bucket {
     }
 }
 
-/// What one address has used up; a new connection does not give it back.
+/// Consumption of one address; a new connection does not give it back.
 #[derive(Debug)]
 struct Source {
     attempts: Bucket,
@@ -95,12 +95,12 @@ struct Source {
 pub struct Sources(HashMap<IpAddr, Source>);
 
 impl Sources {
-    /// Whether `source` may connect now.
+    /// Returns whether `source` may connect now.
     pub fn attempt(&mut self, source: IpAddr, now: Instant) -> bool {
         self.of(source, now).attempts.allow(now)
     }
 
-    /// Whether `source` may say something now.
+    /// Returns whether `source` may say something now.
     pub fn message(&mut self, source: IpAddr, now: Instant) -> bool {
         self.of(source, now).messages.allow(now)
     }
@@ -125,7 +125,7 @@ impl Sources {
 pub struct Lines(BTreeMap<&'static str, Limiter>);
 
 impl Lines {
-    /// Whether a line of this `kind` may be written now, and how many were held back since the last one that was.
+    /// Returns whether a line of this `kind` may be written now, and how many were held back since the last one that was.
     pub fn allow(&mut self, kind: &'static str) -> Option<u64> {
         self.0.entry(kind).or_default().allow(LINES, nanos::now())
     }

@@ -36,9 +36,9 @@ pub enum Closed {
     /// The socket
     #[error("{step}: {error}")]
     Io {
-        /// What was being done
+        /// Step
         step: &'static str,
-        /// What the kernel said
+        /// Error of the kernel
         error: String,
     },
     /// A message that the peer has no business to send
@@ -127,7 +127,7 @@ impl Closed {
         }
     }
 
-    /// Whether it is worth a line in the log: what ends in order is not.
+    /// Returns whether it is worth a line in the log: what ends in order is not.
     #[must_use]
     pub fn is_fault(&self) -> bool {
         !matches!(
@@ -146,7 +146,7 @@ impl Closed {
     }
 }
 
-/// What the feed tells the node.
+/// Event from the feed to the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedEvent {
     /// At the primary: a member has said hello; its Hello follows
@@ -200,6 +200,6 @@ pub struct FeedError {
     pub listen: SocketAddr,
     /// The step that the kernel refused
     pub step: &'static str,
-    /// What the kernel said
+    /// Error of the kernel
     pub error: std::io::Error,
 }

@@ -22,7 +22,7 @@ const BACKLOG: i32 = 1024;
 const RECEIVE_BUFFER: usize = 16 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 
-/// How a server is to run.
+/// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// The virtual address and `port`. The address need not be there yet
@@ -33,7 +33,7 @@ pub struct ServerSettings {
     pub keys: Vec<Secret>,
     /// Members connected at once: `max-nodes` less this node
     pub max_members: usize,
-    /// Who may connect; empty: anyone
+    /// Prefixes that may connect; empty: any
     pub allowed: Vec<Prefix>,
     /// A member that says nothing for so long is closed
     pub idle: Duration,
@@ -50,7 +50,7 @@ pub struct Refusal {
     pub at: std::time::Instant,
 }
 
-/// What a server has done.
+/// Statistics of a server.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Connections accepted
@@ -178,7 +178,7 @@ impl Server {
         Ok(Server { shared, local, accepting })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
         self.local
@@ -223,7 +223,7 @@ impl Server {
         let _ = (&mut self.accepting).await;
     }
 
-    /// What it has done, and how many are connected.
+    /// Returns its statistics.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();

@@ -52,7 +52,7 @@ pub enum Event {
     PrimaryDown,
     /// The number of clients that have been sent to a gateway so far
     Sent(IpAddr, u64),
-    /// Whether a gateway that reports nothing answers its probe
+    /// A gateway that reports nothing answers its probe, or does not
     Probe(IpAddr, bool),
     /// The operator shuts the cluster down, or brings it back
     Shutdown(bool),

@@ -24,7 +24,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// A virtual address that cannot be listened on is tried again after this, ns.
 const LISTEN_RETRY: Nanos = Nanos::from_secs(1);
 
-/// Where the load feed is and this node's address, the cluster keys, how long a peer may be silent,
+/// Address of the load feed and of this node, the cluster keys, how long a peer may be silent,
 /// `max-nodes`, and the members by name.
 pub(in crate::daemon) type FeedParameters =
     (Option<(SocketAddr, IpAddr)>, Vec<config::Secret>, Duration, Option<usize>, BTreeSet<IpAddr>);

@@ -65,7 +65,7 @@ pub(in crate::daemon) struct GroupCluster {
     last_failure: Option<(crate::clb::feed::Closed, Nanos)>,
     /// Events, since the start
     pub counts: BTreeMap<&'static str, u64>,
-    /// What had been counted at the last `clear counters`
+    /// Counts at the last `clear counters`
     cleared: BTreeMap<String, u64>,
 }
 
@@ -95,7 +95,7 @@ impl GroupCluster {
         self.cleared = self.total_counts();
     }
 
-    /// Whether slots move slowly. Not while the members of a primary that has started may still be on their way: nothing that
+    /// Returns whether slots move slowly. Not while the members of a primary that has started may still be on their way: nothing that
     /// they share is worth keeping yet. And not as a surge begins: at a twentieth a second it would be over before the
     /// slots have followed.
     fn is_paced(&self, now: Nanos) -> bool {
@@ -124,7 +124,7 @@ impl Background {
             .map(|runtime| Background { runtime: Some(runtime), farewells: Vec::new() })
     }
 
-    /// What is spawned until the guard is dropped runs there.
+    /// Enters the runtime: tasks that are spawned until the guard is dropped run there.
     pub(in crate::daemon) fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
         self.runtime.as_ref().map(tokio::runtime::Runtime::enter)
     }
@@ -197,22 +197,22 @@ impl Clusters {
         group.map(|group| group.members.clone()).unwrap_or_default()
     }
 
-    /// Whether this node acts as primary of a group, or the group has no node that could.
+    /// Returns whether this node acts as primary of a group, or the group has no node that could.
     pub(in crate::daemon) fn is_primary(&self, key: &GroupKey) -> bool {
         self.groups.get(key).is_none_or(|group| group.node.hsrp() == Role::Primary)
     }
 
-    /// Whether slots of this group move slowly.
+    /// Returns whether slots of this group move slowly.
     pub(in crate::daemon) fn is_paced(&self, key: &GroupKey, now: Nanos) -> bool {
         self.groups.get(key).is_some_and(|group| group.is_paced(now))
     }
 
-    /// Whether clients of this group's virtual address are redirected.
+    /// Returns whether clients of this group's virtual address are redirected.
     pub(in crate::daemon) fn is_up(&self, key: &GroupKey) -> bool {
         self.groups.get(key).is_some_and(|group| group.node.is_up())
     }
 
-    /// How far the drain is, where there is one.
+    /// Returns how far the drain is, where there is one.
     pub(in crate::daemon) fn progress(&self) -> Option<Progress> {
         self.drain.as_ref().map(Drain::progress)
     }
@@ -228,7 +228,7 @@ impl Clusters {
     }
 }
 
-/// What the configuration says, for one group.
+/// Returns the configuration of one group.
 fn settings(
     config: &config::Config,
     cluster: &Cluster,

@@ -203,7 +203,7 @@ impl Runner {
     }
 }
 
-/// How a group is to authenticate now; none while its key chain has no key.
+/// Returns how a group is to authenticate now; none while its key chain has no key.
 fn auth_of(plan: &GroupPlan) -> Option<Auth> {
     Auth::of(plan.settings.authentication.as_ref(), plan.chain.as_ref(), wall_clock())
 }

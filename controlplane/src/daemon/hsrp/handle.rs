@@ -68,7 +68,7 @@ pub enum Command {
     Attach(Arc<Peer>),
     /// Clients of a group's role are ready for it, or not any more (`preempt delay sync`)
     Synced(GroupKey, bool),
-    /// Whether the IKE daemon answers
+    /// The IKE daemon answers
     IkeDaemon(bool),
     /// Debugging that is to be on
     Debug(Debug),
@@ -104,7 +104,7 @@ pub struct View {
     pub tracks: BTreeMap<u16, bool>,
     /// The snapshot in force
     pub published: Arc<Published>,
-    /// How late the loop was
+    /// Delays of the loop
     pub stalls: Stalls,
     /// Debugging that is on
     pub debug: Debug,

@@ -133,7 +133,7 @@ impl Publisher {
         })
     }
 
-    /// Whether nothing is known of a group's members: the cluster's runner has not followed it into the active role, or
+    /// Returns whether nothing is known of a group's members: the cluster's runner has not followed it into the active role, or
     /// the role is another's. Its slots wait for them.
     #[must_use]
     pub fn is_pending(&self, role: &Role) -> bool {

@@ -52,7 +52,7 @@ pub struct Role {
     pub plan: GroupPlan,
     /// Its part in the election; none until the interface has an address in the family
     pub machine: Option<Group>,
-    /// How its messages are authenticated
+    /// Authentication of its messages
     pub auth: Auth,
     /// The key of its chain that is sent is beyond its time
     pub key_late: bool,
@@ -86,11 +86,11 @@ pub struct Role {
     pub ticket: u64,
     /// Why its devices cannot carry the role: what the kernel refused
     pub fault: Option<String>,
-    /// What was refused of the last request about its macvlan
+    /// Refusal of the last request about its macvlan
     pub refusal: Option<String>,
     /// The fault came with the role, and would come again with it: it stays until then, ns
     pub fault_until: Nanos,
-    /// How often that has happened since the addresses were in place
+    /// Number of refusals since the addresses were in place
     pub fault_count: u32,
     /// The machine has been told that the group may run
     pub enabled: bool,
@@ -197,7 +197,7 @@ impl Role {
         virtual_mac(self.plan.version, self.plan.key.group, self.plan.key.family)
     }
 
-    /// How its messages travel; IPv6 has no version 1, and such a group is kept down.
+    /// Returns the transport of its messages; IPv6 has no version 1, and such a group is kept down.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
         Transport::of(self.plan.version, self.plan.key.family)
@@ -209,13 +209,13 @@ impl Role {
         self.machine.as_ref().map_or(State::Init, Group::state)
     }
 
-    /// Whether the machine wants the addresses here.
+    /// Returns whether the machine wants the addresses here.
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.machine.as_ref().is_some_and(Group::owns)
     }
 
-    /// Whether the addresses are to be on the macvlan.
+    /// Returns whether the addresses are to be on the macvlan.
     #[must_use]
     pub fn carries(&self) -> bool {
         match self.phase {

@@ -26,14 +26,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-/// How often data planes and tracked objects are looked after, and the heartbeat is renewed. That a data plane has
+/// Interval at which data planes and tracked objects are looked after, and the heartbeat is renewed. That a data plane has
 /// ended or a link has changed is told, and waits for nothing.
 const TICK: Duration = Duration::from_millis(10);
-/// How often keys are rolled and the state is saved.
+/// Interval at which keys are rolled and the state is saved.
 const SLOW_TICK: Duration = Duration::from_millis(250);
 /// The end waits no longer than this for data planes and the kernel.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
-/// How long a runner that goes on as active waits for its data plane to come back.
+/// Time for which a runner that goes on as active waits for its data plane to come back.
 const RESUME_GRACE: Duration = Duration::from_millis(1500);
 /// Requests to an own address are shed for this long after the last word of the cluster's runner, ns.
 const SHED_LEASE: Nanos = Nanos::from_secs(10);
@@ -75,11 +75,11 @@ pub struct Runner {
     pub(super) refused: BTreeMap<(PortIndex, &'static str), u64>,
     /// The last message of the other version, by port: its sender, the version, and when it came, ns
     pub(super) other_version: BTreeMap<PortIndex, (IpAddr, u8, Nanos)>,
-    /// Whether the whole machine stood still
+    /// Clocks that show whether the whole machine stood still
     clocks: Clocks,
     /// Tracked objects; true: down
     pub(super) tracks: BTreeMap<u16, bool>,
-    /// Whether the IKE daemon answered when it was last asked
+    /// The IKE daemon answered when it was last asked
     pub(super) ike: bool,
     pub(super) debug: Debug,
     pub(super) limits: Limits,
@@ -456,12 +456,12 @@ impl Runner {
         }
     }
 
-    /// Whether a line of this kind about a group may be logged.
+    /// Returns whether a line of this kind about a group may be logged.
     pub(super) fn may_log(&mut self, kind: &'static str, key: &GroupKey, most: u32, now: Nanos) -> bool {
         self.limits.allow(kind, &key.to_string(), most, now)
     }
 
-    /// Whether one more line of debugging may be logged.
+    /// Returns whether one more line of debugging may be logged.
     pub(super) fn debug_line(&mut self, now: Nanos) -> bool {
         self.limits.allow("debug", "HSRP", DEBUG_LINES, now)
     }

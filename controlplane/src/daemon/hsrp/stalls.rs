@@ -1,4 +1,4 @@
-//! How late the runner's loop was: a histogram for `show standby internal`.
+//! Delays of the runner's loop: a histogram for `show standby internal`.
 
 use crate::types::{Nanos, nanos};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -73,7 +73,7 @@ impl Turn {
     }
 }
 
-/// How often this thread has gone to sleep by itself.
+/// Returns the number of voluntary context switches of this thread.
 fn sleeps() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
 }

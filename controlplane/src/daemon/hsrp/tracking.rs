@@ -132,7 +132,7 @@ impl Runner {
         }
     }
 
-    /// Whether the kernel's interface under the port of `exception`, where there is one, has link.
+    /// Returns whether the kernel's interface under the port of `exception`, where there is one, has link.
     fn has_link(&self, exception: &str) -> bool {
         let port = self.settings.ports.iter().find(|port| port.exception.as_deref() == Some(exception));
         port.and_then(|port| port.below.as_deref()).is_none_or(|below| self.links.is_running(below))

@@ -30,7 +30,7 @@ pub enum Event {
     Track {
         /// Its number
         object: u16,
-        /// Whether it is down
+        /// It is down
         down: bool,
     },
     /// Whether clients of the role are ready for it (`preempt delay sync`); taken as ready at the start

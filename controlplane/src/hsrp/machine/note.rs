@@ -12,7 +12,7 @@ pub enum Note {
     BadVirtualAddress {
         /// Who
         source: IpAddr,
-        /// What it announces
+        /// Address that it announces
         theirs: IpAddr,
     },
     /// A hello whose hold time is not longer than its hello time
@@ -21,9 +21,9 @@ pub enum Note {
     LongHold {
         /// The sender
         source: IpAddr,
-        /// What it claims, ns
+        /// Hold time in the hello, ns
         claimed: Nanos,
-        /// What is believed, ns
+        /// Hold time that counts, ns
         counted: Nanos,
     },
     /// Another router is active too

@@ -65,7 +65,7 @@ impl Group {
         }
     }
 
-    /// How long this message is valid, ns. A hello is believed for three of the hold times that are configured here, or
+    /// Returns how long this message is valid, ns. A hello is believed for three of the hold times that are configured here, or
     /// of the default; for longer if the sender's hellos already were, or if they come at the pace that they claim.
     fn believed_hold(&mut self, received: &Received, now: Nanos, out: &mut Vec<Action>) -> Nanos {
         let Received { message, source } = received;

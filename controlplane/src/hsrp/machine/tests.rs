@@ -79,7 +79,7 @@ fn group_in(state: State, mut config: Config) -> Group {
     group
 }
 
-/// What an event did in words: actions in order, then timers that changed, relative to `now`.
+/// Returns what an event did in words: actions in order, then timers that changed, relative to `now`.
 fn told(group: &mut Group, event: Event, now: Nanos) -> String {
     let before = [group.active_timer, group.standby_timer];
     let mut words: Vec<String> = Vec::new();
@@ -452,7 +452,7 @@ fn hold_under_three_hellos_makes_the_active_say_hello_more_often() {
     assert_eq!(group.next_hello().unwrap() - group.last_hello, SECOND);
 }
 
-/// What was sent, with its source.
+/// Returns what was sent, with its source.
 fn sent(actions: &[Action]) -> Vec<(Opcode, State, IpAddr)> {
     let sent = actions.iter().filter_map(|action| match action {
         Action::Send { message, source } => Some((message.opcode, message.state, *source)),
