@@ -189,17 +189,25 @@ fn roles_follow_the_configuration_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn a_tap_that_is_made_anew_under_a_data_plane_is_reported_as_lost_to_it() {
+fn a_tap_that_is_made_anew_under_a_data_plane_costs_the_role_until_that_is_started_again() {
     let node = Node::new(PROFILE, CONFIG);
     let _usherd = node.start(&[]);
     // None is lost without one.
     node.ip("link del exc0");
     until("the repair", || node.log().contains("%NET-4-REPAIRED: exc0: the device was missing"));
-    let _dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
-    until("it is attached", || node.log().contains("%DATAPLANE-5-READY"));
+    let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    until("active", || dataplane.states() == [Active, Active]);
     assert!(!node.log().contains("%NET-3-TAP"));
     node.ip("link del exc0");
     until("the loss", || node.log().contains("%NET-3-TAP: exc0: made anew, but the data plane"));
+    // No hello leaves: the peers have taken over, and this node is to answer nobody.
+    until("inactive", || dataplane.states() == [Inactive, Inactive]);
+    let shown = node.show("show standby");
+    assert!(shown.contains("State is Init"), "{shown}");
+    assert!(shown.contains("exc0 was deleted and made anew, the data plane has the old one"), "{shown}");
+    drop(dataplane);
+    let dataplane = FakeDataplane::start(&node.path("run/dataplane.sock"));
+    until("active again", || dataplane.states() == [Active, Active]);
 }
 
 #[test]

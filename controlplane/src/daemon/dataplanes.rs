@@ -30,6 +30,8 @@ pub struct Attached {
     end: Option<UnixDatagram>,
     /// The exception devices of its ports, by index; empty where usherd's profile has another one there
     exceptions: Vec<String>,
+    /// Those of them that were made anew since it opened them: nothing passes between it and the kernel there
+    lost: BTreeSet<String>,
     since_ns: Nanos,
     /// It has once worked by a snapshot of this usherd
     ready: bool,
@@ -99,6 +101,7 @@ impl Dataplanes {
                 end: readiness(&peer.connection).ok(),
                 peer,
                 exceptions,
+                lost: BTreeSet::new(),
                 since_ns: now_ns,
                 ready: false,
                 stale: false,
@@ -193,7 +196,7 @@ impl Dataplanes {
     pub fn carries(&self, exception: &str) -> Option<Nanos> {
         let running = self.all.iter().filter(|attached| attached.ready && !attached.stale);
         running
-            .filter(|attached| attached.link(exception))
+            .filter(|attached| attached.link(exception) && !attached.lost.contains(exception))
             .map(|attached| Nanos::new(attached.peer.feedback.oldest_heartbeat()))
             .max()
     }
@@ -205,6 +208,21 @@ impl Dataplanes {
         let mut of =
             self.all.iter().filter(|attached| attached.exceptions.iter().any(|name| name == exception));
         of.any(|attached| attached.ready && attached.peer.feedback.oldest_heartbeat() <= since.get())
+    }
+
+    /// Notes that the exception device was made anew: whoever has the one before has to be started again.
+    pub fn lose(&mut self, exception: &str) {
+        for attached in &mut self.all {
+            attached.lost.insert(exception.to_owned());
+        }
+    }
+
+    /// Returns whether only data planes have the port of `exception` that lost the device.
+    #[must_use]
+    pub fn has_lost(&self, exception: &str) -> bool {
+        let mut of =
+            self.all.iter().filter(|attached| attached.exceptions.iter().any(|name| name == exception));
+        of.clone().next().is_some() && of.all(|attached| attached.lost.contains(exception))
     }
 
     /// Returns whether one is attached that has the port of `exception`.

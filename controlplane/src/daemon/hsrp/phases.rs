@@ -203,11 +203,14 @@ impl Runner {
                 if self.limits.allow("NET-4-REPAIRED", &device, FEW_LINES, now) {
                     tracing::warn!("%NET-4-REPAIRED: {device}: {what}: put right; find out what changed it");
                 }
-                // Only the TAPs of usherd are made anew among the ports' devices. A data plane opens them at its start.
-                if what == Repair::Device
-                    && self.planes.attached(&device)
-                    && self.limits.allow("NET-3-TAP", &device, FEW_LINES, now)
-                {
+                // Only the TAPs of usherd are made anew among the ports' devices. A data plane opens them at its start: no
+                // hello leaves until it is started again.
+                let lost = what == Repair::Device && self.planes.attached(&device);
+                if lost {
+                    self.planes.lose(&device);
+                    self.look_at_objects(now);
+                }
+                if lost && self.limits.allow("NET-3-TAP", &device, FEW_LINES, now) {
                     tracing::error!(
                         "%NET-3-TAP: {device}: made anew, but the data plane still has the deleted one: no frame \
                          passes between them: systemctl restart usher-dataplane"

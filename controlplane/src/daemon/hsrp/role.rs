@@ -112,6 +112,8 @@ pub enum Missing {
     Dataplane,
     /// The port has no link
     Link(IfName),
+    /// The data plane has an exception device that was deleted
+    Tap(String),
     /// The data plane does not move on, or has only just come
     Progress,
 }
@@ -121,6 +123,10 @@ impl std::fmt::Display for Missing {
         match self {
             Missing::Dataplane => f.write_str("data plane not running: systemctl start usher-dataplane"),
             Missing::Link(name) => write!(f, "link of {name} is down: check cable and switch port"),
+            Missing::Tap(device) => write!(
+                f,
+                "{device} was deleted and made anew, the data plane has the old one: systemctl restart usher-dataplane"
+            ),
             Missing::Progress => f.write_str("data plane stalled or just started: see `show dataplane`"),
         }
     }

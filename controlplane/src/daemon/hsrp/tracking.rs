@@ -126,6 +126,7 @@ impl Runner {
     pub(super) fn missing(&self, plan: &GroupPlan) -> Missing {
         let exception = self.settings.exception_of(plan).unwrap_or_default();
         match self.planes.running() && self.planes.attached(exception) {
+            true if self.planes.has_lost(exception) => Missing::Tap(exception.to_owned()),
             true if self.planes.link(exception) && self.has_link(exception) => Missing::Progress,
             true => Missing::Link(plan.key.interface.clone()),
             false => Missing::Dataplane,
