@@ -31,7 +31,8 @@
 //! - **Resigns played back.** A router that has resigned and yet says hello as active has not resigned: HSRP has no sequence
 //!   numbers, not even under MD5, so that anyone on the link can play its old resign back. For a minute its resigns
 //!   count only when the next hello is missing.
-//! - Speak and Standby are announced by a hello at once. Resign counts only from the router held for the active.
+//! - Speak and Standby are announced by a hello at once. Resign counts only from the router held for the active, and
+//!   only if no other one has said since that it is active (the former may have been paused while it lost the role).
 
 mod config;
 mod event;
@@ -120,6 +121,8 @@ pub struct Group {
     /// The delay in Init counts as time in Listen
     listening: bool,
     active: Option<Peer>,
+    /// Another router that has said since the last hello of `active` that it is active
+    rival: Option<Peer>,
     standby: Option<Peer>,
     /// The last hello of an active and of a standby router, however old
     heard: [Option<Heard>; 2],
@@ -178,6 +181,7 @@ impl Group {
             start_not_before: Nanos::ZERO,
             listening: false,
             active: None,
+            rival: None,
             standby: None,
             heard: [None; 2],
             resigned: None,

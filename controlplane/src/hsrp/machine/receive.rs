@@ -105,8 +105,15 @@ impl Group {
             return;
         }
         self.resigned = Some((peer.source, now + hello * 3));
-        self.active = None;
         self.wish_since = None;
+        // A router that was paused gives up a role that another one took long ago, and this node was paused too: what it
+        // heard of the former when it woke was old.
+        if let Some(rival) = self.rival.take().filter(|rival| now < rival.expires) {
+            self.active = Some(rival);
+            self.active_timer = Some(rival.expires);
+            return;
+        }
+        self.active = None;
         match self.state {
             State::Listen => {
                 self.start_both(now);
@@ -190,6 +197,7 @@ impl Group {
         let expires = peer.expires.max(other.map_or(Nanos::ZERO, |active| active.expires));
         let higher = other.filter(|active| (active.priority, active.source) > (peer.priority, peer.source));
         self.active = Some(higher.unwrap_or(Peer { expires, ..peer }));
+        self.rival = higher.map(|_| peer);
         self.active_timer = Some(expires);
         if self.standby.is_some_and(|standby| standby.source == peer.source) {
             self.standby = None;

@@ -476,6 +476,25 @@ fn a_router_that_lets_go_of_the_address_resigns_even_if_the_coup_was_lost() {
 }
 
 #[test]
+fn a_resign_counts_only_if_no_other_router_has_said_since_that_it_is_active() {
+    let standby = || {
+        let mut group = group_in(State::Standby, config());
+        group.handle(hello(State::Active, HIGHER), T);
+        group.handle(hello(State::Active, LOWER), T + SECOND);
+        group
+    };
+    let resign = || says(Opcode::Resign, State::Active, HIGHER);
+    let mut group = standby();
+    group.handle(resign(), T + 2 * SECOND);
+    assert_eq!(group.state(), State::Standby);
+    // The other one was displaced, and its hello late.
+    let mut group = standby();
+    group.handle(hello(State::Active, HIGHER), T + 2 * SECOND);
+    group.handle(resign(), T + 3 * SECOND);
+    assert_eq!(group.state(), State::Active);
+}
+
+#[test]
 fn a_resign_leaves_from_the_address_that_said_the_hellos_before() {
     let mut group = group_in(State::Active, config());
     let out = group.handle(Event::Configure(Config { own: ip(6), ..config() }), T);
