@@ -107,6 +107,9 @@ equal "none to the dead primary" 0 "$(to warm $A1)"
 check "n3 gets its share" [ "$(to warm $A3)" -ge 10 ]
 usher_at n2 show crypto ikev2 cluster | indent
 hasnt "the old primary is not called dead" 'CLB-4-MEMBERDEAD: .*192.0.2.11' "$(cat "$RUN/usherd-n2.log")"
+# The kernel has let go of the old AF_XDP socket only when its process has ended.
+gone usherd-n1
+gone dataplane-n1
 spawn usherd-n1 n1 "$USHER_BIN/usherd" --config "$RUN/n1/usher.conf" --run-dir "$RUN/n1/run" --profile "$RUN/n1/profile.toml"
 spawn dataplane-n1 n1 "$USHER_BIN/usher-dataplane" run --profile "$RUN/n1/profile.toml" --socket "$RUN/n1/run/dataplane.sock"
 need 20 "n1 to be a member again" usable n2 $A1 True
